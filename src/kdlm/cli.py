@@ -1,0 +1,229 @@
+"""The commands that the rules call: ``python -m kdlm COMMAND``; each does one job.
+
+Heavy packages are imported inside the command that needs them, so that ``claims`` answers at once.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from kdlm.config import Study, parse, schema
+from kdlm.errors import InputError
+from kdlm.specs import InitMeansSpec, Spec, StudentSpec, TeacherSpec
+
+__all__ = ["main"]
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
+def _spec(kind: type[SpecT], text: str) -> SpecT:
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"--spec: {where}: {first['msg']}") from None
+
+
+def _study(folder: Path) -> Study:
+    path = folder / "study.json"
+    try:
+        return parse(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: {folder} is not the folder of a study") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON ({error}); delete it, run snakemake again") from None
+
+
+def _resolve(arguments: argparse.Namespace) -> None:
+    from kdlm.tables import replacing  # noqa: PLC0415
+
+    study = parse(json.loads(arguments.config))
+    with replacing(arguments.output) as temporary:
+        temporary.write_text(json.dumps(study.model_dump(mode="json"), indent=2) + "\n")
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from kdlm.data import load  # noqa: PLC0415
+    from kdlm.prepared import prepare  # noqa: PLC0415
+
+    dataset = load(
+        arguments.name,
+        arguments.root,
+        download=arguments.download,
+        image_side=arguments.image_side,
+    )
+    prepare(dataset, arguments.output)
+
+
+def _train_teacher(arguments: argparse.Namespace) -> None:
+    from kdlm.teachers import train_teacher  # noqa: PLC0415
+
+    train_teacher(_spec(TeacherSpec, arguments.spec), arguments.data, arguments.output)
+
+
+def _distill(arguments: argparse.Namespace) -> None:
+    from kdlm.students import distill  # noqa: PLC0415
+
+    spec = _spec(StudentSpec, arguments.spec)
+    distill(spec, arguments.data, arguments.teacher, arguments.output)
+
+
+def _init_means(arguments: argparse.Namespace) -> None:
+    from kdlm.init_means import layer_means  # noqa: PLC0415
+    from kdlm.prepared import first_images  # noqa: PLC0415
+    from kdlm.tables import write_table  # noqa: PLC0415
+    from kdlm.training import configure_torch  # noqa: PLC0415
+
+    spec = _spec(InitMeansSpec, arguments.spec)
+    configure_torch(spec.threads)
+    rows = layer_means(
+        spec.architecture,
+        range(spec.first_seed, spec.first_seed + spec.seeds),
+        first_images(arguments.data, spec.images),
+        spec.initialisation,
+        spec.batchnorm,
+        spec.num_classes,
+    )
+    write_table("means", rows, arguments.output, spec.model_dump(mode="json"))
+
+
+def _collect(arguments: argparse.Namespace) -> None:
+    from kdlm import collect  # noqa: PLC0415
+    from kdlm.tables import write_table  # noqa: PLC0415
+
+    folder = arguments.folder
+    networks = list(collect.networks(_study(folder), folder))
+    write_table("runs", collect.runs(networks), folder / "tables/runs.parquet")
+    write_table("histories", collect.histories(networks), folder / "tables/histories.parquet")
+
+
+def _summarise(arguments: argparse.Namespace) -> None:
+    from kdlm import collect  # noqa: PLC0415
+    from kdlm.tables import write_table  # noqa: PLC0415
+
+    folder = arguments.folder
+    means, summary = collect.init_means(_study(folder), folder)
+    write_table("layer_means", means, folder / "tables/layer_means.parquet")
+    write_table("init_means", summary, folder / "tables/init_means.parquet")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from kdlm import collect  # noqa: PLC0415
+    from kdlm.tables import write_table  # noqa: PLC0415
+
+    table = collect.comparisons(_study(arguments.folder), arguments.folder)
+    write_table("comparisons", table, arguments.folder / "tables/comparisons.parquet")
+
+
+def _theory(arguments: argparse.Namespace) -> None:
+    from kdlm import measure  # noqa: PLC0415
+    from kdlm.tables import write_table  # noqa: PLC0415
+
+    folder = arguments.folder
+    limits, identities = measure.theory(_study(folder), folder)
+    write_table("gradient_limit", limits, folder / "tables/gradient_limit.parquet")
+    write_table("identities", identities, folder / "tables/identities.parquet")
+
+
+def _judge(arguments: argparse.Namespace) -> None:
+    from kdlm import claims  # noqa: PLC0415
+    from kdlm.tables import write_table  # noqa: PLC0415
+
+    folder = arguments.folder
+    verdicts = claims.judge(_study(folder), folder / "tables")
+    write_table("claims", verdicts, folder / "claims.parquet")
+
+
+def _claims(arguments: argparse.Namespace) -> None:
+    from kdlm.claims import format_claims  # noqa: PLC0415
+    from kdlm.tables import read_table  # noqa: PLC0415
+
+    path = arguments.folder / "claims.parquet"
+    if not path.is_file():
+        raise InputError(f"{path} is missing: run snakemake first, or name a study's folder")
+    print(format_claims(read_table(path, "claims")))  # noqa: T201
+    figures = arguments.folder / "figures"
+    if figures.is_dir():
+        print(f"\nFigures: {figures}/")  # noqa: T201
+
+
+def _figure(arguments: argparse.Namespace) -> None:
+    from kdlm.figures import draw  # noqa: PLC0415
+
+    draw(arguments.name, _study(arguments.folder), arguments.folder)
+
+
+def _schema(arguments: argparse.Namespace) -> None:
+    import yaml  # noqa: PLC0415
+
+    arguments.output.write_text(
+        "# Generated by `python -m kdlm schema`; edit src/kdlm/config.py instead.\n"
+        + yaml.safe_dump(schema(), sort_keys=False, allow_unicode=True, width=100)
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kdlm", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    def folder_command(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        added = command(name, run, text)
+        added.add_argument("folder", type=Path, help="a study's folder, results/<study>")
+        return added
+
+    folder_command("claims", _claims, "print the claims of a finished study")
+
+    resolve = command("resolve", _resolve, "write a validated config as study.json")
+    resolve.add_argument("--config", required=True, help="the config as JSON")
+    resolve.add_argument("--output", type=Path, required=True)
+
+    prepare = command("prepare", _prepare, "decode a dataset once, to the file every job maps")
+    prepare.add_argument("--name", required=True, help="a name of kdlm.data.DATASETS")
+    prepare.add_argument("--root", type=Path, help="folder of the raw files")
+    prepare.add_argument("--download", action=argparse.BooleanOptionalAction, default=True)
+    prepare.add_argument("--image-side", type=int, help="imagefolder only, in pixels")
+    prepare.add_argument("--output", type=Path, required=True)
+
+    for name, run, text in (
+        ("train-teacher", _train_teacher, "train one teacher"),
+        ("distill", _distill, "train one student of a teacher"),
+        ("init-means", _init_means, "mean output of every layer at initialisation"),
+    ):
+        job = command(name, run, text)
+        job.add_argument("--spec", required=True, help="what to do, as JSON: see kdlm.specs")
+        job.add_argument("--data", type=Path, required=True, help="the prepared dataset")
+        if name == "distill":
+            job.add_argument("--teacher", type=Path, required=True, help="the teacher's folder")
+        job.add_argument("--output", type=Path, required=True)
+
+    folder_command("collect", _collect, "gather tables runs and histories")
+    folder_command("summarise", _summarise, "gather tables layer_means and init_means")
+    folder_command("compare", _compare, "measure how far students are apart")
+    folder_command("theory", _theory, "measure the gradient's limit and the identities")
+    folder_command("judge", _judge, "decide every claim")
+    folder_command("figure", _figure, "draw one figure").add_argument("name")
+    command("schema", _schema, "write the config's JSON schema").add_argument("output", type=Path)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; 1 and one line on stderr where the input is at fault."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        arguments.run(arguments)
+    except InputError as error:
+        print(f"kdlm: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0

@@ -1,0 +1,390 @@
+"""The data sets, decoded to uint8 tensors in memory; `kdlm.prepared` puts them on disk.
+
+| name          | channels × side | train  | test   | classes | raw files                           |
+|---------------|-----------------|--------|--------|---------|-------------------------------------|
+| digits        | 1 × 8           | 1,437  | 360    | 10      | ship with scikit-learn              |
+| photographs   | 3 × 32          | 416    | 104    | 2       | ship with scikit-learn              |
+| fashion-mnist | 1 × 28          | 60,000 | 10,000 | 10      | torchvision's, or a folder of .gz   |
+| cifar10       | 3 × 32          | 50,000 | 10,000 | 10      | torchvision's                       |
+| cifar100      | 3 × 32          | 50,000 | 10,000 | 100     | torchvision's                       |
+| imagefolder   | 3 × image_side  | any    | any    | any     | train/<class>/* and test/<class>/*  |
+
+A new data set is a function `Source` -> `Dataset` and its name in `DATASETS` and `kdlm.names`.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdlm import names
+from kdlm.prepared import DataError
+
+__all__ = ["DATASETS", "DataError", "Dataset", "Source", "load"]
+
+_DOWNLOAD_ERRORS = (RuntimeError, OSError, HTTPException)
+
+# whatever gzip and torchvision's reader raise for bytes that are not what they should be
+_IDX_ERRORS = (
+    OSError, EOFError, zlib.error, AssertionError, KeyError, TypeError, ValueError, RuntimeError,
+)  # fmt: skip
+
+_SIDES = {"train": "train", "test": "t10k"}
+"""What the idx files of the MNIST family call the two splits."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels of a data set, in a fixed order.
+
+    Images are uint8 (N, C, H, W), labels int64 (N,), each an index into ``classes``.
+
+    Raises:
+        DataError: shapes, types or labels that do not fit together.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise DataError(f"{self.name}: found {len(self.classes)} class; at least 2 are needed")
+        for split, images, labels in (
+            ("train", self.train_images, self.train_labels),
+            ("test", self.test_images, self.test_labels),
+        ):
+            what = f"{self.name}: {split}"
+            if images.dtype != torch.uint8 or images.ndim != 4:
+                found = f"{images.dtype} {tuple(images.shape)}"
+                raise DataError(f"{what} images must be uint8 (N, C, H, W), not {found}")
+            if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+                found = f"{labels.dtype} {tuple(labels.shape)}"
+                raise DataError(f"{what} labels must be int64 ({len(images)},), not {found}")
+            if len(labels) == 0:
+                raise DataError(f"{what} has no image")
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= len(self.classes):
+                raise DataError(
+                    f"{what} labels run from {low} to {high}, but there are "
+                    f"{len(self.classes)} classes, counted from 0"
+                )
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise DataError(
+                f"{self.name}: train images are {tuple(self.train_images.shape[1:])}, "
+                f"test images {tuple(self.test_images.shape[1:])} (C, H, W); they must be alike"
+            )
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a loader finds its raw files: ``root``, and whether it may fetch what is missing.
+
+    ``image_side`` in pixels is given for those data sets alone whose size is not fixed.
+    """
+
+    root: Path | None
+    download: bool
+    image_side: int | None
+
+    def folder(self, name: str) -> Path:
+        """``root``, for a data set that cannot do without."""
+        if self.root is None:
+            raise DataError(f"{name}: root is needed, the folder of its raw files")
+        return self.root.expanduser()
+
+
+def digits(_source: Source) -> Dataset:
+    """scikit-learn's 8×8 digits, the 1,797 test images of UCI's optdigits.
+
+    The levels 0..16 become ⌊x·255/16⌉ in uint8. The images come writer by writer, so the last 360
+    are the test set and the first 1,437 the training set: writers differ between the two, except
+    for one, of whom 22 digits are in the training set and the rest in the test set.
+    """
+    from sklearn.datasets import load_digits  # noqa: PLC0415
+
+    raw = load_digits()
+    images = torch.from_numpy(raw.images).mul(255 / 16).round().to(torch.uint8)[:, None]
+    labels = torch.from_numpy(raw.target).long()
+    split = 1437
+    return Dataset(
+        "digits",
+        images[:split],
+        labels[:split],
+        images[split:],
+        labels[split:],
+        tuple(str(name) for name in raw.target_names),
+    )
+
+
+def photographs(_source: Source) -> Dataset:
+    """32×32 patches of scikit-learn's two sample photographs; the label says of which.
+
+    Real colour images without a download, for the means at initialisation: as a classification
+    task it is easy, and patches of the two splits touch. Each photograph (427×640) is cut along a
+    regular grid into 13×20 patches without overlap, what is left over at the bottom is dropped.
+    The photographs alternate, and the grid is visited in steps of 161 modulo 260 (about the golden
+    section of 260, and prime to it), so that the first patches, as well as the last fifth, which
+    is the test set, are spread over the whole of both. Needs pillow, whose JPEG decoder decides
+    the last bit of a pixel.
+    """
+    from sklearn.datasets import load_sample_images  # noqa: PLC0415
+
+    raw = load_sample_images()
+    side, step = 32, 161
+    patches = torch.stack(
+        [
+            torch.tensor(photograph).unfold(0, side, side).unfold(1, side, side).flatten(0, 1)
+            for photograph in raw.images
+        ],
+        dim=1,
+    )
+    order = torch.arange(len(patches)) * step % len(patches)
+    images = patches[order].flatten(0, 1)
+    labels = torch.arange(len(raw.images)).repeat(len(patches))
+    split = len(images) * 4 // 5
+    return Dataset(
+        "photographs",
+        images[:split],
+        labels[:split],
+        images[split:],
+        labels[split:],
+        tuple(Path(name).stem for name in raw.filenames),
+    )
+
+
+def _idx(stem: Path, read: Callable[[str], Tensor]) -> Tensor:
+    """The tensor in the idx file ``stem``, or in ``stem``.gz, by torchvision's reader ``read``."""
+    from kdlm._torchvision import datasets  # noqa: PLC0415
+
+    path = stem if stem.is_file() else stem.with_name(f"{stem.name}.gz")
+    if not path.is_file():
+        raise DataError(
+            f"{stem}[.gz] is missing; put it there, or name an empty folder as root and allow "
+            f"the download"
+        )
+    try:
+        with TemporaryDirectory() as scratch:
+            plain = path
+            if path != stem:
+                plain = datasets.utils.extract_archive(os.fspath(path), scratch)
+            return read(os.fspath(plain))
+    except _IDX_ERRORS as error:
+        raise DataError(
+            f"{path}: not a whole idx file ({type(error).__name__}: {error}); "
+            f"delete it and fetch it again"
+        ) from error
+
+
+def _idx_split(folder: Path, split: str, side: int, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Images (N, 1, side, side) and labels of one split of the MNIST family."""
+    from kdlm._torchvision import datasets  # noqa: PLC0415
+
+    files = [f"{_SIDES[split]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
+    images = _idx(folder / files[0], datasets.mnist.read_image_file)
+    labels = _idx(folder / files[1], datasets.mnist.read_label_file)
+    fits = images.shape == (len(labels), side, side)
+    if not fits or int(labels.max()) >= num_classes:
+        raise DataError(
+            f"{folder}: {files[0]} and {files[1]} should hold as many {side}×{side} images as "
+            f"labels below {num_classes}, but hold {' × '.join(map(str, images.shape))} pixels "
+            f"and {len(labels)} labels up to {int(labels.max())}; fetch both again"
+        )
+    return images[:, None], labels
+
+
+def fashion_mnist(source: Source) -> Dataset:
+    """Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747), 28×28 grey images.
+
+    ``root`` is either torchvision's, with the files in ``FashionMNIST/raw``, or the flat folder of
+    the four idx files themselves, as Debian's package dataset-fashion-mnist installs it; in either
+    the files may be gzipped. Only torchvision's is ever downloaded to.
+    """
+    from kdlm._torchvision import datasets  # noqa: PLC0415
+
+    root = source.folder("fashion-mnist")
+    kind = datasets.FashionMNIST
+    files = [Path(file).stem for file, _ in kind.resources]
+
+    def holds(folder: Path, file: str) -> bool:
+        return (folder / file).is_file() or (folder / f"{file}.gz").is_file()
+
+    raw = root / kind.__name__ / "raw"
+    folder = root if any(holds(root, file) for file in files) else raw
+    if source.download and folder == raw and not all(holds(raw, file) for file in files):
+        try:
+            kind(root, train=False, download=True)
+        except _DOWNLOAD_ERRORS as error:
+            raise DataError(
+                f"fashion-mnist: the download to {raw} failed ({error}); put {', '.join(files)} "
+                f"(.gz or not) there, or name the folder that has them as root"
+            ) from error
+    train_images, train_labels = _idx_split(folder, "train", 28, len(kind.classes))
+    test_images, test_labels = _idx_split(folder, "test", 28, len(kind.classes))
+    return Dataset(
+        "fashion-mnist", train_images, train_labels, test_images, test_labels, tuple(kind.classes)
+    )
+
+
+def cifar10(source: Source) -> Dataset:
+    """CIFAR-10 (Krizhevsky 2009), 32×32 colour images; see `_cifar`."""
+    from kdlm._torchvision import datasets  # noqa: PLC0415
+
+    return _cifar("cifar10", datasets.CIFAR10, source)
+
+
+def cifar100(source: Source) -> Dataset:
+    """CIFAR-100 (Krizhevsky 2009) with its 100 fine classes, 32×32 colour images; see `_cifar`."""
+    from kdlm._torchvision import datasets  # noqa: PLC0415
+
+    return _cifar("cifar100", datasets.CIFAR100, source)
+
+
+def _cifar(name: str, kind: Any, source: Source) -> Dataset:
+    """torchvision's ``kind``, downloaded to ``root`` if need be and allowed.
+
+    The files are pickles. torchvision unpickles one only where its MD5 is the published one, and
+    that check is relied on: it holds off damage and ordinary tampering, not a forged MD5.
+    """
+    from kdlm._torchvision import datasets  # noqa: PLC0415
+
+    root = source.folder(name)
+    folder = root / kind.base_folder
+    files = [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
+
+    def unusable() -> Path | None:
+        bad = (folder / file for file, md5 in files if not check(folder / file, md5))
+        return next(bad, None)
+
+    check = datasets.utils.check_integrity
+    failure: Exception | None = None
+    if source.download and unusable():
+        try:
+            kind(root, download=True)
+        except _DOWNLOAD_ERRORS as error:
+            failure = error
+    if bad := unusable():
+        what = "damaged (its MD5 is not the published one)" if bad.exists() else "missing"
+        tried = f"; fetching it failed ({failure})" if failure else ""
+        raise DataError(
+            f"{bad} is {what}{tried}; delete {folder} and run again with the download allowed, or "
+            f"unpack {kind.url} in {root}"
+        ) from failure
+    train, test = kind(root, train=True), kind(root, train=False)
+    return Dataset(
+        name,
+        torch.from_numpy(train.data).permute(0, 3, 1, 2).contiguous(),
+        torch.tensor(train.targets),
+        torch.from_numpy(test.data).permute(0, 3, 1, 2).contiguous(),
+        torch.tensor(test.targets),
+        tuple(train.classes),
+    )
+
+
+def _decoded(folder: Any) -> tuple[list[Tensor], list[str]]:
+    """Images of an ImageFolder, each (3, side, side), and the paths of those that are damaged."""
+    from PIL import Image  # noqa: PLC0415
+
+    images, damaged = [], []
+    for index, (path, _) in enumerate(folder.samples):
+        try:
+            images.append(folder[index][0])
+        except (
+            OSError,
+            EOFError,
+            SyntaxError,
+            ValueError,
+            struct.error,
+            Image.DecompressionBombError,
+        ):
+            damaged.append(path)
+    return images, damaged
+
+
+def imagefolder(source: Source) -> Dataset:
+    """Any tree of images ``train/<class>/*``, ``test/<class>/*`` below ``root``.
+
+    Each image becomes RGB, is scaled bilinearly until its shorter side has ``image_side`` pixels,
+    and cut to the central ``image_side`` × ``image_side``. Classes are the sorted folder names.
+    """
+    from kdlm._torchvision import datasets, transforms  # noqa: PLC0415
+
+    root, side = source.folder("imagefolder"), source.image_side
+    square = transforms.Compose(
+        [transforms.Resize(side), transforms.CenterCrop(side), transforms.PILToTensor()]
+    )
+    folders = {}
+    for split in ("train", "test"):
+        try:
+            folders[split] = datasets.ImageFolder(root / split, transform=square)
+        except OSError as error:
+            raise DataError(
+                f"{root / split}: {error}; imagefolder reads images in train/<class>/ and "
+                f"test/<class>/ below {root}"
+            ) from error
+    train, test = folders["train"], folders["test"]
+    if train.classes != test.classes:
+        lone = ", ".join(sorted(set(train.classes) ^ set(test.classes)))
+        raise DataError(f"{root}: train and test must have the same classes; in one only: {lone}")
+    (train_images, bad_train), (test_images, bad_test) = _decoded(train), _decoded(test)
+    if bad := bad_train + bad_test:
+        raise DataError(f"not readable as images: {', '.join(bad)}; repair or remove them")
+    return Dataset(
+        "imagefolder",
+        torch.stack(train_images),
+        torch.tensor(train.targets),
+        torch.stack(test_images),
+        torch.tensor(test.targets),
+        tuple(train.classes),
+    )
+
+
+DATASETS: dict[str, Callable[[Source], Dataset]] = {
+    "digits": digits,
+    "photographs": photographs,
+    "fashion-mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "imagefolder": imagefolder,
+}
+"""By the names used in config.yaml."""
+
+
+def load(
+    name: str,
+    root: Path | str | None = None,
+    *,
+    download: bool = True,
+    image_side: int | None = None,
+) -> Dataset:
+    """The data set called ``name``, decoded into memory.
+
+    Args:
+        name: a name of `DATASETS`.
+        root: folder of the raw files; not looked at by those that ship with scikit-learn.
+        download: whether missing files may be fetched to ``root``; imagefolder never does.
+        image_side: side in pixels that images are brought to; for imagefolder, and only for it.
+
+    Raises:
+        DataError: an unknown name, an ``image_side`` too many or too few, or raw files that are
+            missing, truncated or wrong; the message names the file and the remedy.
+    """
+    if name not in DATASETS:
+        raise DataError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}")
+    fixed = names.DATASETS[name].image_side
+    if fixed is not None and image_side is not None:
+        raise DataError(f"image_side is fixed at {fixed} for {name}; leave it out")
+    if fixed is None and (image_side is None or image_side < 1):
+        raise DataError(f"image_side is needed for {name}, in pixels, not {image_side}")
+    return DATASETS[name](Source(Path(root) if root is not None else None, download, image_side))

@@ -1,0 +1,69 @@
+"""Test accuracy by temperature and loss, with the lines that have no temperature."""
+
+from pathlib import Path
+
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from kdlm.config import Study
+from kdlm.figures.style import COLOURS, DASHES, LABELS, positions, temperature_axis
+from kdlm.specs import spell
+from kdlm.tables import read_table
+
+__all__ = ["draw"]
+
+
+def draw(study: Study, folder: Path) -> Figure:
+    """A panel per teacher, architecture and recipe; KD against T, all else as level lines."""
+    runs = read_table(folder / "tables/runs.parquet", "runs")
+    runs["accuracy"] = 100 * runs["last_accuracy"]
+    students = runs[(runs["role"] == "student") & (runs["perturbation"] == 0)]
+    keys = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
+    panels = [
+        (key, rows)
+        for key, rows in students.groupby(keys, sort=False)
+        if rows.loc[rows["loss"] == "kd", "temperature"].nunique() > 1
+    ]
+    figure, grid = plt.subplots(
+        1, len(panels), figsize=(1.8 + 4.6 * len(panels), 3.8), squeeze=False, sharey=True
+    )
+    for axes, (key, rows) in zip(grid[0], panels, strict=True):
+        temperatures = rows.loc[rows["loss"] == "kd", "temperature"]
+        kd = rows[rows["loss"] == "kd"].assign(
+            place=lambda frame, t=temperatures: _places(frame["temperature"], t),
+            gap=lambda frame: frame["mean_gap"].map(lambda g: f"KD, mean gap {spell(g)}"),
+        )
+        sns.lineplot(
+            kd, x="place", y="accuracy", hue="gap", style="gap", markers=True,
+            errorbar="sd", err_style="bars", err_kws={"capsize": 3}, ax=axes,
+        )  # fmt: skip
+        smallest = rows["mean_gap"].abs().min()
+        for loss in ("ce", "lm", "centred-lm"):
+            level = rows[(rows["loss"] == loss) & (rows["mean_gap"].abs() == smallest)]
+            if len(level):
+                axes.axhline(
+                    level["accuracy"].mean(),
+                    color=COLOURS[loss],
+                    dashes=DASHES[loss] or (1, 0),
+                    label=f"{LABELS[loss]}, mean gap {spell(smallest)}",
+                )
+        teacher = runs[(runs["role"] == "teacher") & _is_teacher(runs, key)]
+        axes.axhline(teacher["accuracy"].mean(), color="black", linewidth=2, label="teacher")
+        temperature_axis(axes, temperatures, "temperature")
+        axes.set(title=f"{key[0]} → {key[2]}, {key[4]}", ylabel="test accuracy, last epoch (%)")
+        axes.legend(title=f"mean, sd over {rows['seed'].nunique()} seeds", fontsize="small",
+                    loc="upper left", bbox_to_anchor=(1.0, 1.0))  # fmt: skip
+    return figure
+
+
+def _places(values: pd.Series, all_values: pd.Series) -> list[float]:
+    unique = sorted(all_values.unique())
+    where = dict(zip(unique, positions(unique), strict=True))
+    return [float(where[value]) for value in values]
+
+
+def _is_teacher(runs: pd.DataFrame, key: tuple[str, ...]) -> pd.Series:
+    names = runs["architecture"] + "-" + runs["initialisation"] + "-" + runs["recipe"]
+    return (names == key[0]) & (runs["seed"] == key[1])

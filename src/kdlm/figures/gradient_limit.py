@@ -1,0 +1,67 @@
+"""How far the T²-weighted KD gradient is from (7) as printed, from (7) corrected, and from LM."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdlm.config import Study
+from kdlm.tables import read_table
+
+__all__ = ["draw"]
+
+FORMS = {"printed": "(7) as printed", "corrected": "(7) corrected", "lm": "LM, (2)"}
+STYLES = {"printed": ("s", (4, 1)), "corrected": ("o", ""), "lm": ("^", (1, 1))}
+
+
+def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
+    """Log-log, a panel for random and one for trained logits, the fitted slope drawn in."""
+    table = read_table(folder / "tables/gradient_limit.parquet", "gradient_limit")
+    table = table[np.isfinite(table["temperature"])]
+    table["form"] = table["form"].map(FORMS)
+    random = table["source"].str.startswith("random")
+    figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True, sharex=True)
+    for axes, rows, title in (
+        (panels[0], table[random], "random logits"),
+        (panels[1], table[~random], "logits of trained networks"),
+    ):
+        _panel(axes, rows, title)
+    panels[0].set_ylabel("relative distance of the gradient\n(median over samples)")
+    panels[1].legend(title=None, loc="lower left")
+    panels[0].get_legend().remove()
+    return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
+    sns.lineplot(
+        rows,
+        x="temperature_over_rms",
+        y="relative_distance",
+        hue="form",
+        style="form",
+        units="source",
+        estimator=None,
+        hue_order=list(FORMS.values()),
+        markers={FORMS[form]: marker for form, (marker, _) in STYLES.items()},
+        dashes={FORMS[form]: dashes for form, (_, dashes) in STYLES.items()},
+        ax=axes,
+    )
+    axes.set(xscale="log", yscale="log", title=title)
+    axes.set_xlabel("temperature / rms of the teacher's centred logits")
+    corrected = rows[rows["form"] == FORMS["corrected"]]
+    steepest = corrected["slope"].agg(["min", "max"])
+    end = corrected.loc[corrected["temperature"].idxmax()]
+    axes.annotate(
+        f"fitted slope {steepest['min']:.3f} to {steepest['max']:.3f}"
+        if steepest["max"] - steepest["min"] > 5e-4
+        else f"fitted slope {steepest['min']:.3f}",
+        (end["temperature_over_rms"], end["relative_distance"]),
+        xytext=(-8, 34),
+        textcoords="offset points",
+        ha="right",
+        arrowprops={"arrowstyle": "-", "color": "0.4"},
+    )

@@ -1,0 +1,62 @@
+"""Mean logits of untrained networks by depth, against the four values of Table 1."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdlm.claims import PUBLISHED_MEANS, PUBLISHED_SEEDS
+from kdlm.config import Study
+from kdlm.tables import read_table
+
+__all__ = ["draw"]
+
+
+def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
+    """A panel per initialisation and BatchNorm mode; each with its own scale, which the mode sets."""
+    table = read_table(folder / "tables/init_means.parquet", "init_means")
+    logits = table[table["kind"] == "linear"]
+    panels = list(logits.groupby(["initialisation", "batchnorm"], sort=False))
+    figure, grid = plt.subplots(
+        len(panels), 1, figsize=(6.5, 1.2 + 2.1 * len(panels)), sharex=True, squeeze=False
+    )
+    for axes, ((initialisation, batchnorm), rows) in zip(grid[:, 0], panels, strict=True):
+        _panel(axes, rows, f"{initialisation} initialisation, BatchNorm in {batchnorm} mode")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=1)
+    return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
+    seeds = int(rows["seeds"].max())
+    place = np.arange(len(rows))
+    axes.axhline(0, color="0.6", linewidth=1, zorder=0)
+    half = (rows["ci_high"] - rows["ci_low"]) / 2
+    axes.errorbar(
+        place - 0.12,
+        rows["mean"],
+        half,
+        fmt="o",
+        capsize=4,
+        color="C0",
+        label=f"measured here: mean over {seeds} seeds, 95 % CI",
+    )
+    published = rows["architecture"].map(PUBLISHED_MEANS)
+    axes.errorbar(
+        place + 0.12,
+        published,
+        1.96 * rows["sd"] / np.sqrt(PUBLISHED_SEEDS),
+        fmt="D",
+        capsize=4,
+        color="C1",
+        markerfacecolor="white",
+        label=f"Table 1; bar: 95 % of means over {PUBLISHED_SEEDS} seeds at the sd measured here",
+    )
+    # the scale is linear near zero, so that 1e-5 and 40 both show on which side they are
+    axes.set_yscale("symlog", linthresh=float(rows["sd"].min()) / np.sqrt(seeds))
+    axes.set_xticks(place, rows["architecture"])
+    axes.set(title=title, ylabel="mean logit")
+    axes.margins(x=0.12)

@@ -1,0 +1,76 @@
+"""What the figures share: a look that survives greyscale and colour blindness, and equal bytes."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdlm.specs import spell
+from kdlm.tables import replacing
+
+__all__ = ["COLOURS", "DASHES", "LABELS", "MARKERS", "apply", "positions", "save", "temperature_axis"]
+
+LABELS = {
+    "ce": "CE",
+    "kd": "KD",
+    "lm": "LM",
+    "centred-lm": "centred LM",
+    "regularised-lm-corrected": "(8) corrected",
+    "regularised-lm-printed": "(8) printed",
+}
+_BLIND = sns.color_palette("colorblind")
+COLOURS = dict(zip(LABELS, [_BLIND[i] for i in (7, 0, 3, 2, 1, 4)], strict=True))
+# a line is told by its dashes and its marker too, never by colour alone
+DASHES = dict(zip(LABELS, ["", (4, 1), (1, 1), (6, 2, 1, 2), (2, 2), (8, 2)], strict=True))
+MARKERS = dict(zip(LABELS, ["s", "o", "^", "D", "v", "P"], strict=True))
+
+
+def apply() -> None:
+    """Set the theme for all that is drawn next."""
+    mpl.use("agg")
+    sns.set_theme(
+        context="paper",
+        style="ticks",
+        palette="colorblind",
+        rc={
+            "axes.grid": True,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "figure.constrained_layout.use": True,
+            "font.family": "DejaVu Sans",
+            "grid.alpha": 0.4,
+            "legend.frameon": False,
+            # ids in the SVG are random without it
+            "svg.hashsalt": "kdlm",
+        },
+    )
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Write ``stem``.svg and ``stem``.png, without dates or versions in them."""
+    for suffix, metadata in ((".svg", {"Date": None, "Creator": None}), (".png", {"Software": None})):
+        with replacing(stem.with_suffix(suffix)) as temporary:
+            figure.savefig(temporary, metadata=metadata, dpi=150)
+
+
+def positions(temperatures: Iterable[float]) -> npt.NDArray[np.float64]:
+    """Places on a temperature axis: log10, infinity one and a half decades beyond the largest."""
+    values = np.asarray(list(temperatures), dtype=np.float64)
+    finite = np.log10(values[np.isfinite(values)])
+    beyond = (finite.max() if finite.size else 0.0) + 1.5
+    return np.where(np.isfinite(values), np.log10(np.where(np.isfinite(values), values, 1)), beyond)
+
+
+def temperature_axis(axes: Axes, temperatures: Iterable[float], label: str) -> None:
+    """Ticks of an x axis made with `positions`: the values themselves, and infinity."""
+    values = sorted(set(temperatures))
+    texts = [spell(v) if v < 1e4 else f"$10^{{{np.log10(v):.3g}}}$" for v in values[:-1]]
+    last = values[-1]
+    texts.append("∞" if np.isinf(last) else spell(last))
+    axes.set_xticks(positions(values), texts)
+    axes.set_xlabel(label)

@@ -1,0 +1,82 @@
+"""What training does to the logit means and to the sums over classes of the last layer."""
+
+from pathlib import Path
+
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from kdlm.config import Study
+from kdlm.figures.style import COLOURS, DASHES, LABELS, MARKERS
+from kdlm.specs import spell
+from kdlm.tables import read_table
+
+__all__ = ["draw"]
+
+DRIFT = "drift of the mean logit\n(rms over probe images,\nin rms of centred logits)"
+SUMS = "drift of the class sum of $W$\n(1: all that its change\nallows)"
+
+
+def draw(study: Study, folder: Path) -> Figure:
+    """Rows: drift of the mean logit, and of Σ_k W_k; columns: recipes, so weight decay and Adam."""
+    table = read_table(folder / "tables/histories.parquet", "histories")
+    gaps = table["mean_gap"].fillna(0).abs()
+    shown = table[
+        (table["role"] == "student")
+        & (table["split"] == "probe")
+        & (table["initialisation"] == "he")
+        & (table["perturbation"] == 0)
+        & (gaps == gaps.min())
+        & table["loss"].isin(["ce", "kd", "lm"])
+        & ((table["loss"] != "kd") | (table["temperature"] == _temperature(study)))
+    ].copy()
+    shown["recipe"] = shown["recipe"].map(
+        {name: f"{name}\n{r.optimizer}, weight decay {r.weight_decay:g}" for name, r in study.recipes.items()}
+    )
+    change = np.sqrt(_classes(folder)) * shown["classifier_weight_change"]
+    shown[DRIFT] = shown["mean_logit_drift"] / shown["logit_rms"]
+    shown[SUMS] = (shown["classifier_weight_sum"] / change).where(change > 0)
+    shown["loss"] = shown["loss"].map(LABELS)
+    long = shown.melt(
+        id_vars=["epoch", "recipe", "loss", "seed"], value_vars=[DRIFT, SUMS], var_name="what"
+    )
+    grid = sns.relplot(
+        long[long["epoch"] > 0],
+        x="epoch",
+        y="value",
+        row="what",
+        col="recipe",
+        hue="loss",
+        style="loss",
+        kind="line",
+        errorbar=("pi", 100),
+        markers={LABELS[loss]: marker for loss, marker in MARKERS.items()},
+        dashes={LABELS[loss]: dashes for loss, dashes in DASHES.items()},
+        palette={LABELS[loss]: colour for loss, colour in COLOURS.items()},
+        hue_order=[LABELS[loss] for loss in ("ce", "kd", "lm")],
+        height=2.3,
+        aspect=1.25,
+        facet_kws={"sharey": "row", "margin_titles": True},
+    )
+    grid.set(yscale="log")
+    grid.set_titles(col_template="{col_name}", row_template="")
+    for row, label in zip(grid.axes, (DRIFT, SUMS), strict=True):
+        row[0].set_ylabel(label)
+    grid.set_xlabels("epoch")
+    grid.legend.set_title(f"KD at T = {spell(_temperature(study))}; band: all seeds")
+    sns.move_legend(grid, "upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
+    figure: Figure = grid.figure
+    return figure
+
+
+def _temperature(study: Study) -> float:
+    """A temperature that every recipe's KD students share, else the first."""
+    shared = [set(arm.temperatures) for arm in study.arms if arm.temperatures]
+    finite = sorted(t for t in shared[0] if np.isfinite(t))
+    counts = {t: sum(t in temperatures for temperatures in shared) for t in finite}
+    return max(counts, key=lambda t: (counts[t], -t))
+
+
+def _classes(folder: Path) -> int:
+    table = read_table(folder / "tables/runs.parquet", "runs")
+    return int(table["num_classes"].iloc[0])

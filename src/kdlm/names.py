@@ -1,0 +1,57 @@
+"""The names a config may use, known without importing torch.
+
+Snakemake reads this while it parses the Snakefile; a test holds each list against its registry.
+"""
+
+from dataclasses import dataclass
+
+__all__ = [
+    "ARCHITECTURES",
+    "DATASETS",
+    "INITIALISATIONS",
+    "LOSSES",
+    "MINIMUM_IMAGE_SIDE",
+    "DatasetFacts",
+]
+
+ARCHITECTURES = (
+    "resnet8",
+    "resnet14",
+    "resnet20",
+    "resnet32",
+    "resnet44",
+    "resnet56",
+    "resnet110",
+    "resnet8x4",
+    "resnet32x4",
+)
+
+INITIALISATIONS = ("he", "default", "xavier", "he-centred")
+
+LOSSES = ("ce", "kd", "lm", "centred-lm", "regularised-lm-corrected", "regularised-lm-printed")
+
+# two stages halve the image: below this a stage would have no pixel left
+MINIMUM_IMAGE_SIDE = 4
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What is fixed for each dataset: image side in pixels and the augmentation of training images.
+
+    ``image_side`` is None where the config chooses it.
+    """
+
+    image_side: int | None
+    crop_padding: int
+    flip: bool
+
+
+DATASETS = {
+    # a mirrored digit is another digit, or none
+    "digits": DatasetFacts(image_side=8, crop_padding=1, flip=False),
+    "photographs": DatasetFacts(image_side=32, crop_padding=4, flip=True),
+    "fashion-mnist": DatasetFacts(image_side=28, crop_padding=4, flip=True),
+    "cifar10": DatasetFacts(image_side=32, crop_padding=4, flip=True),
+    "cifar100": DatasetFacts(image_side=32, crop_padding=4, flip=True),
+    "imagefolder": DatasetFacts(image_side=None, crop_padding=4, flip=True),
+}

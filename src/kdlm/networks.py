@@ -1,0 +1,58 @@
+"""A network on disk: weights as safetensors, what it is in the file's metadata."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from kdlm.errors import InputError
+from kdlm.resnet import ARCHITECTURES
+from kdlm.tables import replacing
+
+__all__ = ["build", "load_network", "save_network"]
+
+_KEY = "kdlm.network"
+"""The only key of the file's metadata: safetensors writes several in a random order."""
+
+
+def build(architecture: str, num_classes: int, in_channels: int, dtype: torch.dtype) -> nn.Module:
+    """A network whose weights are still to be drawn."""
+    return ARCHITECTURES[architecture](num_classes=num_classes, in_channels=in_channels).to(dtype)
+
+
+def save_network(
+    model: nn.Module, path: Path, *, architecture: str, in_channels: int, spec: dict[str, Any]
+) -> None:
+    """Write weights and buffers, and beside them what `load_network` has to know."""
+    state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    facts = {
+        "architecture": architecture,
+        "num_classes": state["classifier.bias"].numel(),
+        "in_channels": in_channels,
+        "spec": spec,
+    }
+    with replacing(path) as temporary:
+        save_file(state, temporary, {_KEY: json.dumps(facts, sort_keys=True)})
+
+
+def load_network(path: Path, dtype: torch.dtype) -> nn.Module:
+    """The network that `save_network` wrote, in ``dtype``.
+
+    Raises:
+        InputError: the file is missing, damaged or not a network of this study.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()[_KEY])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        model = build(facts["architecture"], facts["num_classes"], facts["in_channels"], dtype)
+        model.load_state_dict(state)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{path}: not a network of this study ({error}); delete it and run snakemake again"
+        ) from error
+    return model

@@ -1,0 +1,72 @@
+"""What a trained network leaves on disk: weights, history, logits, and the run's circumstances."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from kdlm.errors import InputError
+from kdlm.networks import save_network
+from kdlm.provenance import circumstances
+from kdlm.specs import StudentSpec, TeacherSpec
+from kdlm.tables import read_table, replacing, write_table
+
+__all__ = ["read_logits", "write_outputs"]
+
+
+def write_outputs(
+    directory: Path,
+    *,
+    spec: TeacherSpec | StudentSpec,
+    model: nn.Module,
+    in_channels: int,
+    history: list[dict[str, Any]],
+    logits: Mapping[str, tuple[Tensor, Tensor]],
+    device: torch.device,
+) -> None:
+    """Write model.safetensors, history.parquet, logits.parquet and run.json.
+
+    ``logits`` holds per split the logits (N, K) and the labels (N,). Everything but run.json is a
+    function of the spec, the code and the hardware alone.
+    """
+    described = spec.model_dump(mode="json")
+    save_network(
+        model,
+        directory / "model.safetensors",
+        architecture=spec.architecture,
+        in_channels=in_channels,
+        spec=described,
+    )
+    write_table("history", history, directory / "history.parquet", described)
+    frames = [
+        pd.DataFrame(
+            {
+                "split": split,
+                "index": np.arange(len(labels)),
+                "label": labels.numpy(),
+                "logits": list(values.float().cpu().numpy()),
+            }
+        )
+        for split, (values, labels) in logits.items()
+    ]
+    write_table("logits", pd.concat(frames), directory / "logits.parquet", described)
+    with replacing(directory / "run.json") as temporary:
+        temporary.write_text(json.dumps(circumstances(device), indent=2) + "\n")
+
+
+def read_logits(path: Path, split: str) -> Tensor:
+    """Logits (N, K), float32, of one split of a logits.parquet.
+
+    Raises:
+        InputError: the file cannot be read, or has no such split.
+    """
+    frame = read_table(path, "logits")
+    rows = frame[frame["split"] == split]
+    if rows.empty:
+        raise InputError(f"{path}: no logits of split {split!r}; delete it and run snakemake again")
+    return torch.from_numpy(np.stack(rows["logits"].to_list()))

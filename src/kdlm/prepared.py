@@ -1,0 +1,175 @@
+"""The one file of a data set that every job maps: uint8 images, labels, and their fingerprint."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kdlm.errors import InputError
+from kdlm.tables import replacing
+
+if TYPE_CHECKING:
+    # at run time the loaders must stay out of here: an edit to one would retrain every network
+    from kdlm.data import Dataset
+
+__all__ = ["DataError", "Prepared", "first_images", "normalise", "open_prepared", "prepare"]
+
+_TENSORS = {
+    "train_images": torch.uint8,
+    "train_labels": torch.int64,
+    "test_images": torch.uint8,
+    "test_labels": torch.int64,
+}
+
+_KEY = "kdlm.dataset"
+"""The only key of the file's metadata: safetensors writes several in a random order."""
+
+
+class DataError(InputError):
+    """Raw or prepared data that are missing, truncated or wrong; names the file and the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A prepared data set; images and labels are mapped from its file, not read.
+
+    Images are uint8 (N, C, H, W), labels int64 (N,), each an index into ``classes``. ``mean`` and
+    ``sd`` are the training images' per channel, with pixels counted from 0 to 1. ``sha256`` is
+    the fingerprint of all the rest. Writing to a tensor changes this process's copy alone.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+    sha256: str
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.classes)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        _, channels, height, width = self.train_images.shape
+        return channels, height, width
+
+
+def _channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
+    """Mean and sd (over N, not N − 1) of x/255 per channel of uint8 (N, C, H, W).
+
+    Sums are taken of whole numbers, so neither their order nor the thread count matters.
+    """
+    levels = torch.arange(256)
+    means, sds = [], []
+    for channel in images.unbind(dim=1):
+        counts = torch.bincount(channel.flatten(), minlength=256)
+        number, total = int(counts.sum()), int((counts * levels).sum())
+        square = int((counts * levels.square()).sum())
+        means.append(total / (number * 255))
+        sds.append((number * square - total**2) ** 0.5 / (number * 255))
+    return means, sds
+
+
+def _fingerprint(facts: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over the facts as canonical JSON, then each tensor's name, type, shape and bytes."""
+    total = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, dtype in _TENSORS.items():
+        tensor = tensors[name]
+        total.update(f"\n{name} {dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.numpy())
+    return total.hexdigest()
+
+
+def prepare(dataset: "Dataset", path: Path) -> None:
+    """Write ``dataset`` to ``path`` as safetensors; equal data sets become equal bytes.
+
+    The four tensors bear the names of `Dataset`'s fields. The metadata's one key holds, as JSON,
+    the name, the classes, the training images' mean and sd per channel, and the SHA-256.
+
+    Raises:
+        DataError: a channel has the same value in every training image, so cannot be normalised.
+    """
+    tensors = {name: getattr(dataset, name).contiguous() for name in _TENSORS}
+    mean, sd = _channel_statistics(dataset.train_images)
+    if 0 in sd:
+        raise DataError(
+            f"{dataset.name}: channel {sd.index(0)} has the same value in every training image; "
+            f"check the raw files"
+        )
+    facts = {"name": dataset.name, "classes": list(dataset.classes), "mean": mean, "sd": sd}
+    facts["sha256"] = _fingerprint(facts, tensors)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {_KEY: json.dumps(facts, sort_keys=True)})
+
+
+def open_prepared(path: Path) -> Prepared:
+    """Map the file that `prepare` wrote and check it against its SHA-256.
+
+    Raises:
+        DataError: the file is missing, truncated, damaged or not a prepared data set.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path} is missing; run snakemake again to prepare the data set")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()[_KEY])
+            tensors = {name: file.get_tensor(name) for name in _TENSORS}
+        sha256 = facts.pop("sha256")
+        found = _fingerprint(facts, tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{path}: not a prepared data set, or only a part of one ({error}); "
+            f"delete it and run snakemake again"
+        ) from error
+    if found != sha256:
+        raise DataError(
+            f"{path} is damaged: its SHA-256 is {found}, not the {sha256} that was written; "
+            f"delete it and run snakemake again"
+        )
+    return Prepared(
+        name=facts["name"],
+        classes=tuple(facts["classes"]),
+        mean=tuple(facts["mean"]),
+        sd=tuple(facts["sd"]),
+        sha256=sha256,
+        **tensors,
+    )
+
+
+def first_images(path: Path, count: int) -> Tensor:
+    """The first ``count`` training images of the prepared data set ``path``, normalised float32.
+
+    Raises:
+        DataError: the file cannot be used, or has fewer training images.
+    """
+    prepared = open_prepared(path)
+    images = prepared.train_images[:count]
+    if len(images) < count:
+        raise DataError(
+            f"{path}: {count} images were asked for, but {prepared.name} has {len(images)} "
+            f"training images; ask for no more than that"
+        )
+    return normalise(images, prepared.mean, prepared.sd, torch.float32)
+
+
+def normalise(
+    images: Tensor, mean: tuple[float, ...], sd: tuple[float, ...], dtype: torch.dtype
+) -> Tensor:
+    """(x/255 − mean)/sd per channel of uint8 images (N, C, H, W), computed in ``dtype``."""
+    shift, scale = (
+        torch.tensor(values, dtype=dtype, device=images.device)[:, None, None]
+        for values in (mean, sd)
+    )
+    return images.to(dtype).div_(255).sub_(shift).div_(scale)

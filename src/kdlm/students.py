@@ -1,0 +1,112 @@
+"""Distilling a student: the interventions before training, the distillation loss during it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdlm.errors import InputError
+from kdlm.initialisation import initialise, perturb, stream
+from kdlm.losses import LOSSES
+from kdlm.networks import build, load_network
+from kdlm.outputs import read_logits, write_outputs
+from kdlm.prepared import Prepared, open_prepared
+from kdlm.specs import StudentSpec
+from kdlm.training import (
+    DTYPES,
+    EVALUATION_BATCH,
+    Images,
+    configure_torch,
+    resolve_device,
+    train,
+    train_mode_logits,
+)
+
+__all__ = ["distill"]
+
+
+@dataclass(frozen=True)
+class _Distillation:
+    """w CE + (1 − w) loss against a teacher in eval mode; CE alone for the loss ``ce``."""
+
+    spec: StudentSpec
+    teacher: nn.Module
+    student_mean: float
+    teacher_mean: float
+
+    @torch.no_grad()
+    def reference(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.teacher(images)
+        return logits.to(images.dtype)
+
+    def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:
+        weight = self.spec.recipe.ce_weight
+        loss = LOSSES[self.spec.loss](
+            logits, reference, labels, self.spec.temperature, self.student_mean, self.teacher_mean
+        )
+        if weight == 0:
+            return loss
+        return weight * functional.cross_entropy(logits, labels) + (1 - weight) * loss
+
+
+def _train_mode_mean(model: nn.Module, images: Images) -> float:
+    """Mean logit of an untrained network over the training set, batch statistics in BatchNorm."""
+    means = [
+        train_mode_logits(model, batch).double().mean(dim=1)
+        for batch in images.batches(EVALUATION_BATCH)
+    ]
+    return float(torch.cat(means).mean())
+
+
+def _initial_student(
+    spec: StudentSpec, prepared: Prepared, teacher_mean: float, device: torch.device
+) -> nn.Module:
+    """The student before training, its mean gap imposed, then its weights moved by some ulps."""
+    channels = prepared.train_images.shape[1]
+    model = build(spec.architecture, prepared.num_classes, channels, DTYPES[spec.recipe.precision])
+    initialise(model, spec.initialisation, stream(spec.seed, "student weights"))
+    model.to(device)
+    student_mean = _train_mode_mean(model, Images.of(prepared, "train", spec.recipe, device))
+    with torch.no_grad():
+        model.get_parameter("classifier.bias").add_(spec.mean_gap + teacher_mean - student_mean)
+    perturb(model, spec.perturbation)
+    return model
+
+
+def distill(spec: StudentSpec, data: Path, teacher: Path, directory: Path) -> None:
+    """Train one student of the teacher in folder ``teacher`` and write it to ``directory``.
+
+    Raises:
+        InputError: a file cannot be read, teacher and dataset differ in their classes, or the
+            device is not there.
+    """
+    configure_torch(spec.threads)
+    device = resolve_device(spec.device)
+    prepared = open_prepared(data)
+    teacher_network = load_network(teacher / "model.safetensors", DTYPES[spec.recipe.precision])
+    teacher_classes = teacher_network.get_parameter("classifier.bias").numel()
+    if teacher_classes != prepared.num_classes:
+        raise InputError(
+            f"{teacher}: the teacher knows {teacher_classes} classes, "
+            f"but {data} has {prepared.num_classes}; teacher and student must share theirs"
+        )
+    teacher_mean = float(read_logits(teacher / "logits.parquet", "train").double().mean())
+    model = _initial_student(spec, prepared, teacher_mean, device)
+    objective = _Distillation(
+        spec,
+        teacher_network.to(device).eval(),
+        student_mean=teacher_mean + spec.mean_gap,
+        teacher_mean=teacher_mean,
+    )
+    trained = train(model, objective, spec, prepared, role="student")
+    write_outputs(
+        directory,
+        spec=spec,
+        model=model,
+        in_channels=prepared.train_images.shape[1],
+        history=trained.history,
+        logits={"test": (trained.test_logits, prepared.test_labels)},
+        device=device,
+    )

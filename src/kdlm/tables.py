@@ -1,0 +1,314 @@
+"""Every table of the study: its columns with type, unit and meaning, and how it is read and written.
+
+A Parquet file holds results alone, and in its metadata the specification of the job that made it,
+so that equal results are equal bytes. Times, hosts and versions go into ``run.json`` beside it.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kdlm.errors import InputError
+
+__all__ = [
+    "SCHEMAS",
+    "SCHEMA_VERSION",
+    "TEACHER_KEYS",
+    "STUDENT_KEYS",
+    "INIT_MEANS_KEYS",
+    "read_spec",
+    "read_table",
+    "replacing",
+    "write_table",
+]
+
+SCHEMA_VERSION = 1
+"""Raised when a column changes its name, type or meaning; part of every job's parameters."""
+
+_TYPES = {
+    "text": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "float32": pa.float32(),
+    "bool": pa.bool_(),
+    "logits": pa.list_(pa.float32()),
+}
+
+# column: (type, unit, meaning); the unit "1" is a pure number
+_Columns = Mapping[str, tuple[str, str, str]]
+
+TEACHER_KEYS: _Columns = {
+    "architecture": ("text", "1", "the network, a name of kdlm.resnet"),
+    "initialisation": ("text", "1", "how its weights were drawn"),
+    "recipe": ("text", "1", "the named block of the config it was trained by"),
+    "seed": ("int", "1", "seed of initial weights, batch order and augmentation"),
+}
+
+STUDENT_KEYS: _Columns = {
+    "teacher": ("text", "1", "<architecture>-<initialisation>-<recipe> of the teacher"),
+    "teacher_seed": ("int", "1", "the teacher's seed"),
+    "architecture": TEACHER_KEYS["architecture"],
+    "initialisation": TEACHER_KEYS["initialisation"],
+    "recipe": TEACHER_KEYS["recipe"],
+    "loss": ("text", "1", "a name of kdlm.losses.LOSSES"),
+    "temperature": ("float", "1", "softmax temperature; 1 for ce, inf for the logits-matching family"),
+    "mean_gap": ("float", "logit", "training-set mean of c^s - c^t imposed before training"),
+    "perturbation": ("int", "ulp", "units in the last place added to every initial weight"),
+    "seed": TEACHER_KEYS["seed"],
+}
+
+INIT_MEANS_KEYS: _Columns = {
+    "architecture": TEACHER_KEYS["architecture"],
+    "initialisation": TEACHER_KEYS["initialisation"],
+    "batchnorm": ("text", "1", "mode of the BatchNorm layers: train or eval"),
+}
+
+_HISTORY: _Columns = {
+    "epoch": ("int", "epoch", "0 is the untrained network"),
+    "split": (
+        "text",
+        "1",
+        "train: the augmented batches as trained on, BatchNorm in train mode; "
+        "test: the test set, eval mode, absent at epoch 0; "
+        "probe: one fixed batch of training images, train mode",
+    ),
+    "loss": ("float", "nat", "mean of the objective that is trained"),
+    "accuracy": ("float", "1", "share of right predictions"),
+    "mean_logit": ("float", "logit", "mean over samples and classes"),
+    "mean_logit_drift": (
+        "float",
+        "logit",
+        "probe only: root mean square over samples of c(x) now minus c(x) at epoch 0",
+    ),
+    "logit_rms": ("float", "logit", "root mean square of z - c over samples and classes"),
+    "logit_gradient_sum": (
+        "float",
+        "1",
+        "largest over samples of |sum_i g_i| / sum_i |g_i|, g the objective's gradient on one "
+        "sample's logits, evaluated in float64",
+    ),
+    "classifier_weight_sum": ("float", "1", "2-norm of sum_k W_k minus its initial value"),
+    "classifier_bias_sum": ("float", "1", "absolute value of sum_k b_k minus its initial value"),
+    "classifier_weight_change": ("float", "1", "Frobenius norm of W minus its initial value"),
+    "classifier_bias_change": ("float", "1", "2-norm of b minus its initial value"),
+    "mean_gap": ("float", "logit", "students only: mean over samples of c^s - c^t"),
+}
+
+_RUN: _Columns = {
+    "num_classes": ("int", "1", "K, outputs of the network"),
+    "parameters": ("int", "1", "number of trained parameters"),
+    "epochs": ("int", "epoch", "epochs trained"),
+    "last_accuracy": ("float", "1", "test accuracy after the last epoch: the reported one"),
+    "best_accuracy": ("float", "1", "highest test accuracy of any epoch"),
+    "best_epoch": ("int", "epoch", "first epoch with the highest test accuracy"),
+    "logit_mean": ("float", "logit", "mean test logit after the last epoch"),
+    "logit_rms": ("float", "logit", "root mean square of z - c on the test set, last epoch"),
+    "logit_magnitude": ("float", "logit", "mean of |z - c| on the test set, last epoch"),
+    "weight_decay": ("float", "1", "the recipe's weight decay"),
+    "ce_weight": ("float", "1", "the recipe's weight of the cross-entropy"),
+    "optimizer": ("text", "1", "the recipe's optimiser"),
+}
+
+_SIDE: _Columns = {
+    key: STUDENT_KEYS[key] for key in ("loss", "temperature", "mean_gap", "perturbation", "seed")
+}
+
+_MEANS: _Columns = {
+    "seed": ("int", "1", "seed of the initial weights"),
+    "layer": ("text", "1", "module name; the last is the classifier"),
+    "depth": ("int", "1", "position of the layer in the order of the forward pass"),
+    "kind": ("text", "1", "convolution, batchnorm or linear"),
+    "mean": ("float", "logit", "mean over images and units of the layer's output"),
+    "sd_over_images": ("float", "logit", "sd over images of the mean over units"),
+    "rms": ("float", "logit", "root mean square of the layer's output"),
+    "predicted_sd": (
+        "float",
+        "logit",
+        "linear only: exact sd of the mean given the features, sqrt((s_b^2 + s_w^2 |f|^2)/K)",
+    ),
+}
+
+SCHEMAS: Mapping[str, _Columns] = {
+    "history": _HISTORY,
+    "logits": {
+        "split": ("text", "1", "train (teachers only, no augmentation) or test; eval mode"),
+        "index": ("int", "1", "position in the prepared data set"),
+        "label": ("int", "1", "true class"),
+        "logits": ("logits", "logit", "K logits after the last epoch"),
+    },
+    "histories": {
+        "role": ("text", "1", "teacher or student"),
+        **STUDENT_KEYS,
+        **{("mean_gap_now" if k == "mean_gap" else k): v for k, v in _HISTORY.items()},
+    },
+    "runs": {"role": ("text", "1", "teacher or student"), **STUDENT_KEYS, **_RUN},
+    "comparisons": {
+        "kind": (
+            "text",
+            "1",
+            "objective: same seed, another loss, temperature or mean gap; "
+            "floor: the same student, initial weights one ulp apart; "
+            "seed: the same student, another seed",
+        ),
+        **{k: STUDENT_KEYS[k] for k in list(STUDENT_KEYS)[:5]},
+        **{f"{k}_a": v for k, v in _SIDE.items()},
+        **{f"{k}_b": v for k, v in _SIDE.items()},
+        "temperature_over_rms": ("float", "1", "temperature_a over the rms of the teacher's z - c"),
+        "weights_distance": (
+            "float",
+            "1",
+            "2-norm of the difference of all parameters, W and b of the last layer less their "
+            "class mean",
+        ),
+        "logits_distance": ("float", "logit", "rms difference of class-centred test logits"),
+        "agreement": ("float", "1", "share of test images with the same prediction"),
+        "accuracy_difference": ("float", "1", "test accuracy of a minus that of b, last epoch"),
+    },
+    "means": _MEANS,
+    "layer_means": {**INIT_MEANS_KEYS, **_MEANS},
+    "init_means": {
+        **INIT_MEANS_KEYS,
+        "layer": ("text", "1", "module name"),
+        "depth": ("int", "1", "position of the layer in the order of the forward pass"),
+        "kind": ("text", "1", "convolution, batchnorm or linear"),
+        "seeds": ("int", "1", "number of seeds"),
+        "mean": ("float", "logit", "mean over seeds of the layer's mean output"),
+        "sd": ("float", "logit", "sd over seeds"),
+        "standard_error": ("float", "logit", "sd / sqrt(seeds)"),
+        "ci_low": ("float", "logit", "95 % confidence limit of the mean, Student t"),
+        "ci_high": ("float", "logit", "95 % confidence limit of the mean, Student t"),
+        "rms": ("float", "logit", "root mean square over seeds of the layer's rms"),
+        "predicted_sd": ("float", "logit", "linear only: root mean square of the predicted sd"),
+    },
+    "gradient_limit": {
+        "source": ("text", "1", "random, or the loss of the students whose logits were used"),
+        "form": ("text", "1", "printed (7), corrected (7) or lm"),
+        "temperature": ("float", "1", "softmax temperature"),
+        "temperature_over_rms": ("float", "1", "temperature over the rms of the teacher's z - c"),
+        "relative_distance": (
+            "float",
+            "1",
+            "2-norm of the T^2 KD gradient minus the form, over the 2-norm of the corrected form; "
+            "median over samples",
+        ),
+        "relative_distance_max": ("float", "1", "largest over samples"),
+        "gradient_norm": ("float", "1", "rms over samples of the 2-norm of the T^2 KD gradient"),
+        "slope": (
+            "float",
+            "1",
+            "log-log slope of relative_distance over the temperatures of this source and form "
+            "beyond ten rms; the same number in each of their rows",
+        ),
+    },
+    "identities": {
+        "claim": ("text", "1", "id of the claim"),
+        "form": ("text", "1", "printed, corrected or as stated"),
+        "case": ("text", "1", "what it was evaluated on"),
+        "statistic": ("text", "1", "what value is"),
+        "value": ("float", "1", "worst violation found"),
+    },
+    "claims": {
+        "id": ("text", "1", "the claim"),
+        "equation": ("text", "1", "where the paper states it"),
+        "statement": ("text", "1", "what is claimed"),
+        "form": ("text", "1", "printed, corrected or as stated"),
+        "statistic": ("text", "1", "what value is, with its unit"),
+        "value": ("float", "1", "the statistic"),
+        "ci_low": ("float", "1", "lower confidence limit; equal to value where exact"),
+        "ci_high": ("float", "1", "upper confidence limit; equal to value where exact"),
+        "margin_low": ("float", "1", "lower end of the margin fixed in the config"),
+        "margin_high": ("float", "1", "upper end of the margin fixed in the config"),
+        "verdict": ("text", "1", "supported, refuted or inconclusive"),
+        "n": ("int", "1", "number of independent units (seeds, samples or cases)"),
+        "measured_on": ("text", "1", "what it was measured on, and the reason if inconclusive"),
+    },
+}
+
+
+def arrow_schema(name: str, spec: Mapping[str, Any] | None = None) -> pa.Schema:
+    """Arrow schema of a table; column metadata hold unit and meaning, the file's the ``spec``."""
+    metadata = {"kdlm.table": name, "kdlm.schema_version": str(SCHEMA_VERSION)}
+    if spec is not None:
+        metadata["kdlm.spec"] = json.dumps(spec, sort_keys=True)
+    return pa.schema(
+        [
+            pa.field(column, _TYPES[kind], metadata={"unit": unit, "meaning": meaning})
+            for column, (kind, unit, meaning) in SCHEMAS[name].items()
+        ],
+        metadata=metadata,
+    )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` to write to; renamed to ``path`` once written and flushed.
+
+    A reader sees the old file or the whole new one. After an error neither name is left behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # the suffix stays last: some writers choose their format by it
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(
+    name: str,
+    rows: pd.DataFrame | Mapping[str, Any] | list[dict[str, Any]],
+    path: Path,
+    spec: Mapping[str, Any] | None = None,
+) -> None:
+    """Write ``rows`` as table ``name``; columns that the schema has and the rows lack are null.
+
+    Raises:
+        ValueError: a column is not in the schema.
+    """
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
+    schema = arrow_schema(name, spec)
+    unknown = set(frame.columns) - set(schema.names)
+    if unknown:
+        raise ValueError(f"table {name} has no column {', '.join(sorted(unknown))}")
+    columns = [
+        pa.array(frame[field.name], type=field.type, from_pandas=True)
+        if field.name in frame
+        else pa.nulls(len(frame), field.type)
+        for field in schema
+    ]
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
+
+
+def read_table(path: Path, name: str) -> pd.DataFrame:
+    """Read one file of table ``name`` as a data frame.
+
+    Raises:
+        InputError: the file is not a Parquet file, or not this table; the message names it.
+    """
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error})") from error
+    missing = set(SCHEMAS[name]) - set(table.column_names)
+    if missing:
+        raise InputError(f"{path}: not a table '{name}': no column {', '.join(sorted(missing))}")
+    return table.to_pandas()
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """The specification of the job that wrote the Parquet file ``path``."""
+    metadata = pq.read_schema(path).metadata or {}
+    spec: dict[str, Any] = json.loads(metadata.get(b"kdlm.spec", b"{}"))
+    return spec

@@ -1,0 +1,57 @@
+"""Training a teacher: cross-entropy, nothing of the distillation losses."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kdlm.initialisation import initialise, stream
+from kdlm.networks import build
+from kdlm.outputs import write_outputs
+from kdlm.prepared import open_prepared
+from kdlm.specs import TeacherSpec
+from kdlm.training import DTYPES, Images, configure_torch, predict, resolve_device, train
+
+__all__ = ["train_teacher"]
+
+
+class _CrossEntropy:
+    def reference(self, images: Tensor) -> Tensor:
+        return images.new_full((len(images), 1), float("nan"))
+
+    def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        return functional.cross_entropy(logits, labels)
+
+
+def train_teacher(spec: TeacherSpec, data: Path, directory: Path) -> None:
+    """Train one teacher on the prepared dataset ``data`` and write its outputs to ``directory``.
+
+    Its logits are stored for the test and the training images, both in eval mode and without
+    augmentation: the students' mean gap refers to the training images' mean.
+
+    Raises:
+        InputError: the dataset cannot be read, or the device is not there.
+    """
+    configure_torch(spec.threads)
+    device = resolve_device(spec.device)
+    prepared = open_prepared(data)
+    channels = prepared.train_images.shape[1]
+    model = build(spec.architecture, prepared.num_classes, channels, DTYPES[spec.recipe.precision])
+    initialise(model, spec.initialisation, stream(spec.seed, "teacher weights"))
+    model.to(device)
+    trained = train(model, _CrossEntropy(), spec, prepared, role="teacher")
+    model.eval()
+    train_images = Images.of(prepared, "train", spec.recipe, torch.device(device))
+    write_outputs(
+        directory,
+        spec=spec,
+        model=model,
+        in_channels=channels,
+        history=trained.history,
+        logits={
+            "train": (predict(model, train_images), prepared.train_labels),
+            "test": (trained.test_logits, prepared.test_labels),
+        },
+        device=device,
+    )

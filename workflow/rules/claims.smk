@@ -1,0 +1,26 @@
+"""The study's output: a verdict on every claim."""
+
+
+rule claims:
+    input:
+        study=STUDY,
+        runs=rules.collect.output.runs,
+        histories=rules.collect.output.histories,
+        comparisons=rules.compare.output,
+        layers=rules.summarise_init_means.output.layers,
+        init_means=rules.summarise_init_means.output.summary,
+        limit=rules.theory.output.limit,
+        identities=rules.theory.output.identities,
+    output:
+        claims=f"{FOLDER}/claims.parquet",
+    params:
+        sources=digest("kdlm.claims"),
+    log:
+        f"{FOLDER}/logs/claims.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/claims.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "python -m kdlm judge $(dirname {input.study:q}) 2> {log:q}"

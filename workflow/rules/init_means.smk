@@ -1,0 +1,42 @@
+"""Mean outputs of untrained networks, in shards of seeds."""
+
+
+rule init_means:
+    input:
+        data=dataset_file(study.init_means.dataset),
+    output:
+        means=f"{FOLDER}/init_means/{INIT_MEANS.wildcard_pattern}/means.parquet",
+    params:
+        spec=spec_of(INIT_MEANS, INIT_MEANS_SPECS),
+        sources=digest("kdlm.init_means"),
+    log:
+        f"{FOLDER}/logs/init_means/{INIT_MEANS.wildcard_pattern}.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/init_means/{INIT_MEANS.wildcard_pattern}.tsv"
+    threads: study.threads
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    shell:
+        "python -m kdlm init-means --spec {params.spec:q} --data {input.data:q}"
+        " --output {output.means:q} 2> {log:q}"
+
+
+rule summarise_init_means:
+    input:
+        study=STUDY,
+        means=outputs("init_means", INIT_MEANS, "means.parquet"),
+    output:
+        layers=f"{FOLDER}/tables/layer_means.parquet",
+        summary=f"{FOLDER}/tables/init_means.parquet",
+    params:
+        sources=digest("kdlm.collect"),
+    log:
+        f"{FOLDER}/logs/summarise_init_means.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/summarise_init_means.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "python -m kdlm summarise $(dirname {input.study:q}) 2> {log:q}"

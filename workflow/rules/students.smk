@@ -1,0 +1,29 @@
+"""Students: one job for each teacher, recipe, loss, temperature, intervention and seed."""
+
+STUDENT = f"{FOLDER}/students/{STUDENTS.wildcard_pattern}"
+
+
+rule distill:
+    input:
+        data=dataset_file(study.dataset),
+        teacher=teacher_file("model.safetensors"),
+        teacher_logits=teacher_file("logits.parquet"),
+    output:
+        model=f"{STUDENT}/model.safetensors",
+        history=f"{STUDENT}/history.parquet",
+        logits=f"{STUDENT}/logits.parquet",
+        run=f"{STUDENT}/run.json",
+    params:
+        spec=spec_of(STUDENTS, STUDENT_SPECS),
+        sources=digest("kdlm.students"),
+    log:
+        f"{FOLDER}/logs/students/{STUDENTS.wildcard_pattern}.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/students/{STUDENTS.wildcard_pattern}.tsv"
+    threads: study.threads
+    resources:
+        mem_mb=3000,
+        runtime=1440,
+    shell:
+        "python -m kdlm distill --spec {params.spec:q} --data {input.data:q}"
+        " --teacher $(dirname {input.teacher:q}) --output $(dirname {output.model:q}) 2> {log:q}"

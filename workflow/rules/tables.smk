@@ -1,0 +1,46 @@
+"""Every student's outputs, gathered and compared."""
+
+
+rule collect:
+    input:
+        study=STUDY,
+        teachers=outputs(
+            "teachers", TEACHERS, "model.safetensors", "history.parquet", "logits.parquet"
+        ),
+        students=outputs(
+            "students", STUDENTS, "model.safetensors", "history.parquet", "logits.parquet"
+        ),
+    output:
+        runs=f"{FOLDER}/tables/runs.parquet",
+        histories=f"{FOLDER}/tables/histories.parquet",
+    params:
+        sources=digest("kdlm.collect"),
+    log:
+        f"{FOLDER}/logs/collect.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/collect.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "python -m kdlm collect $(dirname {input.study:q}) 2> {log:q}"
+
+
+rule compare:
+    input:
+        study=STUDY,
+        teachers=outputs("teachers", TEACHERS, "logits.parquet"),
+        students=outputs("students", STUDENTS, "model.safetensors", "logits.parquet"),
+    output:
+        f"{FOLDER}/tables/comparisons.parquet",
+    params:
+        sources=digest("kdlm.comparisons"),
+    log:
+        f"{FOLDER}/logs/compare.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/compare.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    shell:
+        "python -m kdlm compare $(dirname {input.study:q}) 2> {log:q}"

@@ -1,0 +1,29 @@
+"""The gradient's limit and the identities, on random logits and on those of trained networks."""
+
+from kdlm.layout import student_directory
+
+THEORY_STUDENTS = study.theory_students()
+
+
+rule theory:
+    input:
+        study=STUDY,
+        teachers=[
+            f"{FOLDER}/{teacher_directory(teacher_of(keys))}/logits.parquet"
+            for keys in THEORY_STUDENTS
+        ],
+        students=[f"{FOLDER}/{student_directory(keys)}/logits.parquet" for keys in THEORY_STUDENTS],
+    output:
+        limit=f"{FOLDER}/tables/gradient_limit.parquet",
+        identities=f"{FOLDER}/tables/identities.parquet",
+    params:
+        sources=digest("kdlm.measure"),
+    log:
+        f"{FOLDER}/logs/theory.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/theory.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "python -m kdlm theory $(dirname {input.study:q}) 2> {log:q}"
