@@ -8,7 +8,6 @@ brings them is not there.
 """
 
 import importlib.util
-import warnings
 from importlib.machinery import PathFinder
 
 import torch
@@ -26,16 +25,16 @@ def _load_extension() -> None:
     if extension is None or extension.origin is None:
         return
     try:
-        torch.ops.load_library(extension.origin)
+        torch.ops.load_library(extension.origin)  # type: ignore[no-untyped-call]
     except OSError:
         return
 
 
 def _declare_missing() -> torch.library.Library:
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for operator in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, operator):
-            library.define(operator + _SIGNATURE)
+            library.define(operator + _SIGNATURE)  # type: ignore[no-untyped-call]
     return library
 
 
@@ -43,7 +42,4 @@ _load_extension()
 # a declaration lives as long as its library
 _library = _declare_missing()
 
-with warnings.catch_warnings():
-    # of the image reader's extension, compiled for CUDA too; images are read by pillow
-    warnings.filterwarnings("ignore", message="Failed to load image Python extension")
-    from torchvision import datasets, transforms
+from torchvision import datasets, transforms  # noqa: E402

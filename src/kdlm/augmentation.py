@@ -20,6 +20,7 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
 
     Raises:
         ValueError: ``padding`` is negative.
+
     """
     if padding < 0:
         raise ValueError(f"padding must be 0 pixels or more, not {padding}")
@@ -37,8 +38,8 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(flips.to(images.device), images.flip(-1), images)
 
 
-def augment(images: Tensor, crop_padding: int, flip: bool, generator: torch.Generator) -> Tensor:  # noqa: FBT001
-    """A random crop, and then, where the data set allows a ``flip``, a random flip.
+def augment(images: Tensor, crop_padding: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Crop at random, and then, where the data set allows a ``flip``, flip at random.
 
     Images are (B, C, H, W), uint8 or float; shape, type and device are kept.
     """

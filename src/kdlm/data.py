@@ -1,13 +1,13 @@
 """The data sets, decoded to uint8 tensors in memory; `kdlm.prepared` puts them on disk.
 
-| name          | channels × side | train  | test   | classes | raw files                           |
-|---------------|-----------------|--------|--------|---------|-------------------------------------|
-| digits        | 1 × 8           | 1,437  | 360    | 10      | ship with scikit-learn              |
-| photographs   | 3 × 32          | 416    | 104    | 2       | ship with scikit-learn              |
-| fashion-mnist | 1 × 28          | 60,000 | 10,000 | 10      | torchvision's, or a folder of .gz   |
-| cifar10       | 3 × 32          | 50,000 | 10,000 | 10      | torchvision's                       |
-| cifar100      | 3 × 32          | 50,000 | 10,000 | 100     | torchvision's                       |
-| imagefolder   | 3 × image_side  | any    | any    | any     | train/<class>/* and test/<class>/*  |
+| name          | channels × side | train  | test   | classes | raw files                          |
+|---------------|-----------------|--------|--------|---------|------------------------------------|
+| digits        | 1 × 8           | 1,437  | 360    | 10      | ship with scikit-learn             |
+| photographs   | 3 × 32          | 416    | 104    | 2       | ship with scikit-learn             |
+| fashion-mnist | 1 × 28          | 60,000 | 10,000 | 10      | torchvision's, or a folder of .gz  |
+| cifar10       | 3 × 32          | 50,000 | 10,000 | 10      | torchvision's                      |
+| cifar100      | 3 × 32          | 50,000 | 10,000 | 100     | torchvision's                      |
+| imagefolder   | 3 × image_side  | any    | any    | any     | train/<class>/* and test/<class>/* |
 
 A new data set is a function `Source` -> `Dataset` and its name in `DATASETS` and `kdlm.names`.
 """
@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from kdlm import names
@@ -37,7 +38,12 @@ _IDX_ERRORS = (
     OSError, EOFError, zlib.error, AssertionError, KeyError, TypeError, ValueError, RuntimeError,
 )  # fmt: skip
 
-_SIDES = {"train": "train", "test": "t10k"}
+# and pillow's decoders
+_IMAGE_ERRORS = (
+    OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError,
+)  # fmt: skip
+
+_SPLITS = {"train": "train", "test": "t10k"}
 """What the idx files of the MNIST family call the two splits."""
 
 
@@ -49,6 +55,7 @@ class Dataset:
 
     Raises:
         DataError: shapes, types or labels that do not fit together.
+
     """
 
     name: str
@@ -164,8 +171,12 @@ def photographs(_source: Source) -> Dataset:
     )
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def _idx(stem: Path, read: Callable[[str], Tensor]) -> Tensor:
-    """The tensor in the idx file ``stem``, or in ``stem``.gz, by torchvision's reader ``read``."""
+    """Read the idx file ``stem``, or ``stem``.gz, with torchvision's ``read``."""
     from kdlm._torchvision import datasets  # noqa: PLC0415
 
     path = stem if stem.is_file() else stem.with_name(f"{stem.name}.gz")
@@ -182,8 +193,7 @@ def _idx(stem: Path, read: Callable[[str], Tensor]) -> Tensor:
             return read(os.fspath(plain))
     except _IDX_ERRORS as error:
         raise DataError(
-            f"{path}: not a whole idx file ({type(error).__name__}: {error}); "
-            f"delete it and fetch it again"
+            f"{path}: not a whole idx file ({_one_line(error)}); delete it and fetch it again"
         ) from error
 
 
@@ -191,7 +201,7 @@ def _idx_split(folder: Path, split: str, side: int, num_classes: int) -> tuple[T
     """Images (N, 1, side, side) and labels of one split of the MNIST family."""
     from kdlm._torchvision import datasets  # noqa: PLC0415
 
-    files = [f"{_SIDES[split]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
+    files = [f"{_SPLITS[split]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
     images = _idx(folder / files[0], datasets.mnist.read_image_file)
     labels = _idx(folder / files[1], datasets.mnist.read_label_file)
     fits = images.shape == (len(labels), side, side)
@@ -227,8 +237,9 @@ def fashion_mnist(source: Source) -> Dataset:
             kind(root, train=False, download=True)
         except _DOWNLOAD_ERRORS as error:
             raise DataError(
-                f"fashion-mnist: the download to {raw} failed ({error}); put {', '.join(files)} "
-                f"(.gz or not) there, or name the folder that has them as root"
+                f"fashion-mnist: the download to {raw} failed ({_one_line(error)}); "
+                f"put {', '.join(files)} (.gz or not) there, "
+                f"or name the folder that has them as root"
             ) from error
     train_images, train_labels = _idx_split(folder, "train", 28, len(kind.classes))
     test_images, test_labels = _idx_split(folder, "test", 28, len(kind.classes))
@@ -252,7 +263,7 @@ def cifar100(source: Source) -> Dataset:
 
 
 def _cifar(name: str, kind: Any, source: Source) -> Dataset:
-    """torchvision's ``kind``, downloaded to ``root`` if need be and allowed.
+    """Read torchvision's ``kind``, downloaded to ``root`` if need be and allowed.
 
     The files are pickles. torchvision unpickles one only where its MD5 is the published one, and
     that check is relied on: it holds off damage and ordinary tampering, not a forged MD5.
@@ -263,11 +274,12 @@ def _cifar(name: str, kind: Any, source: Source) -> Dataset:
     folder = root / kind.base_folder
     files = [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
 
+    check = datasets.utils.check_integrity
+
     def unusable() -> Path | None:
         bad = (folder / file for file, md5 in files if not check(folder / file, md5))
         return next(bad, None)
 
-    check = datasets.utils.check_integrity
     failure: Exception | None = None
     if source.download and unusable():
         try:
@@ -276,7 +288,7 @@ def _cifar(name: str, kind: Any, source: Source) -> Dataset:
             failure = error
     if bad := unusable():
         what = "damaged (its MD5 is not the published one)" if bad.exists() else "missing"
-        tried = f"; fetching it failed ({failure})" if failure else ""
+        tried = f"; fetching it failed ({_one_line(failure)})" if failure else ""
         raise DataError(
             f"{bad} is {what}{tried}; delete {folder} and run again with the download allowed, or "
             f"unpack {kind.url} in {root}"
@@ -294,20 +306,11 @@ def _cifar(name: str, kind: Any, source: Source) -> Dataset:
 
 def _decoded(folder: Any) -> tuple[list[Tensor], list[str]]:
     """Images of an ImageFolder, each (3, side, side), and the paths of those that are damaged."""
-    from PIL import Image  # noqa: PLC0415
-
     images, damaged = [], []
     for index, (path, _) in enumerate(folder.samples):
         try:
             images.append(folder[index][0])
-        except (
-            OSError,
-            EOFError,
-            SyntaxError,
-            ValueError,
-            struct.error,
-            Image.DecompressionBombError,
-        ):
+        except _IMAGE_ERRORS:
             damaged.append(path)
     return images, damaged
 
@@ -368,7 +371,7 @@ def load(
     download: bool = True,
     image_side: int | None = None,
 ) -> Dataset:
-    """The data set called ``name``, decoded into memory.
+    """Read the data set called ``name`` into memory, decoded.
 
     Args:
         name: a name of `DATASETS`.
@@ -379,6 +382,7 @@ def load(
     Raises:
         DataError: an unknown name, an ``image_side`` too many or too few, or raw files that are
             missing, truncated or wrong; the message names the file and the remedy.
+
     """
     if name not in DATASETS:
         raise DataError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}")

@@ -88,7 +88,7 @@ def _fingerprint(facts: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     for name, dtype in _TENSORS.items():
         tensor = tensors[name]
         total.update(f"\n{name} {dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.numpy())
+        total.update(tensor.numpy().data)
     return total.hexdigest()
 
 
@@ -100,8 +100,13 @@ def prepare(dataset: "Dataset", path: Path) -> None:
 
     Raises:
         DataError: a channel has the same value in every training image, so cannot be normalised.
+
     """
-    tensors = {name: getattr(dataset, name).contiguous() for name in _TENSORS}
+    # safetensors refuses tensors that share memory, as slices of one array may
+    tensors = {
+        name: getattr(dataset, name).clone(memory_format=torch.contiguous_format)
+        for name in _TENSORS
+    }
     mean, sd = _channel_statistics(dataset.train_images)
     if 0 in sd:
         raise DataError(
@@ -119,6 +124,7 @@ def open_prepared(path: Path) -> Prepared:
 
     Raises:
         DataError: the file is missing, truncated, damaged or not a prepared data set.
+
     """
     if not Path(path).is_file():
         raise DataError(f"{path} is missing; run snakemake again to prepare the data set")
@@ -149,10 +155,11 @@ def open_prepared(path: Path) -> Prepared:
 
 
 def first_images(path: Path, count: int) -> Tensor:
-    """The first ``count`` training images of the prepared data set ``path``, normalised float32.
+    """Read the first ``count`` training images of the prepared data set, normalised, float32.
 
     Raises:
         DataError: the file cannot be used, or has fewer training images.
+
     """
     prepared = open_prepared(path)
     images = prepared.train_images[:count]

@@ -44,7 +44,12 @@ class _Distillation:
     def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:
         weight = self.spec.recipe.ce_weight
         loss = LOSSES[self.spec.loss](
-            logits, reference, labels, self.spec.temperature, self.student_mean, self.teacher_mean
+            student_logits=logits,
+            teacher_logits=reference,
+            targets=labels,
+            temperature=self.spec.temperature,
+            student_mean=self.student_mean,
+            teacher_mean=self.teacher_mean,
         )
         if weight == 0:
             return loss
