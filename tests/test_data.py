@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -118,8 +119,8 @@ def test_digits_are_scikit_learns_in_their_order() -> None:
     assert dataset.train_images.shape[1:] == (1, 8, 8)
     raw = load_digits()
     images = torch.cat([dataset.train_images, dataset.test_images])[:, 0]
-    # 16 levels lie 16 grey values apart, so rounding is undone by rounding
-    assert np.array_equal(np.rint(images.numpy() * (16 / 255)), raw.images)
+    grey = np.array([round(Fraction(255 * level, 16)) for level in range(17)])
+    assert np.array_equal(images.numpy(), grey[raw.images.astype(int)])
     assert (int(images.min()), int(images.max())) == (0, 255)
     labels = torch.cat([dataset.train_labels, dataset.test_labels])
     assert labels.tolist() == raw.target.tolist()

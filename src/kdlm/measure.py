@@ -1,12 +1,51 @@
 """The theory of the study, measured on random logits and on those of its trained networks."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from torch import Tensor
+import torch
 
 from kdlm.config import Study
-from kdlm.identities import identities, random_cases
+from kdlm.identities import Case, identities, random_cases
 from kdlm.layout import student_directory, teacher_directory, teacher_of
 from kdlm.outputs import read_logits
+from kdlm.tables import read_table
 from kdlm.theory import gradient_limit
+
+__all__ = ["theory"]
+
+
+def theory(study: Study, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tables ``gradient_limit`` and ``identities`` of a study.
+
+    Raises:
+        InputError: the logits of a network are missing or damaged.
+    """
+    cases = [*random_cases(study.theory.samples, study.theory.seed), *_trained(study, folder)]
+    limits = [
+        gradient_limit(case.student, case.teacher, study.theory.temperatures).assign(
+            source=case.name
+        )
+        # with two classes the second order vanishes by symmetry, and the limit is reached as 1/T²
+        for case in cases
+        if case.student.shape[1] > 2
+    ]
+    rows = [row for case in cases for row in identities(case)]
+    return pd.concat(limits, ignore_index=True), pd.DataFrame(rows)
+
+
+def _trained(study: Study, folder: Path) -> Iterator[Case]:
+    """Test logits of one student of each loss, with its teacher's."""
+    samples = study.theory.samples
+    for keys in study.theory_students():
+        student = folder / student_directory(keys) / "logits.parquet"
+        teacher = folder / teacher_directory(teacher_of(keys)) / "logits.parquet"
+        labels = read_table(student, "logits")["label"].to_numpy(np.int64)
+        yield Case(
+            f"student of {keys['loss']}, T = {keys['temperature']}, gap {keys['mean_gap']}",
+            read_logits(student, "test").double()[:samples],
+            read_logits(teacher, "test").double()[:samples],
+            torch.from_numpy(labels)[:samples],
+        )

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from kdlm.errors import InputError
@@ -36,7 +36,8 @@ def save_network(
         "spec": spec,
     }
     with replacing(path) as temporary:
-        save_file(state, temporary, {_KEY: json.dumps(facts, sort_keys=True)})
+        # save_file would leave a file that only its owner may read
+        temporary.write_bytes(save(state, {_KEY: json.dumps(facts, sort_keys=True)}))
 
 
 def load_network(path: Path, dtype: torch.dtype) -> nn.Module:

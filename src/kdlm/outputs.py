@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from kdlm.errors import InputError
 from kdlm.networks import save_network
 from kdlm.provenance import circumstances
 from kdlm.specs import StudentSpec, TeacherSpec
-from kdlm.tables import read_table, replacing, write_table
+from kdlm.tables import read_arrow, replacing, write_table
 
 __all__ = ["read_logits", "write_outputs"]
 
@@ -43,10 +44,10 @@ def write_outputs(
         spec=described,
     )
     write_table("history", history, directory / "history.parquet", described)
-    frames = [
-        pd.DataFrame(
+    splits = [
+        pa.table(
             {
-                "split": split,
+                "split": pa.array([split] * len(labels)),
                 "index": np.arange(len(labels)),
                 "label": labels.numpy(),
                 "logits": list(values.float().cpu().numpy()),
@@ -54,7 +55,7 @@ def write_outputs(
         )
         for split, (values, labels) in logits.items()
     ]
-    write_table("logits", pd.concat(frames), directory / "logits.parquet", described)
+    write_table("logits", pa.concat_tables(splits), directory / "logits.parquet", described)
     with replacing(directory / "run.json") as temporary:
         temporary.write_text(json.dumps(circumstances(device), indent=2) + "\n")
 
@@ -65,8 +66,8 @@ def read_logits(path: Path, split: str) -> Tensor:
     Raises:
         InputError: the file cannot be read, or has no such split.
     """
-    frame = read_table(path, "logits")
-    rows = frame[frame["split"] == split]
-    if rows.empty:
+    table = read_arrow(path, "logits").filter(pc.field("split") == split)
+    if len(table) == 0:
         raise InputError(f"{path}: no logits of split {split!r}; delete it and run snakemake again")
-    return torch.from_numpy(np.stack(rows["logits"].to_list()))
+    logits = table["logits"].combine_chunks()
+    return torch.tensor(logits.flatten().to_numpy()).view(len(table), -1)

@@ -9,13 +9,17 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kdlm.errors import InputError
+
+if TYPE_CHECKING:
+    # half a second that a training job has no use for
+    import pandas as pd
 
 __all__ = [
     "SCHEMAS",
@@ -23,6 +27,7 @@ __all__ = [
     "TEACHER_KEYS",
     "STUDENT_KEYS",
     "INIT_MEANS_KEYS",
+    "read_arrow",
     "read_spec",
     "read_table",
     "replacing",
@@ -267,32 +272,44 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_table(
     name: str,
-    rows: pd.DataFrame | Mapping[str, Any] | list[dict[str, Any]],
+    rows: "pa.Table | pd.DataFrame | list[dict[str, Any]]",
     path: Path,
     spec: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write ``rows`` as table ``name``; columns that the schema has and the rows lack are null.
+    """Write ``rows`` as table ``name``; NaN, and columns that the rows lack, become null.
 
     Raises:
         ValueError: a column is not in the schema.
     """
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows)
+    if isinstance(rows, list):
+        columns = {column for row in rows for column in row}
+        table = pa.table({column: [row.get(column) for row in rows] for column in columns})
+    else:
+        table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows)
+        table = table.drop_columns([c for c in table.column_names if c.startswith("__index")])
     schema = arrow_schema(name, spec)
-    unknown = set(frame.columns) - set(schema.names)
+    unknown = set(table.column_names) - set(schema.names)
     if unknown:
         raise ValueError(f"table {name} has no column {', '.join(sorted(unknown))}")
-    columns = [
-        pa.array(frame[field.name], type=field.type, from_pandas=True)
-        if field.name in frame
-        else pa.nulls(len(frame), field.type)
+    arrays = [
+        _without_nan(table[field.name].cast(field.type))
+        if field.name in table.column_names
+        else pa.nulls(len(table), field.type)
         for field in schema
     ]
     with replacing(path) as temporary:
-        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
+        pq.write_table(pa.table(arrays, schema=schema), temporary, compression="zstd")
 
 
-def read_table(path: Path, name: str) -> pd.DataFrame:
-    """Read one file of table ``name`` as a data frame.
+def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """NaN as null, which every reader leaves out of means and of comparisons."""
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+
+
+def read_arrow(path: Path, name: str) -> pa.Table:
+    """Read one file of table ``name``.
 
     Raises:
         InputError: the file is not a Parquet file, or not this table; the message names it.
@@ -300,11 +317,19 @@ def read_table(path: Path, name: str) -> pd.DataFrame:
     try:
         table = pq.read_table(path, partitioning=None)
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error})") from error
+        raise InputError(
+            f"{path}: not a readable Parquet file ({error}); delete it and run snakemake again"
+        ) from error
     missing = set(SCHEMAS[name]) - set(table.column_names)
     if missing:
         raise InputError(f"{path}: not a table '{name}': no column {', '.join(sorted(missing))}")
-    return table.to_pandas()
+    return table
+
+
+def read_table(path: Path, name: str) -> "pd.DataFrame":
+    """`read_arrow` as a data frame."""
+    frame: pd.DataFrame = read_arrow(path, name).to_pandas()
+    return frame
 
 
 def read_spec(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from kdlm.augmentation import augment
 from kdlm.errors import InputError
 from kdlm.initialisation import stream
+from kdlm.optimizers import OPTIMIZERS, learning_rate
 from kdlm.prepared import Prepared, normalise
 from kdlm.specs import Recipe, StudentSpec, TeacherSpec
 
@@ -112,42 +113,15 @@ def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[An
     return nullcontext()
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    parameters = model.parameters()
-    match recipe.optimizer:
-        case "sgd":
-            return torch.optim.SGD(
-                parameters, rate, recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov
-            )
-        case "adam":
-            return torch.optim.Adam(parameters, rate, weight_decay=decay)
-        case "adamw":
-            return torch.optim.AdamW(parameters, rate, weight_decay=decay)
-
-
-def _schedule(
-    optimizer: torch.optim.Optimizer, recipe: Recipe
-) -> torch.optim.lr_scheduler.LRScheduler:
-    schedule = recipe.schedule
-    match schedule.name:
-        case "constant":
-            return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-        case "step":
-            return torch.optim.lr_scheduler.MultiStepLR(
-                optimizer, list(schedule.milestones), schedule.factor
-            )
-        case "cosine":
-            return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs)
-
-
 def train_mode_logits(model: nn.Module, images: Tensor) -> Tensor:
     """Logits with BatchNorm on the batch's own statistics, its running statistics left alone."""
     was_training = model.training
     model.train()
-    state = {name: tensor.detach().clone() for name, tensor in model.named_buffers()}
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with torch.no_grad():
-        logits: Tensor = torch.func.functional_call(model, state, (images,))
+        logits: Tensor = model(images)
+        for buffer, value in kept:
+            buffer.copy_(value)
     model.train(was_training)
     return logits
 
@@ -285,8 +259,8 @@ def train(
     train_images = Images.of(prepared, "train", recipe, device)
     test_images = Images.of(prepared, "test", recipe, device)
     order, views = stream(spec.seed, f"{role} order"), stream(spec.seed, f"{role} views")
-    optimizer = _optimizer(model, recipe)
-    schedule = _schedule(optimizer, recipe)
+    parameters = list(model.parameters())
+    optimizer = OPTIMIZERS[recipe.optimizer](parameters, recipe)
     probe = train_images.pixels[: recipe.batch_size]
     recorder = _Recorder(
         model, objective, test_images, train_images.scaled(probe), train_images.labels[: len(probe)]
@@ -295,6 +269,7 @@ def train(
 
     for epoch in range(1, recipe.epochs + 1):
         model.train()
+        rate = learning_rate(recipe, epoch)
         tally = _Tally()
         permutation = torch.randperm(len(train_images.labels), generator=order).to(device)
         for batch in permutation.split(recipe.batch_size):
@@ -306,11 +281,8 @@ def train(
                 reference = objective.reference(images)
                 logits = model(images).to(images.dtype)
             loss = objective(logits, reference, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            optimizer.step(list(torch.autograd.grad(loss, parameters)), rate)
             tally.add(objective, logits, reference, labels)
-        schedule.step()
         recorder.record(epoch, tally)
         logger.info(
             "epoch %d/%d  loss %.6g  train accuracy %.4f  test accuracy %.4f",

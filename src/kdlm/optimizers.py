@@ -1,0 +1,98 @@
+"""The optimisers of a recipe, through torch's functional forms, and its learning-rate schedule.
+
+The state is plain tensors and the schedule a function of the epoch, so there is nothing to pickle.
+The classes of torch.optim would also import the compiler at their first call: 1.5 s of every job.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from kdlm.specs import Recipe, Schedule
+
+__all__ = ["OPTIMIZERS", "SGD", "Adam", "learning_rate"]
+
+
+def learning_rate(recipe: Recipe, epoch: int) -> float:
+    """Learning rate in ``epoch``, the first being 1.
+
+    step: times ``factor`` for each milestone passed; cosine: from the initial rate towards 0,
+    (1 + cos(π (epoch − 1)/epochs))/2 (Loshchilov, Hutter, arXiv 1608.03983, without restarts).
+    """
+    return recipe.learning_rate * _SCHEDULES[recipe.schedule.name](
+        recipe.schedule, epoch - 1, recipe.epochs
+    )
+
+
+_SCHEDULES: dict[str, Callable[[Schedule, int, int], float]] = {
+    "constant": lambda _schedule, _passed, _epochs: 1.0,
+    "step": lambda schedule, passed, _epochs: (
+        schedule.factor ** bisect_right(schedule.milestones, passed)
+    ),
+    "cosine": lambda _schedule, passed, epochs: (1 + math.cos(math.pi * passed / epochs)) / 2,
+}
+
+
+class SGD:
+    """Stochastic gradient descent with momentum; weight decay is added to the gradient."""
+
+    def __init__(self, parameters: Iterable[Tensor], recipe: Recipe) -> None:
+        self.parameters = list(parameters)
+        self.recipe = recipe
+        self.momentum: list[Tensor | None] = [None] * len(self.parameters)
+
+    @torch.no_grad()
+    def step(self, gradients: list[Tensor], rate: float) -> None:
+        """Move the parameters against their ``gradients``."""
+        sgd(
+            self.parameters,
+            gradients,
+            self.momentum,
+            lr=rate,
+            momentum=self.recipe.momentum,
+            nesterov=self.recipe.nesterov,
+            weight_decay=self.recipe.weight_decay,
+            dampening=0.0,
+            maximize=False,
+            foreach=False,
+        )
+
+
+class Adam:
+    """Adam (Kingma, Ba, arXiv 1412.6980), or AdamW, whose weight decay leaves the gradient alone."""
+
+    def __init__(self, parameters: Iterable[Tensor], recipe: Recipe) -> None:
+        self.parameters = list(parameters)
+        self.recipe = recipe
+        self.mean = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.square = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.steps = [torch.zeros(()) for _ in self.parameters]
+
+    @torch.no_grad()
+    def step(self, gradients: list[Tensor], rate: float) -> None:
+        """Move the parameters against their ``gradients``."""
+        adam(
+            self.parameters,
+            gradients,
+            self.mean,
+            self.square,
+            [],
+            self.steps,
+            lr=rate,
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-8,
+            weight_decay=self.recipe.weight_decay,
+            decoupled_weight_decay=self.recipe.optimizer == "adamw",
+            amsgrad=False,
+            maximize=False,
+            foreach=False,
+        )
+
+
+OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam, "adamw": Adam}
