@@ -147,10 +147,10 @@ def _claims(arguments: argparse.Namespace) -> None:
     path = arguments.folder / "claims.parquet"
     if not path.is_file():
         raise InputError(f"{path} is missing: run snakemake first, or name a study's folder")
-    print(format_claims(read_table(path, "claims")))  # noqa: T201
+    print(format_claims(read_table(path, "claims")))
     figures = arguments.folder / "figures"
     if figures.is_dir():
-        print(f"\nFigures: {figures}/")  # noqa: T201
+        print(f"\nFigures: {figures}/")
 
 
 def _figure(arguments: argparse.Namespace) -> None:
@@ -224,6 +224,6 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except InputError as error:
-        print(f"kdlm: {error}", file=sys.stderr)  # noqa: T201
+        print(f"kdlm: {error}", file=sys.stderr)
         return 1
     return 0

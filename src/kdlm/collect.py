@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
+from kdlm.comparisons import compare, test_logits
 from kdlm.config import Study
 from kdlm.init_means import summarise
 from kdlm.layout import init_means_directory, student_directory, teacher_directory
 from kdlm.specs import StudentSpec, TeacherSpec
 from kdlm.tables import STUDENT_KEYS, read_table
 
-__all__ = ["histories", "init_means", "networks", "runs"]
+__all__ = ["comparisons", "histories", "init_means", "networks", "runs"]
 
 Network = tuple[dict[str, Any], TeacherSpec | StudentSpec, Path]
 
@@ -54,8 +55,7 @@ def _run(keys: dict[str, Any], spec: TeacherSpec | StudentSpec, folder: Path) ->
     history = read_table(folder / "history.parquet", "history")
     test = history[history["split"] == "test"].sort_values("epoch")
     best = test.loc[test["accuracy"].idxmax()]
-    logits = read_table(folder / "logits.parquet", "logits")
-    z = np.stack(logits.loc[logits["split"] == "test", "logits"].to_list()).astype(np.float64)
+    z, _ = test_logits(folder)
     centred = z - z.mean(axis=1, keepdims=True)
     return keys | {
         "num_classes": z.shape[1],
@@ -71,6 +71,20 @@ def _run(keys: dict[str, Any], spec: TeacherSpec | StudentSpec, folder: Path) ->
         "ce_weight": spec.recipe.ce_weight,
         "optimizer": spec.recipe.optimizer,
     }
+
+
+def comparisons(study: Study, folder: Path) -> pd.DataFrame:
+    """Table ``comparisons`` of a study."""
+    rms = {}
+    for keys, _ in study.teacher_jobs():
+        z, _ = test_logits(folder / teacher_directory(keys))
+        centred = z - z.mean(axis=1, keepdims=True)
+        name = f"{keys['architecture']}-{keys['initialisation']}-{keys['recipe']}"
+        rms[name, int(keys["seed"])] = float(np.sqrt(np.square(centred).mean()))
+    students = [
+        (_typed(keys), folder / student_directory(keys)) for keys, _ in study.student_jobs()
+    ]
+    return compare(students, rms)
 
 
 def _parameters(path: Path) -> int:

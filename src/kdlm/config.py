@@ -124,7 +124,8 @@ class Arm(Spec):
         default=(), description="of the loss kd, and only for it; a positive number or inf"
     )
     mean_gaps: Annotated[
-        tuple[Annotated[Number, AfterValidator(_finite)], ...], AfterValidator(_distinct)] = Field(
+        tuple[Annotated[Number, AfterValidator(_finite)], ...], AfterValidator(_distinct)
+    ] = Field(
         default=(0.0,),
         min_length=1,
         description="training-set means of c^s - c^t imposed before training, in logits; "
@@ -294,13 +295,16 @@ class Study(Spec):
                 if tuple(keys.values()) in seen:
                     continue
                 seen.add(tuple(keys.values()))
-                yield keys, StudentSpec(
-                    **self._network(arm),
-                    seed=seed,
-                    loss=loss,
-                    temperature=temperature,
-                    mean_gap=gap,
-                    perturbation=ulps,
+                yield (
+                    keys,
+                    StudentSpec(
+                        **self._network(arm),
+                        seed=seed,
+                        loss=loss,
+                        temperature=temperature,
+                        mean_gap=gap,
+                        perturbation=ulps,
+                    ),
                 )
 
     def theory_students(self) -> list[dict[str, str]]:
@@ -325,15 +329,18 @@ class Study(Spec):
                 "batchnorm": batchnorm,
                 "shard": spell(first // means.shard_size),
             }
-            yield keys, InitMeansSpec(
-                architecture=architecture,
-                initialisation=initialisation,
-                batchnorm=batchnorm,
-                first_seed=first,
-                seeds=min(means.shard_size, means.seeds - first),
-                images=means.images,
-                num_classes=means.num_classes,
-                threads=self.threads,
+            yield (
+                keys,
+                InitMeansSpec(
+                    architecture=architecture,
+                    initialisation=initialisation,
+                    batchnorm=batchnorm,
+                    first_seed=first,
+                    seeds=min(means.shard_size, means.seeds - first),
+                    images=means.images,
+                    num_classes=means.num_classes,
+                    threads=self.threads,
+                ),
             )
 
 
@@ -380,6 +387,7 @@ def parse(config: Mapping[str, Any]) -> Study:
 
     Raises:
         InputError: the first thing that is wrong, in one line that names the key.
+
     """
     try:
         return Study.model_validate(dict(config))

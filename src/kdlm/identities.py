@@ -5,7 +5,7 @@ docs/errata.md holds the proofs of the corrected forms.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -18,7 +18,6 @@ from kdlm.losses import (
     Form,
     centred_lm_loss,
     cross_entropy_lower_bound,
-    kd_loss,
     lm_loss,
     regularised_lm_loss,
     softened,
@@ -26,6 +25,7 @@ from kdlm.losses import (
 from kdlm.theory import (
     centred_rms,
     infinite_temperature_gradient,
+    kd_gradient,
     logit_gradient,
     random_logits,
     relative_distance,
@@ -34,11 +34,27 @@ from kdlm.theory import (
 __all__ = ["Case", "identities", "random_cases"]
 
 TEMPERATURES = (1.0, 4.0, 16.0, 64.0, 256.0, 1e3, 1e4, 1e5, 1e6, math.inf)
-
-Case = tuple[Tensor, Tensor, Tensor, str]
-"""Student logits (batch, K), teacher logits (batch, K), class indices (batch,), and a name."""
+FINITE = TEMPERATURES[:-1]
 
 _FORMS: tuple[Form, Form] = ("printed", "corrected")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Logits to evaluate the identities on.
+
+    Attributes:
+        name: what they are, for the table.
+        student: (batch, K); no sample's centred logits equal to the teacher's.
+        teacher: (batch, K).
+        targets: class indices, (batch,).
+
+    """
+
+    name: str
+    student: Tensor
+    teacher: Tensor
+    targets: Tensor
 
 
 @dataclass(frozen=True)
@@ -49,63 +65,49 @@ class _Finding:
     form: str = "as stated"
 
 
-def identities(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    targets: Tensor,
-    case: str,
-    temperatures: Sequence[float] = TEMPERATURES,
-) -> list[dict[str, Any]]:
+def identities(case: Case) -> list[dict[str, Any]]:
     """Rows of table ``identities``: the worst violation of each exact statement of the paper.
 
-    A statement about temperatures that these do not allow to test has no row: the limit (7) needs a
-    finite one, the order of the gradients over T (3) two that are at least rms(z).
-
-    Args:
-        student_logits: (batch, K).
-        teacher_logits: (batch, K), each sample's centred logits other than the student's.
-        targets: class indices (batch,).
-        case: what the logits are, for the table.
-        temperatures: each in (0, inf].
+    Statements about any temperature are evaluated at 1 … 10⁶ and ∞, the limit (7) at 10⁶.
 
     Raises:
-        ValueError: wrong shapes, or a temperature that is not in (0, inf].
+        ValueError: wrong shapes.
+
     """
-    student, teacher = student_logits.detach().double(), teacher_logits.detach().double()
+    student, teacher = case.student.detach().double(), case.teacher.detach().double()
     findings = [
-        _softened(student, temperatures),
+        _softened(student),
         *_logits_matching(student, teacher),
-        *_scale(student, teacher, temperatures),
+        _scale(student, teacher),
         _zero_mean(student, teacher),
-        _zero_sum_kd(student, teacher, temperatures),
-        _zero_sum_cross_entropy(student, targets),
-        *_limit(student, teacher, temperatures),
+        _zero_sum_kd(student, teacher),
+        _zero_sum_cross_entropy(student, case.targets),
+        *_limit(student, teacher),
         *_regularised(student, teacher),
-        *_kd_gradient(student, teacher, temperatures),
-        *_cross_entropy(student, targets),
-        *_lower_bound(student, targets),
+        *_kd_gradient_form(student, teacher),
+        *_cross_entropy(student, case.targets),
+        *_lower_bound(student, case.targets),
     ]
-    return [{"case": case} | vars(finding) for finding in findings]
+    return [{"case": case.name} | vars(finding) for finding in findings]
 
 
-def random_cases(seed: int, samples: int = 200) -> Iterator[Case]:
+def random_cases(samples: int, seed: int) -> Iterator[Case]:
     """Random logits of sd 5 with teacher means 0 and 5 and gaps c^s − c^t 0, 1 and −4, K = 2 … 100.
 
-    The last case is the smallest one that violates (B.4) as printed: z = (10, 10).
+    Targets are random too. The last case is the smallest that violates (B.4) as printed.
     """
     generator = torch.Generator().manual_seed(seed)
     for num_classes, mean, gap in product((2, 10, 100), (0.0, 5.0), (0.0, 1.0, -4.0)):
-        student, teacher = random_logits(samples, num_classes, 5.0, mean + gap, mean, generator)
+        student, teacher = random_logits(
+            samples, num_classes, 5.0,
+            student_mean=mean + gap, teacher_mean=mean, generator=generator,
+        )  # fmt: skip
         targets = torch.randint(num_classes, (samples,), generator=generator)
-        yield (
-            student,
-            teacher,
-            targets,
-            f"random, K = {num_classes}, c^t = {mean:g}, gap {gap:g}",
-        )
+        name = f"random, K = {num_classes}, c^t = {mean:g}, c^s - c^t = {gap:g}"
+        yield Case(name, student, teacher, targets)
     equal = torch.tensor([[10.0, 10.0]], dtype=torch.float64)
     apart = torch.tensor([[9.0, 1.0]], dtype=torch.float64)
-    yield equal, apart, torch.tensor([0]), "z^s = (10, 10), z^t = (9, 1)"
+    yield Case("z^s = (10, 10), z^t = (9, 1)", equal, apart, torch.tensor([0]))
 
 
 def _largest(values: Tensor) -> float:
@@ -122,14 +124,10 @@ def _zero_sum(gradient: Tensor) -> float:
     return _largest(gradient.sum(dim=1).abs() / total.where(total > 0, torch.ones_like(total)))
 
 
-def _kd_gradients(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    return logit_gradient(lambda z: kd_loss(z, teacher, temperature), student)
-
-
-def _softened(student: Tensor, temperatures: Sequence[float]) -> _Finding:
+def _softened(student: Tensor) -> _Finding:
     """(1) against its definition, exp of logits less the largest; T = 1 is softmax."""
     worst = _largest((softened(student, 1) - torch.softmax(student, dim=1)).abs())
-    for temperature in temperatures:
+    for temperature in TEMPERATURES:
         p = softened(student, temperature)
         powers = ((student - student.amax(dim=1, keepdim=True)) / temperature).exp()
         direct = powers / powers.sum(dim=1, keepdim=True)
@@ -152,25 +150,23 @@ def _logits_matching(student: Tensor, teacher: Tensor) -> list[_Finding]:
     ]
 
 
-def _scale(student: Tensor, teacher: Tensor, temperatures: Sequence[float]) -> list[_Finding]:
-    """T² in (3): without it the norms would differ by the square of the temperatures' ratio."""
+def _scale(student: Tensor, teacher: Tensor) -> _Finding:
+    """(3)'s T²: without it the norms would differ by the square of the temperatures' ratio."""
     rms = centred_rms(teacher)
     norms = [
-        float(_kd_gradients(student, teacher, temperature).square().sum(dim=1).mean().sqrt())
-        for temperature in temperatures
+        float(kd_gradient(student, teacher, temperature).square().sum(dim=1).mean().sqrt())
+        for temperature in TEMPERATURES
         if temperature >= rms
     ]
-    if len(norms) < 2:
-        return []
     statistic = "largest over smallest rms norm of the T^2 KD gradient, T >= rms(z)"
-    return [_Finding("eq3-scale", statistic, max(norms) / min(norms))]
+    return _Finding("eq3-scale", statistic, max(norms) / min(norms))
 
 
 def _zero_mean(student: Tensor, teacher: Tensor) -> _Finding:
     student = student - student.mean(dim=1, keepdim=True)
     teacher = teacher - teacher.mean(dim=1, keepdim=True)
     form = infinite_temperature_gradient(student, teacher, "lm")
-    distance = relative_distance(_kd_gradients(student, teacher, math.inf), form, form)
+    distance = relative_distance(kd_gradient(student, teacher, math.inf), form, form)
     return _Finding(
         "eq4-zero-mean",
         "largest relative distance of the KD gradient at T = inf from LM's, each sample's means "
@@ -179,13 +175,13 @@ def _zero_mean(student: Tensor, teacher: Tensor) -> _Finding:
     )
 
 
-def _zero_sum_kd(student: Tensor, teacher: Tensor, temperatures: Sequence[float]) -> _Finding:
-    worst = max(_zero_sum(_kd_gradients(student, teacher, t)) for t in temperatures)
+def _zero_sum_kd(student: Tensor, teacher: Tensor) -> _Finding:
+    worst = max(_zero_sum(kd_gradient(student, teacher, t)) for t in TEMPERATURES)
     return _Finding("eq5", "largest |sum g|/sum |g| of the T^2 KD gradient", worst)
 
 
 def _zero_sum_cross_entropy(student: Tensor, targets: Tensor) -> _Finding:
-    """(6). p − 1 of the true class is expm1(−CE): taken from p it would be rounding where p nears 1."""
+    """(6). p − 1 of the true class is expm1(−CE); from p it would be rounding where p nears 1."""
     index = targets[:, None]
     above = student - student.gather(1, index)
     others = above.scatter(1, index, -math.inf)
@@ -195,18 +191,15 @@ def _zero_sum_cross_entropy(student: Tensor, targets: Tensor) -> _Finding:
     return _Finding("eq6", "largest |sum g|/sum |g| of the CE gradient p - y", _zero_sum(gradient))
 
 
-def _limit(student: Tensor, teacher: Tensor, temperatures: Sequence[float]) -> list[_Finding]:
-    finite = [temperature for temperature in temperatures if math.isfinite(temperature)]
-    if not finite:
-        return []
-    gradient = _kd_gradients(student, teacher, max(finite))
+def _limit(student: Tensor, teacher: Tensor) -> list[_Finding]:
+    gradient = kd_gradient(student, teacher, FINITE[-1])
     scale = infinite_temperature_gradient(student, teacher, "corrected")
 
     def violation(form: Form) -> float:
         stated = infinite_temperature_gradient(student, teacher, form)
         return _largest(relative_distance(gradient, stated, scale))
 
-    statistic = f"largest relative distance of the T^2 KD gradient at T = {max(finite):g} from (7)"
+    statistic = f"largest relative distance of the T^2 KD gradient at T = {FINITE[-1]:g} from (7)"
     return [_Finding(f"eq7-{form}", statistic, violation(form), form) for form in _FORMS]
 
 
@@ -224,30 +217,33 @@ def _regularised(student: Tensor, teacher: Tensor) -> list[_Finding]:
     return [_Finding(f"eq8-{form}", statistic, violation(form), form) for form in _FORMS]
 
 
-def _kd_gradient(student: Tensor, teacher: Tensor, temperatures: Sequence[float]) -> list[_Finding]:
-    """(A.3), relative to the terms of its difference: where p^s nears p^t those alone have digits.
+def _kd_gradient_form(student: Tensor, teacher: Tensor) -> list[_Finding]:
+    """(A.3), over |p^s| + |p^t|: where p^s nears p^t only the difference's terms are known.
 
     The unweighted side is torch's own divergence under autograd, not this study's loss.
     """
-    plain, weighted = 0.0, 0.0
-    for temperature in filter(math.isfinite, temperatures):
+    plain, weighted = [], []
+    for temperature in FINITE:
         p_student, p_teacher = softened(student, temperature), softened(teacher, temperature)
-        scale = p_student.norm(dim=1) + p_teacher.norm(dim=1)
-        divergence = logit_gradient(
-            lambda z, t=temperature, p=p_teacher: functional.kl_div(
-                torch.log_softmax(z / t, dim=1), p, reduction="batchmean"
-            ),
-            student,
-        )
         stated = p_student - p_teacher
-        t2_weighted = _kd_gradients(student, teacher, temperature)
-        plain = max(plain, _largest((divergence * temperature - stated).norm(dim=1) / scale))
-        weighted = max(weighted, _largest((t2_weighted / temperature - stated).norm(dim=1) / scale))
+        scale = p_student.norm(dim=1) + p_teacher.norm(dim=1)
+        divergence = logit_gradient(_divergence(p_teacher, temperature), student)
+        t2_weighted = kd_gradient(student, teacher, temperature)
+        plain.append(_largest((divergence * temperature - stated).norm(dim=1) / scale))
+        weighted.append(_largest((t2_weighted / temperature - stated).norm(dim=1) / scale))
     about = "largest distance over |p^s| + |p^t|"
     return [
-        _Finding("a3", f"{about}: T times the gradient of KL from p^s - p^t", plain),
-        _Finding("a3", f"{about}: the gradient of T^2 KL, over T, from p^s - p^t", weighted),
+        _Finding("a3", f"{about}: T times the gradient of KL from p^s - p^t", max(plain)),
+        _Finding("a3", f"{about}: the gradient of T^2 KL over T from p^s - p^t", max(weighted)),
     ]
+
+
+def _divergence(p_teacher: Tensor, temperature: float) -> Callable[[Tensor], Tensor]:
+    def loss(student: Tensor) -> Tensor:
+        log_p = torch.log_softmax(student / temperature, dim=1)
+        return functional.kl_div(log_p, p_teacher, reduction="batchmean")
+
+    return loss
 
 
 def _cross_entropy(student: Tensor, targets: Tensor) -> list[_Finding]:
@@ -273,7 +269,7 @@ def _cross_entropy(student: Tensor, targets: Tensor) -> list[_Finding]:
 def _lower_bound(student: Tensor, targets: Tensor) -> list[_Finding]:
     cross_entropy = functional.cross_entropy(student, targets, reduction="none")
     # the bound is a batch mean, the violation is sought sample by sample
-    samples = list(zip(student.split(1), targets.split(1), strict=True))
+    samples = list(zip(student[:, None], targets[:, None], strict=True))
 
     def violation(form: Form) -> float:
         bound = torch.stack([cross_entropy_lower_bound(z, y, form=form) for z, y in samples])

@@ -84,6 +84,7 @@ def layer_means(
 
     Raises:
         ValueError: an unknown name or mode.
+
     """
     if batchnorm not in ("train", "eval"):
         raise ValueError(f"batchnorm must be train or eval, not {batchnorm!r}")

@@ -90,6 +90,7 @@ def initialise(model: ResNet, name: str, generator: torch.Generator) -> None:
 
     Raises:
         ValueError: no such initialisation.
+
     """
     if name not in INITIALISATIONS:
         raise ValueError(f"unknown initialisation {name!r}; known: {', '.join(INITIALISATIONS)}")

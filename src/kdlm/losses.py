@@ -62,6 +62,7 @@ def softened(logits: Tensor, temperature: float) -> Tensor:
 
     Raises:
         ValueError: the shape is not (batch, K), or the temperature not in (0, inf].
+
     """
     _check_temperature(temperature)
     _check_logits(logits=logits)
@@ -156,6 +157,7 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
 
     Raises:
         ValueError: wrong shapes, or the temperature is not in (0, inf].
+
     """
     _check_temperature(temperature)
     _check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
@@ -172,6 +174,7 @@ def lm_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
     Raises:
         ValueError: wrong shapes.
+
     """
     _check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     return functional.mse_loss(_wide(student_logits), _wide(teacher_logits.detach())) / 2
@@ -185,6 +188,7 @@ def centred_lm_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
     Raises:
         ValueError: wrong shapes.
+
     """
     _check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     # float64 here loses nothing of float32's differences, however far apart the means are
@@ -213,6 +217,7 @@ def regularised_lm_loss(
 
     Raises:
         ValueError: wrong shapes, or an unknown form.
+
     """
     _check_form(form)
     lm = lm_loss(student_logits, teacher_logits)
@@ -227,9 +232,7 @@ def regularised_lm_loss(
     return lm + (coefficient * _wide(student_logits).mean(dim=1)).mean()
 
 
-def cross_entropy_lower_bound(
-    logits: Tensor, targets: Tensor, form: Form = "corrected"
-) -> Tensor:
+def cross_entropy_lower_bound(logits: Tensor, targets: Tensor, form: Form = "corrected") -> Tensor:
     """A lower bound of the cross-entropy, eq. (B.4), batch mean, in nats.
 
     corrected: −Σ_i y_i z_i + log K + z̄ (Jensen);  printed: −Σ_i y_i z_i + Σ_j z_j, which is no bound.
@@ -241,6 +244,7 @@ def cross_entropy_lower_bound(
 
     Raises:
         ValueError: wrong shapes, or an unknown form.
+
     """
     _check_form(form)
     _check_logits(logits=logits)
@@ -258,9 +262,7 @@ def _cross_entropy(student_logits: Tensor, targets: Tensor, **_: object) -> Tens
     return functional.cross_entropy(student_logits, targets)
 
 
-def _kd(
-    student_logits: Tensor, teacher_logits: Tensor, temperature: float, **_: object
-) -> Tensor:
+def _kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float, **_: object) -> Tensor:
     return kd_loss(student_logits, teacher_logits, temperature)
 
 
@@ -280,9 +282,7 @@ def _regularised(form: Form) -> Callable[..., Tensor]:
         teacher_mean: float,
         **_: object,
     ) -> Tensor:
-        return regularised_lm_loss(
-            student_logits, teacher_logits, student_mean, teacher_mean, form
-        )
+        return regularised_lm_loss(student_logits, teacher_logits, student_mean, teacher_mean, form)
 
     return loss
 

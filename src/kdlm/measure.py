@@ -22,6 +22,7 @@ def theory(study: Study, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Raises:
         InputError: the logits of a network are missing or damaged.
+
     """
     cases = [*random_cases(study.theory.samples, study.theory.seed), *_trained(study, folder)]
     limits = [

@@ -45,6 +45,7 @@ def load_network(path: Path, dtype: torch.dtype) -> nn.Module:
 
     Raises:
         InputError: the file is missing, damaged or not a network of this study.
+
     """
     try:
         with safe_open(path, framework="pt") as file:

@@ -65,6 +65,7 @@ def read_logits(path: Path, split: str) -> Tensor:
 
     Raises:
         InputError: the file cannot be read, or has no such split.
+
     """
     table = read_arrow(path, "logits").filter(pc.field("split") == split)
     if len(table) == 0:

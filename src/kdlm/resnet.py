@@ -47,6 +47,7 @@ class ResNet(nn.Module):
 
     Raises:
         ValueError: fewer than two classes, or no channel.
+
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ResNet(nn.Module):
 
         Raises:
             ValueError: the images are too small to be halved twice.
+
         """
         if min(images.shape[-2:]) < MINIMUM_IMAGE_SIDE:
             raise ValueError(

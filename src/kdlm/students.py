@@ -86,6 +86,7 @@ def distill(spec: StudentSpec, data: Path, teacher: Path, directory: Path) -> No
     Raises:
         InputError: a file cannot be read, teacher and dataset differ in their classes, or the
             device is not there.
+
     """
     configure_torch(spec.threads)
     device = resolve_device(spec.device)

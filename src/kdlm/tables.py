@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "INIT_MEANS_KEYS",
     "SCHEMAS",
     "SCHEMA_VERSION",
-    "TEACHER_KEYS",
     "STUDENT_KEYS",
-    "INIT_MEANS_KEYS",
+    "TEACHER_KEYS",
     "read_arrow",
     "read_spec",
     "read_table",
@@ -63,7 +63,11 @@ STUDENT_KEYS: _Columns = {
     "initialisation": TEACHER_KEYS["initialisation"],
     "recipe": TEACHER_KEYS["recipe"],
     "loss": ("text", "1", "a name of kdlm.losses.LOSSES"),
-    "temperature": ("float", "1", "softmax temperature; 1 for ce, inf for the logits-matching family"),
+    "temperature": (
+        "float",
+        "1",
+        "softmax temperature; 1 for ce, inf for the logits-matching family",
+    ),
     "mean_gap": ("float", "logit", "training-set mean of c^s - c^t imposed before training"),
     "perturbation": ("int", "ulp", "units in the last place added to every initial weight"),
     "seed": TEACHER_KEYS["seed"],
@@ -173,6 +177,12 @@ SCHEMAS: Mapping[str, _Columns] = {
             "class mean",
         ),
         "logits_distance": ("float", "logit", "rms difference of class-centred test logits"),
+        "weights_share": (
+            "float",
+            "1",
+            "weights_distance over the mean of that between seeds, of the same two students",
+        ),
+        "logits_share": ("float", "1", "logits_distance over that between seeds, likewise"),
         "agreement": ("float", "1", "share of test images with the same prediction"),
         "accuracy_difference": ("float", "1", "test accuracy of a minus that of b, last epoch"),
     },
@@ -280,6 +290,7 @@ def write_table(
 
     Raises:
         ValueError: a column is not in the schema.
+
     """
     if isinstance(rows, list):
         columns = {column for row in rows for column in row}
@@ -313,6 +324,7 @@ def read_arrow(path: Path, name: str) -> pa.Table:
 
     Raises:
         InputError: the file is not a Parquet file, or not this table; the message names it.
+
     """
     try:
         table = pq.read_table(path, partitioning=None)

@@ -32,6 +32,7 @@ def train_teacher(spec: TeacherSpec, data: Path, directory: Path) -> None:
 
     Raises:
         InputError: the dataset cannot be read, or the device is not there.
+
     """
     configure_torch(spec.threads)
     device = resolve_device(spec.device)

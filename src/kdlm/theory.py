@@ -20,6 +20,7 @@ __all__ = [
     "centred_rms",
     "gradient_limit",
     "infinite_temperature_gradient",
+    "kd_gradient",
     "logit_gradient",
     "random_logits",
     "relative_distance",
@@ -56,7 +57,7 @@ FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def infinite_temperature_gradient(
     student_logits: Tensor, teacher_logits: Tensor, form: str
 ) -> Tensor:
-    """What a form states for the T²-weighted KD gradient on one sample's logits at T → ∞.
+    """Gradient on each sample's logits that a form states for T²-weighted KD at T → ∞.
 
     - ``printed``, (4)③ and (7) as the paper has them: (1/K)(z^s_i − z^t_i + (c^s − c^t));
     - ``corrected``: (1/K)(z^s_i − z^t_i − (c^s − c^t));
@@ -67,6 +68,7 @@ def infinite_temperature_gradient(
 
     Raises:
         ValueError: an unknown form.
+
     """
     if form not in FORMS:
         raise ValueError(f"unknown form {form!r}; known: {', '.join(FORMS)}")
@@ -81,12 +83,23 @@ def logit_gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
     """
     leaf = logits.detach().double().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(leaf), leaf)
-    return gradient * len(leaf)
+    return torch.mul(gradient, len(leaf))
+
+
+def kd_gradient(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """Gradient of T²-weighted KD (3) on each sample's student logits, (batch, K) float64.
+
+    Raises:
+        ValueError: wrong shapes, or a temperature that is not in (0, inf].
+
+    """
+    teacher = teacher_logits.double()
+    return logit_gradient(lambda student: kd_loss(student, teacher, temperature), student_logits)
 
 
 def relative_distance(gradient: Tensor, form: Tensor, scale: Tensor) -> Tensor:
     """‖gradient − form‖₂ / ‖scale‖₂ of each sample, (batch,)."""
-    return (gradient - form).norm(dim=1) / scale.norm(dim=1)
+    return torch.div((gradient - form).norm(dim=1), scale.norm(dim=1))
 
 
 def centred_rms(logits: Tensor) -> float:
@@ -112,6 +125,7 @@ def gradient_limit(
 
     Raises:
         ValueError: wrong shapes, or a temperature that is not in (0, inf].
+
     """
     rows = pd.DataFrame(_distances(student_logits, teacher_logits, temperatures))
     slopes = {form: _slope(group) for form, group in rows.groupby("form")}
@@ -125,7 +139,7 @@ def _distances(
     scale = infinite_temperature_gradient(student, teacher, "corrected")
     rms = centred_rms(teacher)
     for temperature in temperatures:
-        gradient = logit_gradient(lambda z, t=temperature: kd_loss(z, teacher, t), student)
+        gradient = kd_gradient(student, teacher, temperature)
         for form in FORMS:
             stated = infinite_temperature_gradient(student, teacher, form)
             distance = relative_distance(gradient, stated, scale)
@@ -155,6 +169,7 @@ def random_logits(
     samples: int,
     num_classes: int,
     standard_deviation: float,
+    *,
     student_mean: float,
     teacher_mean: float,
     generator: torch.Generator,

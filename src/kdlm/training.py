@@ -71,7 +71,11 @@ class Images:
             "test": (prepared.test_images, prepared.test_labels),
         }[split]
         return cls(
-            pixels.to(device), labels.to(device), prepared.mean, prepared.sd, DTYPES[recipe.precision]
+            pixels.to(device),
+            labels.to(device),
+            prepared.mean,
+            prepared.sd,
+            DTYPES[recipe.precision],
         )
 
     def scaled(self, pixels: Tensor) -> Tensor:
@@ -89,10 +93,13 @@ def resolve_device(name: str) -> torch.device:
 
     Raises:
         InputError: cuda was asked for and there is none.
+
     """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise InputError("device: cuda was asked for, but torch sees no CUDA device on this machine")
+        raise InputError(
+            "device: cuda was asked for, but torch sees no CUDA device on this machine"
+        )
     return torch.device("cuda" if name == "cuda" or (name == "auto" and available) else "cpu")
 
 
@@ -103,7 +110,8 @@ def configure_torch(threads: int) -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(mode=True)
+    # as use_deterministic_algorithms, which would also import the compiler, 2 s of every job
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
 
 
@@ -221,9 +229,7 @@ class _Recorder:
         probe.add(self.objective, logits, self.probe_reference, self.probe_labels)
         drift = (logits.double().mean(dim=1) - self.initial_centre).square().mean().sqrt()
         row = {"epoch": epoch, **sums}
-        self.rows.append(
-            row | {"split": "probe", "mean_logit_drift": float(drift)} | probe.row()
-        )
+        self.rows.append(row | {"split": "probe", "mean_logit_drift": float(drift)} | probe.row())
         if trained is None:
             return
         self.rows.append(row | {"split": "train"} | trained.row())
@@ -286,7 +292,9 @@ def train(
         recorder.record(epoch, tally)
         logger.info(
             "epoch %d/%d  loss %.6g  train accuracy %.4f  test accuracy %.4f",
-            epoch, recipe.epochs, *(recorder.rows[-2][k] for k in ("loss", "accuracy")),
+            epoch,
+            recipe.epochs,
+            *(recorder.rows[-2][k] for k in ("loss", "accuracy")),
             recorder.rows[-1]["accuracy"],
         )
     return Trained(recorder.rows, recorder.test_logits)

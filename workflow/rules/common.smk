@@ -7,7 +7,7 @@ import pandas as pd
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import Paramspace
 
-from kdlm.config import parse
+from kdlm.config import parse as parse_config
 from kdlm.errors import InputError
 from kdlm.layout import teacher_directory, teacher_of
 from kdlm.sources import digest
@@ -17,7 +17,7 @@ from kdlm.sources import digest
 os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
 
 try:
-    study = parse(config)
+    study = parse_config(config)
 except InputError as error:
     raise WorkflowError(str(error))
 

@@ -34,7 +34,7 @@ rule compare:
     output:
         f"{FOLDER}/tables/comparisons.parquet",
     params:
-        sources=digest("kdlm.comparisons"),
+        sources=digest("kdlm.collect"),
     log:
         f"{FOLDER}/logs/compare.log",
     benchmark:

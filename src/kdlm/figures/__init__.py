@@ -26,6 +26,7 @@ def draw(name: str, study: Study, folder: Path) -> None:
 
     Raises:
         InputError: no such figure, or a table is missing.
+
     """
     if name not in FIGURES:
         raise InputError(f"unknown figure {name!r}; known: {', '.join(FIGURES)}")

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdlm.claims import PUBLISHED_MEANS, PUBLISHED_SEEDS
+from kdlm import published
 from kdlm.config import Study
 from kdlm.tables import read_table
 
@@ -44,16 +44,16 @@ def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
         color="C0",
         label=f"measured here: mean over {seeds} seeds, 95 % CI",
     )
-    published = rows["architecture"].map(PUBLISHED_MEANS)
+    published = rows["architecture"].map(published.MEANS)
     axes.errorbar(
         place + 0.12,
         published,
-        1.96 * rows["sd"] / np.sqrt(PUBLISHED_SEEDS),
+        1.96 * rows["sd"] / np.sqrt(published.SEEDS),
         fmt="D",
         capsize=4,
         color="C1",
         markerfacecolor="white",
-        label=f"Table 1; bar: 95 % of means over {PUBLISHED_SEEDS} seeds at the sd measured here",
+        label=f"Table 1; bar: 95 % of means over {published.SEEDS} seeds at the sd measured here",
     )
     # the scale is linear near zero, so that 1e-5 and 40 both show on which side they are
     axes.set_yscale("symlog", linthresh=float(rows["sd"].min()) / np.sqrt(seeds))

@@ -13,7 +13,16 @@ from matplotlib.figure import Figure
 from kdlm.specs import spell
 from kdlm.tables import replacing
 
-__all__ = ["COLOURS", "DASHES", "LABELS", "MARKERS", "apply", "positions", "save", "temperature_axis"]
+__all__ = [
+    "COLOURS",
+    "DASHES",
+    "LABELS",
+    "MARKERS",
+    "apply",
+    "positions",
+    "save",
+    "temperature_axis",
+]
 
 LABELS = {
     "ce": "CE",
@@ -53,7 +62,10 @@ def apply() -> None:
 
 def save(figure: Figure, stem: Path) -> None:
     """Write ``stem``.svg and ``stem``.png, without dates or versions in them."""
-    for suffix, metadata in ((".svg", {"Date": None, "Creator": None}), (".png", {"Software": None})):
+    for suffix, metadata in (
+        (".svg", {"Date": None, "Creator": None}),
+        (".png", {"Software": None}),
+    ):
         with replacing(stem.with_suffix(suffix)) as temporary:
             figure.savefig(temporary, metadata=metadata, dpi=150)
 

@@ -31,7 +31,10 @@ def draw(study: Study, folder: Path) -> Figure:
         & ((table["loss"] != "kd") | (table["temperature"] == _temperature(study)))
     ].copy()
     shown["recipe"] = shown["recipe"].map(
-        {name: f"{name}\n{r.optimizer}, weight decay {r.weight_decay:g}" for name, r in study.recipes.items()}
+        {
+            name: f"{name}\n{r.optimizer}, weight decay {r.weight_decay:g}"
+            for name, r in study.recipes.items()
+        }
     )
     change = np.sqrt(_classes(folder)) * shown["classifier_weight_change"]
     shown[DRIFT] = shown["mean_logit_drift"] / shown["logit_rms"]

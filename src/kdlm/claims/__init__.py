@@ -1,0 +1,94 @@
+"""The study's output: a verdict on every claim, made from the tables and the config's margins.
+
+No verdict is written by hand. A claim is a statement, a margin that was fixed before the run, and
+a function of the tables; its verdict is where the confidence interval lies with respect to the
+margin. A claim that could not be measured is inconclusive and says why.
+"""
+
+import math
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kdlm.claims import equations, initial, training
+from kdlm.claims.evidence import Claim, Evidence, NotMeasured
+from kdlm.config import Margins, Study
+from kdlm.statistics import verdict
+
+__all__ = ["CLAIMS", "decide", "format_claims", "judge"]
+
+CLAIMS: tuple[Claim, ...] = (*equations.CLAIMS, *training.CLAIMS, *initial.CLAIMS)
+
+
+def judge(study: Study, tables: Path) -> pd.DataFrame:
+    """Table ``claims`` from the tables in a study's folder.
+
+    Raises:
+        InputError: a table is missing or damaged.
+    """
+    return decide(Evidence.read(tables, study.margins))
+
+
+def decide(evidence: Evidence) -> pd.DataFrame:
+    """Table ``claims``: a row for each claim and form."""
+    return pd.DataFrame([_row(claim, evidence, evidence.margins) for claim in CLAIMS])
+
+
+def _row(claim: Claim, evidence: Evidence, margins: Margins) -> dict[str, Any]:
+    low, high = claim.margin(margins)
+    row = {
+        "id": claim.id,
+        "equation": claim.equation,
+        "statement": claim.statement,
+        "form": claim.form,
+        "statistic": claim.statistic,
+        "margin_low": low,
+        "margin_high": high,
+    }
+    try:
+        finding = claim.measure(evidence)
+    except NotMeasured as reason:
+        return row | {"verdict": "inconclusive", "n": 0, "measured_on": f"not measured: {reason}"}
+    return row | {
+        "value": finding.value,
+        "ci_low": finding.low,
+        "ci_high": finding.high,
+        "verdict": "inconclusive"
+        if finding.doubt
+        else verdict(finding.low, finding.high, low, high),
+        "n": finding.n,
+        "measured_on": "; ".join(part for part in (finding.doubt, finding.measured_on) if part),
+    }
+
+
+def format_claims(claims: pd.DataFrame) -> str:
+    """The claims as a table for a terminal of 110 columns."""
+    lines = [f"{'claim':<19} {'verdict':<12} {'value':>9}  {'interval':<22} {'margin':<18} statement"]
+    lines.append("-" * 110)
+    for row in claims.itertuples():
+        interval = f"{_number(row.ci_low)} to {_number(row.ci_high)}"
+        if row.ci_low == row.ci_high:
+            interval = "exact"
+        if pd.isna(row.value):
+            interval = "-"
+        name = row.id if row.form == "as stated" or row.id.endswith(row.form) else None
+        statement = row.statement if name else f"({row.form}) {row.statement}"
+        first, *rest = textwrap.wrap(statement, 110 - 86) or [""]
+        lines.append(
+            f"{row.id:<19} {row.verdict:<12} {_number(row.value):>9}  {interval:<22} "
+            f"{_margin(row.margin_low, row.margin_high):<18} {first}"
+        )
+        lines += [" " * 86 + line for line in rest]
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.3g}"
+
+
+def _margin(low: float, high: float) -> str:
+    if math.isinf(high):
+        return f">= {_number(low)}"
+    return f"<= {_number(high)}" if low == 0 or math.isinf(low) else f"{_number(low)} to {_number(high)}"

@@ -1,0 +1,79 @@
+"""What a claim is made of, and the tables it is decided by."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kdlm.config import Margins
+from kdlm.statistics import confidence_interval
+from kdlm.tables import read_table
+
+__all__ = ["Claim", "Evidence", "Finding", "NotMeasured", "exactly", "over_seeds"]
+
+
+class NotMeasured(Exception):  # noqa: N818
+    """The tables hold nothing that bears on a claim; says what is missing."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A statistic with its interval, and on how many independent units it rests."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    measured_on: str
+    doubt: str = ""
+    """Why no verdict may be given whatever the interval."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All tables of a study, and its margins."""
+
+    identities: pd.DataFrame
+    gradient_limit: pd.DataFrame
+    runs: pd.DataFrame
+    histories: pd.DataFrame
+    comparisons: pd.DataFrame
+    layer_means: pd.DataFrame
+    init_means: pd.DataFrame
+    margins: Margins
+
+    @classmethod
+    def read(cls, folder: Path, margins: Margins) -> "Evidence":
+        """The tables in ``folder``."""
+        names = [name for name in cls.__dataclass_fields__ if name != "margins"]
+        tables = {name: read_table(folder / f"{name}.parquet", name) for name in names}
+        return cls(**tables, margins=margins)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, its margin, and how its statistic is measured."""
+
+    id: str
+    form: str
+    equation: str
+    statement: str
+    statistic: str
+    margin: Callable[[Margins], tuple[float, float]]
+    measure: Callable[[Evidence], Finding]
+
+
+def exactly(value: float, n: int, measured_on: str) -> Finding:
+    """A universal statement's worst case: no interval, one violation refutes."""
+    return Finding(value, value, value, n, measured_on)
+
+
+def over_seeds(values: pd.Series, measured_on: str) -> Finding:
+    """Mean over seeds with the 90 % interval whose place in the margin is the TOST at .05."""
+    if values.empty:
+        raise NotMeasured("no such students in this study")
+    low, high = confidence_interval(values)
+    doubt = "one seed bounds nothing" if len(values) < 2 else ""
+    return Finding(float(np.mean(values)), low, high, len(values), measured_on, doubt)

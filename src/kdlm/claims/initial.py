@@ -1,0 +1,126 @@
+"""Claims about initialisation: Proposition 1, its extension, and Table 1."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from kdlm import published
+from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured
+from kdlm.statistics import EQUIVALENCE_LEVEL, confidence_interval
+
+__all__ = ["CLAIMS"]
+
+PROTOCOL = ["initialisation", "batchnorm"]
+CASE = ["architecture", *PROTOCOL]
+_RESAMPLES = 2000
+
+
+def _widest(cases: dict[str, pd.Series]) -> Finding:
+    """The case whose interval reaches furthest from 0.
+
+    With m cases each interval is at the level 1 − .1/m (Bonferroni), or a true statement about
+    many networks would soon be refuted by chance.
+    """
+    if not cases:
+        raise NotMeasured("no such layer in the initialisation means")
+    level = 1 - (1 - EQUIVALENCE_LEVEL) / len(cases)
+    intervals = {name: confidence_interval(values, level) for name, values in cases.items()}
+    worst = max(intervals, key=lambda name: max(abs(limit) for limit in intervals[name]))
+    low, high = intervals[worst]
+    return Finding(
+        float(cases[worst].mean()),
+        low,
+        high,
+        len(cases[worst]),
+        f"{len(cases)} cases; widest: {worst}",
+    )
+
+
+def _linear(evidence: Evidence) -> Finding:
+    """Mean logit in units of its predicted sd, by network and protocol."""
+    table = evidence.layer_means
+    rows = table[(table["kind"] == "linear") & (table["predicted_sd"] > 0)]
+    return _widest(
+        {
+            ", ".join(case): group["mean"] / np.sqrt(np.square(group["predicted_sd"]).mean())
+            for case, group in rows.groupby(CASE, sort=False)
+        }
+    )
+
+
+def _layers(kind: str) -> Callable[[Evidence], Finding]:
+    """Mean over the layers of a kind of mean output over rms output, seed by seed."""
+
+    def measure(evidence: Evidence) -> Finding:
+        table = evidence.layer_means
+        rows = table[table["kind"] == kind]
+        rows = rows.assign(share=rows["mean"] / rows["rms"])
+        return _widest(
+            {
+                ", ".join(case): group.groupby("seed")["share"].mean()
+                for case, group in rows.groupby(CASE, sort=False)
+            }
+        )
+
+    return measure
+
+
+def _p(variances: np.ndarray) -> np.ndarray:
+    """Two-sided p of the published means, each over 6000 seeds of these variances, (..., 4)."""
+    means = np.array(list(published.MEANS.values()))
+    chi_square = (np.square(means) * published.SEEDS / variances).sum(axis=-1)
+    distribution = stats.chi2(len(means))
+    return 2 * np.minimum(distribution.cdf(chi_square), distribution.sf(chi_square))
+
+
+def _table1(evidence: Evidence) -> Finding:
+    """The largest p over protocols, with a bootstrap interval for the sds that were measured here."""
+    table = evidence.layer_means
+    logits = table[(table["kind"] == "linear") & table["architecture"].isin(published.MEANS)]
+    found: dict[str, tuple[float, float, float, int]] = {}
+    for protocol, rows in logits.groupby(PROTOCOL, sort=False):
+        by_network = {name: group["mean"].to_numpy() for name, group in rows.groupby("architecture")}
+        # zero-mean initialisations have no spread at all, so say nothing about Table 1
+        if set(by_network) != set(published.MEANS) or "he-centred" in protocol:
+            continue
+        samples = [by_network[name] for name in published.MEANS]
+        generator = np.random.default_rng(0)
+        variances = np.stack(
+            [
+                sample[generator.integers(len(sample), size=(_RESAMPLES, len(sample)))].var(
+                    axis=1, ddof=1
+                )
+                for sample in samples
+            ],
+            axis=-1,
+        )
+        p = float(_p(np.array([sample.var(ddof=1) for sample in samples])))
+        tail = (1 - EQUIVALENCE_LEVEL) / 2
+        low, high = np.quantile(_p(variances), [tail, 1 - tail])
+        found[", BatchNorm ".join(protocol)] = (p, float(low), float(high), len(samples[0]))
+    if not found:
+        raise NotMeasured("not all four networks of Table 1 were run")
+    best = max(found, key=lambda name: found[name][0])
+    p, low, high, n = found[best]
+    listed = ", ".join(f"{name} p = {values[0]:.1e}" for name, values in found.items())
+    return Finding(p, min(low, p), max(high, p), n, listed)
+
+
+CLAIMS = (
+    Claim("prop1-linear", "as stated", "Proposition 1",
+          "the mean logit of an untrained network is zero in expectation",
+          "mean over seeds in its predicted sd",
+          lambda margins: (-margins.initial_mean, margins.initial_mean), _linear),
+    Claim("prop1-conv", "as stated", "Proposition 1",
+          "so is the mean output of every convolution", "mean output over rms output",
+          lambda margins: (-margins.layer_mean, margins.layer_mean), _layers("convolution")),
+    Claim("prop1-batchnorm", "as stated", "Proposition 1",
+          "so is the mean output of every BatchNorm", "mean output over rms output",
+          lambda margins: (-margins.layer_mean, margins.layer_mean), _layers("batchnorm")),
+    Claim("table1", "as stated", "Table 1",
+          "the four published means are plausible under some protocol",
+          "largest two-sided p over protocols, chi-square with 4 degrees of freedom",
+          lambda margins: (margins.plausibility, 1.0), _table1),
+)  # fmt: skip

@@ -1,0 +1,329 @@
+"""Claims about training: decided by histories, runs, and students compared seed by seed.
+
+Distances are given as shares of the distance between two seeds of the same two students. The
+control, the same student with its weights one unit in the last place away, sets the floor below
+which a distance means nothing.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured, exactly, over_seeds
+from kdlm.config import Margins
+from kdlm.specs import spell
+from kdlm.statistics import confidence_interval, verdict
+
+__all__ = ["CLAIMS"]
+
+GROUP = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
+SHARES = ["weights_share", "logits_share"]
+LM_FAMILY = ["lm", "centred-lm", "regularised-lm-corrected", "regularised-lm-printed"]
+
+
+def _pairs(evidence: Evidence, kind: str = "objective") -> pd.DataFrame:
+    """Pairs of one kind, of recipes without a part of cross-entropy in the distillation loss."""
+    mixed = evidence.runs.loc[evidence.runs["ce_weight"] > 0, "recipe"].unique()
+    table = evidence.comparisons
+    return table[(table["kind"] == kind) & ~table["recipe"].isin(mixed)]
+
+
+def _same(rows: pd.DataFrame, *keys: str) -> pd.Series:
+    alike = pd.Series(data=True, index=rows.index)
+    for key in keys:
+        alike &= rows[f"{key}_a"] == rows[f"{key}_b"]
+    return alike
+
+
+def _between(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
+    """Pairs of a student of ``one`` with a student of ``other``, whichever comes first."""
+    return rows[
+        ((rows["loss_a"] == one) & (rows["loss_b"] == other))
+        | ((rows["loss_a"] == other) & (rows["loss_b"] == one))
+    ]
+
+
+def _worst_group(
+    rows: pd.DataFrame, evidence: Evidence, columns: list[str], margin: float
+) -> Finding:
+    """The worst share of ``columns`` by seed, in the group of students where it is largest.
+
+    In doubt where the group has no control, or one that is itself beyond the margin or the floor.
+    """
+    if rows.empty:
+        raise NotMeasured("no such pair of students in this study")
+    shares = rows.assign(share=rows[columns].max(axis=1))
+    groups = shares.groupby(GROUP)["share"].mean()
+    worst = groups.idxmax()
+    members = shares.set_index(GROUP).loc[[worst]]
+    by_seed = members.groupby("seed_a")["share"].max()
+    if by_seed.isna().any():
+        raise NotMeasured("one seed only, so no distance between seeds to compare with")
+    controls = _pairs(evidence, "floor").set_index(GROUP)
+    where = f"{worst[0]} to {worst[2]}, {worst[3]}, {worst[4]}"
+    if worst not in controls.index:
+        finding = over_seeds(by_seed, where)
+        return Finding(
+            finding.value, finding.low, finding.high, finding.n, where, "no control in this arm"
+        )
+    floor = float(controls.loc[[worst], columns].max(axis=1).mean())
+    finding = over_seeds(by_seed, f"{where}; control {floor:.1e}")
+    limit = min(margin, evidence.margins.floor)
+    doubt = finding.doubt or (
+        f"the control is beyond {limit:g}: rounding alone could do this" if floor > limit else ""
+    )
+    return Finding(finding.value, finding.low, finding.high, finding.n, finding.measured_on, doubt)
+
+
+def _gap(loss: str) -> Callable[[Evidence], Finding]:
+    """Students of one loss that differ in their mean gap only, at every temperature."""
+
+    def measure(evidence: Evidence) -> Finding:
+        rows = _pairs(evidence)
+        rows = rows[_same(rows, "loss", "temperature") & (rows["loss_a"] == loss)]
+        return _worst_group(rows, evidence, SHARES, evidence.margins.rounding)
+
+    return measure
+
+
+def _equal_means(evidence: Evidence) -> Finding:
+    """KD at T = ∞ against LM, equal average means at the start, logits of no zero mean."""
+    rows = _between(_pairs(evidence), "kd", "lm")
+    rows = rows[
+        np.isinf(rows["temperature_a"])
+        & (rows["mean_gap_a"] == 0)
+        & (rows["mean_gap_b"] == 0)
+        & (rows["initialisation"] != "he-centred")
+    ]
+    return _worst_group(rows, evidence, ["logits_share"], evidence.margins.rounding)
+
+
+def _centred_classifier(evidence: Evidence) -> Finding:
+    """Every pair among the logits-matching family and KD at T = ∞, zero means sample by sample."""
+    rows = _pairs(evidence)
+    family = pd.Series(data=True, index=rows.index)
+    for side in ("a", "b"):
+        infinite = (rows[f"loss_{side}"] == "kd") & np.isinf(rows[f"temperature_{side}"])
+        family &= rows[f"loss_{side}"].isin(LM_FAMILY) | infinite
+        family &= rows[f"mean_gap_{side}"] == 0
+    rows = rows[family & (rows["initialisation"] == "he-centred")]
+    return _worst_group(rows, evidence, SHARES, evidence.margins.rounding)
+
+
+def _regularised(form: str) -> Callable[[Evidence], Finding]:
+    """Students of (8) with its scalars fixed before training, against KD at T = ∞, gap not 0."""
+
+    def measure(evidence: Evidence) -> Finding:
+        rows = _between(_pairs(evidence), "kd", f"regularised-lm-{form}")
+        rows = rows[
+            np.isinf(rows["temperature_a"])
+            & _same(rows, "mean_gap")
+            & (rows["mean_gap_a"] != 0)
+            & (rows["initialisation"] != "he-centred")
+        ]
+        return _worst_group(rows, evidence, ["logits_share"], evidence.margins.trained)
+
+    return measure
+
+
+def _against(evidence: Evidence, other: str) -> pd.DataFrame:
+    """KD at every temperature against ``other``, no gap, logits of no zero mean."""
+    rows = _between(_pairs(evidence), "kd", other)
+    return rows[
+        (rows["mean_gap_a"] == 0)
+        & (rows["mean_gap_b"] == 0)
+        & (rows["initialisation"] != "he-centred")
+    ]
+
+
+def _indistinguishable(rows: pd.DataFrame, column: str, margin: tuple[float, float]) -> str:
+    """From which temperature on every verdict is ``supported``."""
+    found = ""
+    for temperature, at in sorted(rows.groupby("temperature_a"), reverse=True):
+        if verdict(*confidence_interval(at[column]), *margin) != "supported":
+            break
+        ratio = at["temperature_over_rms"].mean()
+        found = f"the same from T = {spell(float(temperature))} (T/rms = {ratio:.3g}) on"
+    return found or "the same at no T"
+
+
+def _equivalence(other: str, measure_name: str) -> Callable[[Evidence], Finding]:
+    """KD at the largest finite temperature against ``other``, and from which T on they agree."""
+
+    def measure(evidence: Evidence) -> Finding:
+        rows = _against(evidence, other)
+        finite = rows[np.isfinite(rows["temperature_a"])]
+        if finite.empty:
+            raise NotMeasured(f"no KD at a finite temperature beside {other}")
+        rows = rows.assign(disagreement=1 - rows["agreement"])
+        column, margin = _MEASURES[measure_name]
+        low, high = margin(evidence.margins)
+        temperature = finite["temperature_a"].max()
+        at = rows[rows["temperature_a"] == temperature]
+        finding = _worst_group(at, evidence, ["logits_share"], evidence.margins.floor)
+        if column.endswith("share"):
+            finding = _worst_group(at, evidence, [column], evidence.margins.trained)
+        else:
+            groups = at.groupby(GROUP)[column]
+            worst = groups.mean().abs().idxmax()
+            values = at.set_index(GROUP).loc[[worst], column]
+            found = over_seeds(values, finding.measured_on)
+            finding = Finding(
+                found.value, found.low, found.high, found.n, found.measured_on,
+                finding.doubt or found.doubt,
+            )  # fmt: skip
+        note = f"T = {spell(float(temperature))}; {_indistinguishable(rows, column, (low, high))}"
+        return Finding(
+            finding.value, finding.low, finding.high, finding.n,
+            f"{note}; {finding.measured_on}", finding.doubt,
+        )  # fmt: skip
+
+    return measure
+
+
+_MEASURES: dict[str, tuple[str, Callable[[Margins], tuple[float, float]]]] = {
+    "weights": ("weights_share", lambda margins: (0.0, margins.trained)),
+    "logits": ("logits_share", lambda margins: (0.0, margins.trained)),
+    "predictions": ("disagreement", lambda margins: (0.0, margins.agreement)),
+    "accuracy": ("accuracy_difference", lambda margins: (-margins.accuracy, margins.accuracy)),
+}
+
+
+def _final_probe(evidence: Evidence) -> pd.DataFrame:
+    """Last epoch of every unperturbed student on the probe, with its optimiser and weight decay."""
+    table = evidence.histories
+    rows = table[(table["split"] == "probe") & (table["role"] == "student")]
+    rows = rows[rows["perturbation"] == 0]
+    last = rows[rows["epoch"] == rows.groupby("recipe")["epoch"].transform("max")]
+    recipes = evidence.runs.groupby("recipe")[["optimizer", "weight_decay", "num_classes"]].first()
+    return last.merge(recipes, left_on="recipe", right_index=True)
+
+
+def _drift(rows: pd.DataFrame) -> pd.Series:
+    return rows["mean_logit_drift"] / rows["logit_rms"]
+
+
+def _class_sums(rows: pd.DataFrame) -> pd.Series:
+    """‖Σ_k ΔW_k‖/(√K ‖ΔW‖) or the same of b, the larger."""
+    root = np.sqrt(rows["num_classes"])
+    weight = rows["classifier_weight_sum"] / (root * rows["classifier_weight_change"])
+    bias = rows["classifier_bias_sum"] / (root * rows["classifier_bias_change"])
+    return np.maximum(weight, bias)
+
+
+def _contrast(rows: pd.DataFrame, statistic: Callable[[pd.DataFrame], pd.Series]) -> str:
+    """The statistic's mean for what is outside the claim: LM, weight decay, Adam."""
+    others = {
+        "LM": (rows["loss"] == "lm") & (rows["weight_decay"] == 0) & (rows["optimizer"] == "sgd"),
+        "weight decay": rows["loss"].isin(["ce", "kd"])
+        & (rows["weight_decay"] > 0)
+        & (rows["optimizer"] == "sgd"),
+        "Adam": rows["loss"].isin(["ce", "kd"]) & (rows["optimizer"] != "sgd"),
+    }
+    parts = [
+        f"{name} {statistic(rows[chosen]).mean():.1e}"
+        for name, chosen in others.items()
+        if chosen.any()
+    ]
+    return f"; in contrast: {', '.join(parts)}" if parts else ""
+
+
+def _conserving(rows: pd.DataFrame) -> pd.DataFrame:
+    """CE and KD students under SGD without weight decay: the paper's best case."""
+    kept = rows[
+        rows["loss"].isin(["ce", "kd"]) & (rows["optimizer"] == "sgd") & (rows["weight_decay"] == 0)
+    ]
+    if kept.empty:
+        raise NotMeasured("no CE or KD student under SGD without weight decay")
+    return kept
+
+
+def _means_stay(evidence: Evidence) -> Finding:
+    rows = _final_probe(evidence)
+    kept = _conserving(rows)
+    by_loss = _drift(kept).groupby(kept["loss"])
+    worst = by_loss.mean().idxmax()
+    note = f"{worst} students, SGD without weight decay{_contrast(rows, _drift)}"
+    return over_seeds(by_loss.get_group(worst), note)
+
+
+def _sums_stay(evidence: Evidence) -> Finding:
+    rows = _final_probe(evidence)
+    kept = _conserving(rows)
+    note = f"{len(kept)} students, SGD without weight decay{_contrast(rows, _class_sums)}"
+    return exactly(float(_class_sums(kept).max()), len(kept), note)
+
+
+def _l1_like(evidence: Evidence) -> Finding:
+    """Magnitude of centred logits with the term over without, of the sign that shrinks them less.
+
+    An l1 penalty shrinks logits whatever their mean. A linear term with either sign can only move
+    the mean, so for the statement to hold the term would have to shrink them with both.
+    """
+    runs = evidence.runs[(evidence.runs["role"] == "student") & (evidence.runs["mean_gap"] != 0)]
+    keys = [*GROUP, "mean_gap", "perturbation", "seed"]
+    magnitudes = runs.pivot_table(index=keys, columns="loss", values="logit_magnitude")
+    ratios = [
+        magnitudes[f"regularised-lm-{form}"] / magnitudes["lm"]
+        for form in ("printed", "corrected")
+        if {"lm", f"regularised-lm-{form}"} <= set(magnitudes.columns)
+    ]
+    if len(ratios) < 2:
+        raise NotMeasured("no students of both forms of (8) and of LM at a mean gap other than 0")
+    least = max(ratios, key=lambda ratio: ratio.mean()).dropna()
+    means = ", ".join(f"{ratio.mean():.3f}" for ratio in ratios)
+    return over_seeds(least, f"ratios by sign (printed, corrected): {means}")
+
+
+def _share(key: str) -> Callable[[Margins], tuple[float, float]]:
+    return lambda margins: (0.0, getattr(margins, key))
+
+
+_DISTANCE = "distance over that of two seeds"
+_NAMES = {"lm": ("as stated", "LM"), "centred-lm": ("corrected", "centred LM")}
+_WHAT = {
+    "weights": ("has the weights of", _DISTANCE),
+    "logits": ("has the centred test logits of", _DISTANCE),
+    "predictions": ("predicts as", "share of test images predicted otherwise"),
+    "accuracy": ("is as accurate as", "difference of test accuracies"),
+}
+
+CLAIMS = (
+    Claim("means-stay", "as stated", "section 3",
+          "logit means keep their initial values during training",
+          "rms drift of the mean logit over the rms of centred logits", _share("drift"),
+          _means_stay),
+    Claim("sums-stay", "corrected", "section 3",
+          "the last layer's sums over classes keep their initial values, without weight decay",
+          "|sum_k dW_k| over sqrt(K) |dW|, worst of W and b", _share("classifier_sum"),
+          _sums_stay),
+    Claim("eq8-trained", "printed", "(8)",
+          "LM + (8) as printed, its means fixed at the start, trains the student of KD at T = inf",
+          _DISTANCE, _share("trained"), _regularised("printed")),
+    Claim("eq8-trained", "corrected", "(8)",
+          "LM + (8) corrected, its means fixed at the start, trains the student of KD at T = inf",
+          _DISTANCE, _share("trained"), _regularised("corrected")),
+    Claim("l1-like", "as stated", "(8)", "the term of (8) shrinks logits as an l1 penalty does",
+          "magnitude of centred logits with it over without", _share("shrinkage"), _l1_like),
+    Claim("gap-kd", "as stated", "(7)", "KD does not see the mean gap", _DISTANCE,
+          _share("rounding"), _gap("kd")),
+    Claim("gap-ce", "as stated", "(6)", "CE does not see the mean gap", _DISTANCE,
+          _share("rounding"), _gap("ce")),
+    Claim("gap-lm", "as stated", "(2)", "LM does not see the mean gap", _DISTANCE,
+          _share("rounding"), _gap("lm")),
+    Claim("gap-centred", "corrected", "(7)", "centred LM does not see the mean gap", _DISTANCE,
+          _share("rounding"), _gap("centred-lm")),
+    Claim("equal-means", "as stated", "section 3",
+          "equal average means at the start make KD at T = inf train the student of LM",
+          _DISTANCE, _share("rounding"), _equal_means),
+    Claim("centred-classifier", "corrected", "section 3",
+          "zero means sample by sample make LM, centred LM, KD at T = inf and (8) one",
+          _DISTANCE, _share("rounding"), _centred_classifier),
+    *(
+        Claim(f"equivalence-{name}", form, "Figure 1", f"KD at high T {_WHAT[name][0]} {label}",
+              _WHAT[name][1], _MEASURES[name][1], _equivalence(other, name))
+        for name in _MEASURES
+        for other, (form, label) in _NAMES.items()
+    ),
+)  # fmt: skip

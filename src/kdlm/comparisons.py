@@ -1,0 +1,157 @@
+"""How far two students are apart: in weights, in test logits, in predictions, in accuracy."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from safetensors.numpy import load_file
+
+from kdlm.tables import STUDENT_KEYS, read_table
+
+__all__ = ["Outcome", "compare", "load_outcome", "test_logits"]
+
+Array = npt.NDArray[np.float64]
+Keys = Mapping[str, Any]
+
+GROUP = tuple(STUDENT_KEYS)[:5]
+SIDE = tuple(STUDENT_KEYS)[5:]
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a student came to: all that comparisons look at."""
+
+    weights: Array
+    """All parameters in one vector, W and b of the last layer less their class mean."""
+    logits: Array
+    """Test logits (N, K) less each sample's class mean, which no prediction depends on."""
+    predictions: npt.NDArray[np.int64]
+    accuracy: float
+
+
+def test_logits(folder: Path) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Test logits (N, K) and labels (N,) of the network in ``folder``.
+
+    Raises:
+        InputError: the file is missing or damaged.
+
+    """
+    table = read_table(folder / "logits.parquet", "logits")
+    test = table[table["split"] == "test"]
+    return np.stack(test["logits"].to_list()).astype(np.float64), test["label"].to_numpy()
+
+
+def load_outcome(folder: Path) -> Outcome:
+    """Read the student in ``folder``."""
+    state = load_file(folder / "model.safetensors")
+    parts = []
+    for name in sorted(state):
+        if name.endswith(BUFFERS):
+            continue
+        value = state[name].astype(np.float64)
+        # softmax, and so KD and CE, do not see what all classes share
+        centred = value - value.mean(axis=0) if name.startswith("classifier.") else value
+        parts.append(centred.ravel())
+    logits, labels = test_logits(folder)
+    predictions = logits.argmax(axis=1)
+    return Outcome(
+        weights=np.concatenate(parts),
+        logits=logits - logits.mean(axis=1, keepdims=True),
+        predictions=predictions,
+        accuracy=float((predictions == labels).mean()),
+    )
+
+
+def compare(
+    students: list[tuple[Keys, Path]], teacher_rms: Mapping[tuple[str, int], float]
+) -> pd.DataFrame:
+    """Table ``comparisons``: every pair of students that differ in one respect.
+
+    Within a teacher, architecture, initialisation and recipe these are: the same seed and another
+    objective (loss, temperature or mean gap); the same student and its perturbed control; the same
+    student and another seed.
+
+    Args:
+        students: path keys, typed as in `STUDENT_KEYS`, and folder of each.
+        teacher_rms: rms of z − c of each teacher's test logits, by its name and seed.
+
+    """
+    groups: dict[tuple[Any, ...], list[tuple[Keys, Path]]] = defaultdict(list)
+    for keys, folder in students:
+        groups[tuple(keys[key] for key in GROUP)].append((keys, folder))
+    rows = []
+    for group, members in groups.items():
+        rms = teacher_rms[group[0], group[1]]
+        outcomes = [(keys, load_outcome(folder)) for keys, folder in members]
+        for kind, (keys_a, a), (keys_b, b) in _pairs(outcomes):
+            rows.append(
+                {"kind": kind, **dict(zip(GROUP, group, strict=True))}
+                | {f"{key}_a": keys_a[key] for key in SIDE}
+                | {f"{key}_b": keys_b[key] for key in SIDE}
+                | {"temperature_over_rms": keys_a["temperature"] / rms}
+                | _distances(a, b)
+            )
+    return _with_shares(pd.DataFrame(rows))
+
+
+def _with_shares(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Adds each distance as a share of the mean distance between seeds of the same two students."""
+    arm = ["loss", "temperature", "mean_gap"]
+    seeds = pairs[pairs["kind"] == "seed"]
+    own = seeds.rename(columns={f"{key}_a": key for key in arm})
+    between = own.groupby([*GROUP, *arm])[["weights_distance", "logits_distance"]].mean()
+    for measure in ("weights", "logits"):
+        distance = f"{measure}_distance"
+        sides = [
+            pairs.merge(
+                between[[distance]].rename(columns={distance: "between"}),
+                how="left",
+                left_on=[*GROUP, *(f"{key}_{side}" for key in arm)],
+                right_index=True,
+            )["between"]
+            for side in ("a", "b")
+        ]
+        pairs[f"{measure}_share"] = pairs[distance] / (sum(sides) / 2)
+    return pairs
+
+
+Member = tuple[Keys, Outcome]
+
+
+def _pairs(members: list[Member]) -> Iterator[tuple[str, Member, Member]]:
+    for one, other in combinations(sorted(members, key=lambda member: _order(member[0])), 2):
+        kind = _kind(one[0], other[0])
+        if kind:
+            yield kind, one, other
+
+
+def _order(keys: Keys) -> tuple[Any, ...]:
+    # KD first: the temperature of a pair is that of its first member
+    return (keys["loss"] != "kd", *(keys[key] for key in SIDE))
+
+
+def _kind(a: Keys, b: Keys) -> str | None:
+    differing = {key for key in SIDE if a[key] != b[key]}
+    if differing == {"perturbation"}:
+        return "floor"
+    if a["perturbation"] or b["perturbation"]:
+        return None
+    if differing == {"seed"}:
+        return "seed"
+    return None if "seed" in differing else "objective"
+
+
+def _distances(a: Outcome, b: Outcome) -> dict[str, float]:
+    return {
+        "weights_distance": float(np.linalg.norm(a.weights - b.weights)),
+        "logits_distance": float(np.sqrt(np.square(a.logits - b.logits).mean())),
+        "agreement": float((a.predictions == b.predictions).mean()),
+        "accuracy_difference": a.accuracy - b.accuracy,
+    }
