@@ -18,7 +18,6 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/snakemake --lint
 
 # The lock holds every package at one version, for all platforms; pip reads it as constraints, so
 # that a CPU build of torch, where one is offered, brings none of the CUDA packages along.

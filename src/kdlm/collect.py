@@ -38,9 +38,7 @@ def histories(found: Iterable[Network]) -> pd.DataFrame:
     """Table ``histories``: every history with the keys of its network."""
     return pd.concat(
         [
-            read_table(folder / "history.parquet", "history")
-            .rename(columns={"mean_gap": "mean_gap_now"})
-            .assign(**keys)
+            read_table(folder / "history.parquet", "history").assign(**keys)
             for keys, _, folder in found
         ]
     )

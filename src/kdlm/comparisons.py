@@ -1,7 +1,7 @@
 """How far two students are apart: in weights, in test logits, in predictions, in accuracy."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -70,7 +70,7 @@ def load_outcome(folder: Path) -> Outcome:
 
 
 def compare(
-    students: list[tuple[Keys, Path]], teacher_rms: Mapping[tuple[str, int], float]
+    students: Sequence[tuple[Keys, Path]], teacher_rms: Mapping[tuple[str, int], float]
 ) -> pd.DataFrame:
     """Table ``comparisons``: every pair of students that differ in one respect.
 

@@ -238,13 +238,13 @@ class Study(Spec):
     def _references_exist(self) -> "Study":
         teachers = [(teacher.name, teacher.seed) for teacher in self.teachers]
         _distinct(tuple(teachers))
-        for key, entries in (("teachers", self.teachers), ("arms", self.arms)):
-            for position, entry in enumerate(entries):
-                if entry.recipe not in self.recipes:
-                    raise ValueError(
-                        f"{key}[{position}].recipe: unknown recipe {entry.recipe!r}; "
-                        f"known: {', '.join(self.recipes)}"
-                    )
+        recipes = [(f"teachers[{i}]", teacher.recipe) for i, teacher in enumerate(self.teachers)]
+        recipes += [(f"arms[{i}]", arm.recipe) for i, arm in enumerate(self.arms)]
+        for key, recipe in recipes:
+            if recipe not in self.recipes:
+                raise ValueError(
+                    f"{key}.recipe: unknown recipe {recipe!r}; known: {', '.join(self.recipes)}"
+                )
         for position, arm in enumerate(self.arms):
             if (arm.teacher, arm.teacher_seed) not in teachers:
                 trained = ", ".join(f"{name} with seed {seed}" for name, seed in teachers)
@@ -252,6 +252,12 @@ class Study(Spec):
                     f"arms[{position}].teacher: {arm.teacher!r} with seed {arm.teacher_seed} is "
                     f"not trained in this study; trained: {trained}"
                 )
+        other = self.init_means.dataset
+        if other.name == self.dataset.name and other != self.dataset:
+            raise ValueError(
+                f"init_means.dataset: {self.dataset.name} is also the study's dataset, but with "
+                f"other settings; they must be the same"
+            )
         return self
 
     def _network(self, entry: Teacher | Arm) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def layer_means(
     batchnorm: str,
     num_classes: int,
 ) -> pd.DataFrame:
-    """Table ``means``: for each seed the mean output of every convolution, BatchNorm and the classifier.
+    """Table ``means``: for each seed the mean output of every layer.
 
     Given the mean feature f̄ over images, the mean logit w̄·f̄ + b̄ is a mean over K independent
     rows of the last layer, so its sd over seeds is √((σ_b² + σ_w² ‖f̄‖²)/K), whatever comes before.
@@ -89,7 +89,9 @@ def layer_means(
     if batchnorm not in ("train", "eval"):
         raise ValueError(f"batchnorm must be train or eval, not {batchnorm!r}")
     model = ARCHITECTURES[architecture](num_classes=num_classes, in_channels=images.shape[1])
-    model.train(batchnorm == "train").to(memory_format=torch.channels_last)
+    model.train(batchnorm == "train")
+    # torch annotates the memory format of tensors only
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = images.contiguous(memory_format=torch.channels_last)
     width = model.classifier.in_features
     weight_variance, bias_variance = classifier_variances(initialisation, width, num_classes)
@@ -130,6 +132,7 @@ def summarise(means: pd.DataFrame) -> pd.DataFrame:
     half = stats.t.ppf(0.975, summary["seeds"] - 1) * summary["standard_error"]
     summary["ci_low"], summary["ci_high"] = summary["mean"] - half, summary["mean"] + half
     for column in ("rms", "predicted_sd"):
-        squares = means[column].astype(float).pow(2).groupby([means[k] for k in groups.keys], sort=False)  # fmt: skip
-        summary[column] = np.sqrt(squares.mean()).to_numpy()
+        squares = means.assign(square=means[column].astype(float).pow(2))
+        of_layer = squares.groupby(["layer", "depth", "kind"], sort=False)["square"]
+        summary[column] = np.sqrt(of_layer.mean()).to_numpy()
     return summary

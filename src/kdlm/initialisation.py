@@ -64,8 +64,10 @@ def _default(model: ResNet, generator: torch.Generator) -> None:
 
 def _xavier(model: ResNet, generator: torch.Generator) -> None:
     """Uniform on ±√(6/(fan_in + fan_out)) (Glorot, Bengio 2010), biases 0."""
-    for layer in (*_convolutions(model), model.classifier):
-        _draw(layer.weight, lambda w: nn.init.xavier_uniform_(w, generator=generator))
+    weights = [layer.weight for layer in _convolutions(model)]
+    weights.append(model.classifier.weight)
+    for weight in weights:
+        _draw(weight, lambda w: nn.init.xavier_uniform_(w, generator=generator))
     nn.init.zeros_(model.classifier.bias)
 
 

@@ -1,4 +1,4 @@
-"""Where things are in a study's folder. Hive paths, so DuckDB, polars and pyarrow read any level."""
+"""Where things are in a study's folder: Hive paths, which DuckDB, polars and pyarrow read."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -163,7 +163,9 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
     _check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     if temperature > _AS_GOOD_AS_INFINITE:
         return centred_lm_loss(student_logits, teacher_logits)
-    loss: Tensor = _KD.apply(_wide(student_logits), teacher_logits.detach(), float(temperature))
+    loss: Tensor = _KD.apply(  # type: ignore[no-untyped-call]
+        _wide(student_logits), teacher_logits.detach(), float(temperature)
+    )
     return loss
 
 
@@ -235,7 +237,7 @@ def regularised_lm_loss(
 def cross_entropy_lower_bound(logits: Tensor, targets: Tensor, form: Form = "corrected") -> Tensor:
     """A lower bound of the cross-entropy, eq. (B.4), batch mean, in nats.
 
-    corrected: −Σ_i y_i z_i + log K + z̄ (Jensen);  printed: −Σ_i y_i z_i + Σ_j z_j, which is no bound.
+    corrected: −Σ_i y_i z_i + log K + z̄ (Jensen);  printed: −Σ_i y_i z_i + Σ_j z_j, no bound.
 
     Args:
         logits: (batch, K).
@@ -295,5 +297,8 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "regularised-lm-corrected": _regularised("corrected"),
     "regularised-lm-printed": _regularised("printed"),
 }
-"""By the names of config.yaml. Each takes, by keyword, ``student_logits``, ``teacher_logits``,
-``targets``, ``temperature``, ``student_mean`` and ``teacher_mean``, and ignores what it needs not."""
+"""By the names of config.yaml.
+
+Each takes by keyword, and ignores where it has no use for it: ``student_logits``,
+``teacher_logits``, ``targets``, ``temperature``, ``student_mean``, ``teacher_mean``.
+"""

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
 
 from kdlm.errors import InputError
-from kdlm.resnet import ARCHITECTURES
+from kdlm.resnet import ARCHITECTURES, ResNet
 from kdlm.tables import replacing
 
 __all__ = ["build", "load_network", "save_network"]
@@ -19,13 +18,13 @@ _KEY = "kdlm.network"
 """The only key of the file's metadata: safetensors writes several in a random order."""
 
 
-def build(architecture: str, num_classes: int, in_channels: int, dtype: torch.dtype) -> nn.Module:
+def build(architecture: str, num_classes: int, in_channels: int, dtype: torch.dtype) -> ResNet:
     """A network whose weights are still to be drawn."""
     return ARCHITECTURES[architecture](num_classes=num_classes, in_channels=in_channels).to(dtype)
 
 
 def save_network(
-    model: nn.Module, path: Path, *, architecture: str, in_channels: int, spec: dict[str, Any]
+    model: ResNet, path: Path, *, architecture: str, in_channels: int, spec: dict[str, Any]
 ) -> None:
     """Write weights and buffers, and beside them what `load_network` has to know."""
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -40,7 +39,7 @@ def save_network(
         temporary.write_bytes(save(state, {_KEY: json.dumps(facts, sort_keys=True)}))
 
 
-def load_network(path: Path, dtype: torch.dtype) -> nn.Module:
+def load_network(path: Path, dtype: torch.dtype) -> ResNet:
     """The network that `save_network` wrote, in ``dtype``.
 
     Raises:

@@ -64,7 +64,7 @@ class SGD:
 
 
 class Adam:
-    """Adam (Kingma, Ba, arXiv 1412.6980), or AdamW, whose weight decay leaves the gradient alone."""
+    """Adam (Kingma, Ba, arXiv 1412.6980), or AdamW, which decays weights apart from it."""
 
     def __init__(self, parameters: Iterable[Tensor], recipe: Recipe) -> None:
         self.parameters = list(parameters)

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdlm.errors import InputError
 from kdlm.networks import save_network
 from kdlm.provenance import circumstances
+from kdlm.resnet import ResNet
 from kdlm.specs import StudentSpec, TeacherSpec
 from kdlm.tables import read_arrow, replacing, write_table
 
@@ -24,7 +25,7 @@ def write_outputs(
     directory: Path,
     *,
     spec: TeacherSpec | StudentSpec,
-    model: nn.Module,
+    model: ResNet,
     in_channels: int,
     history: list[dict[str, Any]],
     logits: Mapping[str, tuple[Tensor, Tensor]],

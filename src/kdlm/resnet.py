@@ -85,7 +85,8 @@ class ResNet(nn.Module):
                 f"network halves them twice and needs {MINIMUM_IMAGE_SIDE} pixels a side"
             )
         out = self.stages(functional.relu(self.bn1(self.conv1(images))))
-        return out.mean(dim=(2, 3))
+        features: Tensor = out.mean(dim=(2, 3))
+        return features
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K) of images (B, C, H, W)."""

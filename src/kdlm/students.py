@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from kdlm.errors import InputError
@@ -13,6 +13,7 @@ from kdlm.losses import LOSSES
 from kdlm.networks import build, load_network
 from kdlm.outputs import read_logits, write_outputs
 from kdlm.prepared import Prepared, open_prepared
+from kdlm.resnet import ResNet
 from kdlm.specs import StudentSpec
 from kdlm.training import (
     DTYPES,
@@ -32,7 +33,7 @@ class _Distillation:
     """w CE + (1 − w) loss against a teacher in eval mode; CE alone for the loss ``ce``."""
 
     spec: StudentSpec
-    teacher: nn.Module
+    teacher: ResNet
     student_mean: float
     teacher_mean: float
 
@@ -56,7 +57,7 @@ class _Distillation:
         return weight * functional.cross_entropy(logits, labels) + (1 - weight) * loss
 
 
-def _train_mode_mean(model: nn.Module, images: Images) -> float:
+def _train_mode_mean(model: ResNet, images: Images) -> float:
     """Mean logit of an untrained network over the training set, batch statistics in BatchNorm."""
     means = [
         train_mode_logits(model, batch).double().mean(dim=1)
@@ -67,7 +68,7 @@ def _train_mode_mean(model: nn.Module, images: Images) -> float:
 
 def _initial_student(
     spec: StudentSpec, prepared: Prepared, teacher_mean: float, device: torch.device
-) -> nn.Module:
+) -> ResNet:
     """The student before training, its mean gap imposed, then its weights moved by some ulps."""
     channels = prepared.train_images.shape[1]
     model = build(spec.architecture, prepared.num_classes, channels, DTYPES[spec.recipe.precision])

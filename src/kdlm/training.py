@@ -84,7 +84,7 @@ class Images:
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """All images in their order, scaled, in batches of ``size``."""
-        for pixels in self.pixels.split(size):
+        for pixels in torch.split(self.pixels, size):
             yield self.scaled(pixels)
 
 
@@ -179,12 +179,12 @@ class _Tally:
 
     def row(self) -> dict[str, float]:
         return {
-            "loss": self.loss / self.samples,
+            "objective": self.loss / self.samples,
             "accuracy": self.right / self.samples,
             "mean_logit": self.logit_total / self.samples,
             "logit_rms": (self.centred_square / self.samples) ** 0.5,
             "logit_gradient_sum": self.gradient_sum,
-            "mean_gap": self.gap / self.samples,
+            "gap": self.gap / self.samples,
         }
 
 
@@ -278,7 +278,7 @@ def train(
         rate = learning_rate(recipe, epoch)
         tally = _Tally()
         permutation = torch.randperm(len(train_images.labels), generator=order).to(device)
-        for batch in permutation.split(recipe.batch_size):
+        for batch in torch.split(permutation, recipe.batch_size):
             pixels, labels = train_images.pixels[batch], train_images.labels[batch]
             if recipe.augment:
                 pixels = augment(pixels, spec.crop_padding, spec.flip, views)
@@ -291,10 +291,10 @@ def train(
             tally.add(objective, logits, reference, labels)
         recorder.record(epoch, tally)
         logger.info(
-            "epoch %d/%d  loss %.6g  train accuracy %.4f  test accuracy %.4f",
+            "epoch %d/%d  objective %.6g  train accuracy %.4f  test accuracy %.4f",
             epoch,
             recipe.epochs,
-            *(recorder.rows[-2][k] for k in ("loss", "accuracy")),
+            *(recorder.rows[-2][k] for k in ("objective", "accuracy")),
             recorder.rows[-1]["accuracy"],
         )
     return Trained(recorder.rows, recorder.test_logits)

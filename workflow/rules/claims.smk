@@ -13,8 +13,6 @@ rule claims:
         identities=rules.theory.output.identities,
     output:
         claims=f"{FOLDER}/claims.parquet",
-    params:
-        sources=digest("kdlm.claims"),
     log:
         f"{FOLDER}/logs/claims.log",
     benchmark:
@@ -22,5 +20,7 @@ rule claims:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        sources=digest("kdlm.claims"),
     shell:
         "python -m kdlm judge $(dirname {input.study:q}) 2> {log:q}"

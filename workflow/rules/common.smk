@@ -9,12 +9,13 @@ from snakemake.utils import Paramspace
 
 from kdlm.config import parse as parse_config
 from kdlm.errors import InputError
-from kdlm.layout import teacher_directory, teacher_of
+from kdlm.figures import FIGURES as FIGURE_NAMES
+from kdlm.layout import student_directory, teacher_directory, teacher_of
 from kdlm.sources import digest
 
 # `python` in a rule is the interpreter that runs Snakemake, also where its environment has not
 # been activated.
-os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 
 try:
     study = parse_config(config)
@@ -65,17 +66,33 @@ def outputs(folder, paramspace, *files):
     ]
 
 
-rule resolve:
-    output:
-        STUDY,
-    params:
-        config=study.canonical_json(),
-    log:
-        f"{FOLDER}/logs/resolve.log",
-    benchmark:
-        f"{FOLDER}/benchmarks/resolve.tsv"
-    resources:
-        mem_mb=500,
-        runtime=5,
-    shell:
-        "python -m kdlm resolve --config {params.config:q} --output {output:q} 2> {log:q}"
+DATASETS = {dataset.name: dataset for dataset in (study.dataset, study.init_means.dataset)}
+
+
+def dataset_options(wildcards):
+    """Command-line options that say where the raw files of a dataset are."""
+    dataset = DATASETS[wildcards.dataset]
+    options = [] if dataset.root is None else ["--root", dataset.root]
+    options += [] if dataset.download else ["--no-download"]
+    options += [] if dataset.image_side is None else ["--image-side", str(dataset.image_side)]
+    return options
+
+
+def figure(name):
+    """Both files of a figure; the PNG goes into Snakemake's report."""
+    return {
+        "svg": f"{FOLDER}/figures/{name}.svg",
+        "png": report(
+            f"{FOLDER}/figures/{name}.png",
+            caption=f"../report/{name}.rst",
+            category="Figures",
+            labels={"figure": name.replace("_", " ")},
+        ),
+    }
+
+
+FIGURES = [
+    f"{FOLDER}/figures/{name}.{suffix}" for name in FIGURE_NAMES for suffix in ("svg", "png")
+]
+
+THEORY_STUDENTS = study.theory_students()

@@ -1,30 +1,12 @@
 """One rule a figure: an edit to a figure's code draws that figure again, and nothing else."""
 
 
-from kdlm.figures import FIGURES as FIGURE_NAMES
-
-
-def figure(name):
-    """Both files of a figure; the PNG goes into Snakemake's report."""
-    return {
-        "svg": f"{FOLDER}/figures/{name}.svg",
-        "png": report(
-            f"{FOLDER}/figures/{name}.png",
-            caption=f"../report/{name}.rst",
-            category="Figures",
-            labels={"figure": name.replace("_", " ")},
-        ),
-    }
-
-
 rule figure_gradient_limit:
     input:
         study=STUDY,
         table=rules.theory.output.limit,
     output:
         **figure("gradient_limit"),
-    params:
-        sources=digest("kdlm.figures.gradient_limit"),
     log:
         f"{FOLDER}/logs/figures/gradient_limit.log",
     benchmark:
@@ -32,6 +14,8 @@ rule figure_gradient_limit:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        sources=digest("kdlm.figures.gradient_limit"),
     shell:
         "python -m kdlm figure $(dirname {input.study:q}) gradient_limit 2> {log:q}"
 
@@ -43,8 +27,6 @@ rule figure_training_means:
         runs=rules.collect.output.runs,
     output:
         **figure("training_means"),
-    params:
-        sources=digest("kdlm.figures.training_means"),
     log:
         f"{FOLDER}/logs/figures/training_means.log",
     benchmark:
@@ -52,6 +34,8 @@ rule figure_training_means:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        sources=digest("kdlm.figures.training_means"),
     shell:
         "python -m kdlm figure $(dirname {input.study:q}) training_means 2> {log:q}"
 
@@ -62,8 +46,6 @@ rule figure_init_means:
         table=rules.summarise_init_means.output.summary,
     output:
         **figure("init_means"),
-    params:
-        sources=digest("kdlm.figures.init_means"),
     log:
         f"{FOLDER}/logs/figures/init_means.log",
     benchmark:
@@ -71,6 +53,8 @@ rule figure_init_means:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        sources=digest("kdlm.figures.init_means"),
     shell:
         "python -m kdlm figure $(dirname {input.study:q}) init_means 2> {log:q}"
 
@@ -81,8 +65,6 @@ rule figure_accuracy:
         table=rules.collect.output.runs,
     output:
         **figure("accuracy"),
-    params:
-        sources=digest("kdlm.figures.accuracy"),
     log:
         f"{FOLDER}/logs/figures/accuracy.log",
     benchmark:
@@ -90,6 +72,8 @@ rule figure_accuracy:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        sources=digest("kdlm.figures.accuracy"),
     shell:
         "python -m kdlm figure $(dirname {input.study:q}) accuracy 2> {log:q}"
 
@@ -100,8 +84,6 @@ rule figure_distances:
         table=rules.compare.output,
     output:
         **figure("distances"),
-    params:
-        sources=digest("kdlm.figures.distances"),
     log:
         f"{FOLDER}/logs/figures/distances.log",
     benchmark:
@@ -109,6 +91,8 @@ rule figure_distances:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        sources=digest("kdlm.figures.distances"),
     shell:
         "python -m kdlm figure $(dirname {input.study:q}) distances 2> {log:q}"
 
@@ -119,8 +103,6 @@ rule figure_routes:
         claims=rules.claims.output.claims,
     output:
         **figure("routes"),
-    params:
-        sources=digest("kdlm.figures.routes"),
     log:
         f"{FOLDER}/logs/figures/routes.log",
     benchmark:
@@ -128,10 +110,7 @@ rule figure_routes:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        sources=digest("kdlm.figures.routes"),
     shell:
         "python -m kdlm figure $(dirname {input.study:q}) routes 2> {log:q}"
-
-
-FIGURES = [
-    f"{FOLDER}/figures/{name}.{suffix}" for name in FIGURE_NAMES for suffix in ("svg", "png")
-]

@@ -6,9 +6,6 @@ rule init_means:
         data=dataset_file(study.init_means.dataset),
     output:
         means=f"{FOLDER}/init_means/{INIT_MEANS.wildcard_pattern}/means.parquet",
-    params:
-        spec=spec_of(INIT_MEANS, INIT_MEANS_SPECS),
-        sources=digest("kdlm.init_means"),
     log:
         f"{FOLDER}/logs/init_means/{INIT_MEANS.wildcard_pattern}.log",
     benchmark:
@@ -17,6 +14,9 @@ rule init_means:
     resources:
         mem_mb=2000,
         runtime=120,
+    params:
+        spec=spec_of(INIT_MEANS, INIT_MEANS_SPECS),
+        sources=digest("kdlm.init_means"),
     shell:
         "python -m kdlm init-means --spec {params.spec:q} --data {input.data:q}"
         " --output {output.means:q} 2> {log:q}"
@@ -29,8 +29,6 @@ rule summarise_init_means:
     output:
         layers=f"{FOLDER}/tables/layer_means.parquet",
         summary=f"{FOLDER}/tables/init_means.parquet",
-    params:
-        sources=digest("kdlm.collect"),
     log:
         f"{FOLDER}/logs/summarise_init_means.log",
     benchmark:
@@ -38,5 +36,7 @@ rule summarise_init_means:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        sources=digest("kdlm.collect"),
     shell:
         "python -m kdlm summarise $(dirname {input.study:q}) 2> {log:q}"

@@ -13,9 +13,6 @@ rule distill:
         history=f"{STUDENT}/history.parquet",
         logits=f"{STUDENT}/logits.parquet",
         run=f"{STUDENT}/run.json",
-    params:
-        spec=spec_of(STUDENTS, STUDENT_SPECS),
-        sources=digest("kdlm.students"),
     log:
         f"{FOLDER}/logs/students/{STUDENTS.wildcard_pattern}.log",
     benchmark:
@@ -24,6 +21,9 @@ rule distill:
     resources:
         mem_mb=3000,
         runtime=1440,
+    params:
+        spec=spec_of(STUDENTS, STUDENT_SPECS),
+        sources=digest("kdlm.students"),
     shell:
         "python -m kdlm distill --spec {params.spec:q} --data {input.data:q}"
         " --teacher $(dirname {input.teacher:q}) --output $(dirname {output.model:q}) 2> {log:q}"

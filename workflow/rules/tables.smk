@@ -5,16 +5,22 @@ rule collect:
     input:
         study=STUDY,
         teachers=outputs(
-            "teachers", TEACHERS, "model.safetensors", "history.parquet", "logits.parquet"
+            "teachers",
+            TEACHERS,
+            "model.safetensors",
+            "history.parquet",
+            "logits.parquet",
         ),
         students=outputs(
-            "students", STUDENTS, "model.safetensors", "history.parquet", "logits.parquet"
+            "students",
+            STUDENTS,
+            "model.safetensors",
+            "history.parquet",
+            "logits.parquet",
         ),
     output:
         runs=f"{FOLDER}/tables/runs.parquet",
         histories=f"{FOLDER}/tables/histories.parquet",
-    params:
-        sources=digest("kdlm.collect"),
     log:
         f"{FOLDER}/logs/collect.log",
     benchmark:
@@ -22,6 +28,8 @@ rule collect:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        sources=digest("kdlm.collect"),
     shell:
         "python -m kdlm collect $(dirname {input.study:q}) 2> {log:q}"
 
@@ -33,8 +41,6 @@ rule compare:
         students=outputs("students", STUDENTS, "model.safetensors", "logits.parquet"),
     output:
         f"{FOLDER}/tables/comparisons.parquet",
-    params:
-        sources=digest("kdlm.collect"),
     log:
         f"{FOLDER}/logs/compare.log",
     benchmark:
@@ -42,5 +48,7 @@ rule compare:
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        sources=digest("kdlm.collect"),
     shell:
         "python -m kdlm compare $(dirname {input.study:q}) 2> {log:q}"

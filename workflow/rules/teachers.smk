@@ -11,9 +11,6 @@ rule train_teacher:
         history=f"{TEACHER}/history.parquet",
         logits=f"{TEACHER}/logits.parquet",
         run=f"{TEACHER}/run.json",
-    params:
-        spec=spec_of(TEACHERS, TEACHER_SPECS),
-        sources=digest("kdlm.teachers"),
     log:
         f"{FOLDER}/logs/teachers/{TEACHERS.wildcard_pattern}.log",
     benchmark:
@@ -22,6 +19,9 @@ rule train_teacher:
     resources:
         mem_mb=3000,
         runtime=1440,
+    params:
+        spec=spec_of(TEACHERS, TEACHER_SPECS),
+        sources=digest("kdlm.teachers"),
     shell:
         "python -m kdlm train-teacher --spec {params.spec:q} --data {input.data:q}"
         " --output $(dirname {output.model:q}) 2> {log:q}"

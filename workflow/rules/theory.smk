@@ -1,9 +1,5 @@
 """The gradient's limit and the identities, on random logits and on those of trained networks."""
 
-from kdlm.layout import student_directory
-
-THEORY_STUDENTS = study.theory_students()
-
 
 rule theory:
     input:
@@ -16,8 +12,6 @@ rule theory:
     output:
         limit=f"{FOLDER}/tables/gradient_limit.parquet",
         identities=f"{FOLDER}/tables/identities.parquet",
-    params:
-        sources=digest("kdlm.measure"),
     log:
         f"{FOLDER}/logs/theory.log",
     benchmark:
@@ -25,5 +19,7 @@ rule theory:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        sources=digest("kdlm.measure"),
     shell:
         "python -m kdlm theory $(dirname {input.study:q}) 2> {log:q}"

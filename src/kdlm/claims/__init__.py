@@ -65,7 +65,9 @@ def _row(claim: Claim, evidence: Evidence, margins: Margins) -> dict[str, Any]:
 
 def format_claims(claims: pd.DataFrame) -> str:
     """The claims as a table for a terminal of 110 columns."""
-    lines = [f"{'claim':<19} {'verdict':<12} {'value':>9}  {'interval':<22} {'margin':<18} statement"]
+    lines = [
+        f"{'claim':<19} {'verdict':<12} {'value':>9}  {'interval':<22} {'margin':<18} statement"
+    ]
     lines.append("-" * 110)
     for row in claims.itertuples():
         interval = f"{_number(row.ci_low)} to {_number(row.ci_high)}"
@@ -91,4 +93,8 @@ def _number(value: float) -> str:
 def _margin(low: float, high: float) -> str:
     if math.isinf(high):
         return f">= {_number(low)}"
-    return f"<= {_number(high)}" if low == 0 or math.isinf(low) else f"{_number(low)} to {_number(high)}"
+    return (
+        f"<= {_number(high)}"
+        if low == 0 or math.isinf(low)
+        else f"{_number(low)} to {_number(high)}"
+    )

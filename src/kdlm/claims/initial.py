@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
@@ -11,6 +12,8 @@ from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured
 from kdlm.statistics import EQUIVALENCE_LEVEL, confidence_interval
 
 __all__ = ["CLAIMS"]
+
+Array = npt.NDArray[np.float64]
 
 PROTOCOL = ["initialisation", "batchnorm"]
 CASE = ["architecture", *PROTOCOL]
@@ -67,21 +70,24 @@ def _layers(kind: str) -> Callable[[Evidence], Finding]:
     return measure
 
 
-def _p(variances: np.ndarray) -> np.ndarray:
+def _p(variances: Array) -> Array:
     """Two-sided p of the published means, each over 6000 seeds of these variances, (..., 4)."""
     means = np.array(list(published.MEANS.values()))
     chi_square = (np.square(means) * published.SEEDS / variances).sum(axis=-1)
     distribution = stats.chi2(len(means))
-    return 2 * np.minimum(distribution.cdf(chi_square), distribution.sf(chi_square))
+    tail: Array = np.minimum(distribution.cdf(chi_square), distribution.sf(chi_square))
+    return 2 * tail
 
 
 def _table1(evidence: Evidence) -> Finding:
-    """The largest p over protocols, with a bootstrap interval for the sds that were measured here."""
+    """The largest p over protocols, with a bootstrap interval for the sds measured here."""
     table = evidence.layer_means
     logits = table[(table["kind"] == "linear") & table["architecture"].isin(published.MEANS)]
     found: dict[str, tuple[float, float, float, int]] = {}
     for protocol, rows in logits.groupby(PROTOCOL, sort=False):
-        by_network = {name: group["mean"].to_numpy() for name, group in rows.groupby("architecture")}
+        by_network = {
+            name: group["mean"].to_numpy() for name, group in rows.groupby("architecture")
+        }
         # zero-mean initialisations have no spread at all, so say nothing about Table 1
         if set(by_network) != set(published.MEANS) or "he-centred" in protocol:
             continue

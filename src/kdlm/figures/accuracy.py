@@ -15,7 +15,7 @@ from kdlm.tables import read_table
 __all__ = ["draw"]
 
 
-def draw(study: Study, folder: Path) -> Figure:
+def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     """A panel per teacher, architecture and recipe; KD against T, all else as level lines."""
     runs = read_table(folder / "tables/runs.parquet", "runs")
     runs["accuracy"] = 100 * runs["last_accuracy"]

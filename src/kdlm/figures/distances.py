@@ -16,7 +16,7 @@ __all__ = ["draw"]
 MEASURES = {"weights_distance": "weights", "logits_distance": "centred test logits"}
 
 
-def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
+def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001  # noqa: ARG001
     """Rows: weights, logits; columns: against LM, against centred LM; in distances of two seeds."""
     table = read_table(folder / "tables/comparisons.parquet", "comparisons")
     group = _largest_group(table)

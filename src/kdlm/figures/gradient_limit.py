@@ -18,7 +18,7 @@ FORMS = {"printed": "(7) as printed", "corrected": "(7) corrected", "lm": "LM, (
 STYLES = {"printed": ("s", (4, 1)), "corrected": ("o", ""), "lm": ("^", (1, 1))}
 
 
-def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
+def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001  # noqa: ARG001
     """Log-log, a panel for random and one for trained logits, the fitted slope drawn in."""
     table = read_table(folder / "tables/gradient_limit.parquet", "gradient_limit")
     table = table[np.isfinite(table["temperature"])]

@@ -15,8 +15,8 @@ from kdlm.tables import read_table
 __all__ = ["draw"]
 
 
-def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
-    """A panel per initialisation and BatchNorm mode; each with its own scale, which the mode sets."""
+def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001  # noqa: ARG001
+    """A panel per initialisation and BatchNorm mode, which decides the scale."""
     table = read_table(folder / "tables/init_means.parquet", "init_means")
     logits = table[table["kind"] == "linear"]
     panels = list(logits.groupby(["initialisation", "batchnorm"], sort=False))
@@ -44,10 +44,10 @@ def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
         color="C0",
         label=f"measured here: mean over {seeds} seeds, 95 % CI",
     )
-    published = rows["architecture"].map(published.MEANS)
+    theirs = rows["architecture"].map(published.MEANS)
     axes.errorbar(
         place + 0.12,
-        published,
+        theirs,
         1.96 * rows["sd"] / np.sqrt(published.SEEDS),
         fmt="D",
         capsize=4,

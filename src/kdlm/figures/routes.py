@@ -21,7 +21,7 @@ WEIGHT = {"supported": 2.5, "refuted": 1.0, "inconclusive": 1.0}
 DASHES = {"supported": "-", "refuted": (0, (2, 2)), "inconclusive": (0, (6, 3))}
 
 
-def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
+def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001  # noqa: ARG001
     """Boxes are objectives; an arrow's text is the condition, the measured gap and the verdict."""
     claims = read_table(folder / "claims.parquet", "claims").set_index(["id", "form"])
     figure, axes = plt.subplots(figsize=(10, 5.4))

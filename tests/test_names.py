@@ -1,0 +1,10 @@
+"""The bare names a config is checked against are those of the registries."""
+
+from kdlm import data, initialisation, losses, names, resnet
+
+
+def test_every_registry_has_the_names_of_the_config() -> None:
+    assert set(losses.LOSSES) == set(names.LOSSES)
+    assert set(resnet.ARCHITECTURES) == set(names.ARCHITECTURES)
+    assert set(initialisation.INITIALISATIONS) == set(names.INITIALISATIONS)
+    assert set(data.DATASETS) == set(names.DATASETS)
