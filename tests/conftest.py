@@ -18,9 +18,9 @@ teachers:
   - {architecture: resnet8, initialisation: he, recipe: short}
 arms:
   - {teacher: resnet8-he-short, architecture: resnet8, initialisation: he, recipe: short,
-     losses: [ce, kd, lm, centred-lm], temperatures: [4, .inf], mean_gaps: [0, 5], seeds: [0, 1]}
+     losses: [ce, kd, lm], temperatures: [4, .inf], mean_gaps: [0], seeds: [0, 1]}
   - {teacher: resnet8-he-short, architecture: resnet8, initialisation: he, recipe: short,
-     losses: [kd], temperatures: [.inf], perturbations: [1], seeds: [0]}
+     losses: [kd], temperatures: [4], mean_gaps: [0, 5], perturbations: [0, 1], seeds: [0]}
 init_means:
   dataset: {name: photographs}
   images: 4
@@ -51,8 +51,14 @@ margins:
 """
 
 
-@pytest.fixture
-def config() -> dict[str, Any]:
-    """A fresh copy of the tiny config, to be changed at will."""
-    loaded: dict[str, Any] = copy.deepcopy(yaml.safe_load(TINY))
+@pytest.fixture(scope="session")
+def tiny() -> dict[str, Any]:
+    """The tiny config; not to be changed."""
+    loaded: dict[str, Any] = yaml.safe_load(TINY)
     return loaded
+
+
+@pytest.fixture
+def config(tiny: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the tiny config, to be changed at will."""
+    return copy.deepcopy(tiny)

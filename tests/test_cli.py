@@ -1,0 +1,82 @@
+"""The command line: faults of the user are one line and status 1."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdlm.cli import main
+from kdlm.config import parse
+
+
+def failure(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    assert main([str(argument) for argument in arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("kdlm: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def test_claims_of_a_folder_that_has_none(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert "claims.parquet is missing" in failure(capsys, "claims", tmp_path)
+
+
+def test_a_folder_that_is_no_study(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "study.json is missing" in failure(capsys, "collect", tmp_path)
+    (tmp_path / "study.json").write_text("{")
+    assert "not JSON" in failure(capsys, "collect", tmp_path)
+
+
+def test_a_spec_with_an_unknown_key(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, config: dict[str, Any]
+) -> None:
+    _, spec = next(iter(parse(config).teacher_jobs()))
+    text = json.dumps(json.loads(spec.canonical_json()) | {"sed": 1})
+    common = ("train-teacher", "--data", tmp_path / "x", "--output", tmp_path / "y", "--spec")
+    assert "sed" in failure(capsys, *common, text)
+    assert "spec" in failure(capsys, *common, "{")
+
+
+def test_a_missing_dataset_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, config: dict[str, Any]
+) -> None:
+    _, spec = next(iter(parse(config).teacher_jobs()))
+    message = failure(
+        capsys, "train-teacher", "--spec", spec.canonical_json(),
+        "--data", tmp_path / "nothing.safetensors", "--output", tmp_path / "t",
+    )  # fmt: skip
+    assert "nothing.safetensors is missing" in message
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_folder_without_images(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    message = failure(
+        capsys, "prepare", "--name", "fashion-mnist", "--root", tmp_path / "empty",
+        "--no-download", "--output", tmp_path / "x.safetensors",
+    )  # fmt: skip
+    assert str(tmp_path / "empty") in message
+
+
+def test_an_unknown_figure(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, config: dict[str, Any]
+) -> None:
+    (tmp_path / "study.json").write_text(parse(config).canonical_json())
+    assert "gradient_limit" in failure(capsys, "figure", tmp_path, "nothing")
+
+
+def test_every_command_explains_itself() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "kdlm", "--help"], capture_output=True, text=True, check=True
+    )
+    for command in ("claims", "prepare", "train-teacher", "distill", "judge", "figure"):
+        assert command in run.stdout
+
+
+def test_asking_for_claims_imports_no_torch() -> None:
+    code = "import sys, kdlm.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

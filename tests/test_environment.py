@@ -1,0 +1,48 @@
+"""The two ways in pin the same packages, and the lock holds them all."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+# conda-forge's names where they differ from PyPI's
+CONDA = {"torch": "pytorch", "duckdb": "python-duckdb"}
+
+
+def _declared() -> list[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [
+        Requirement(text)
+        for text in (*project["dependencies"], *project["optional-dependencies"]["dev"])
+    ]
+
+
+def test_conda_has_the_pins_of_pyproject() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    names = {text for text in environment if isinstance(text, str)} - {"pip"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {
+        str(Requirement(f"{CONDA.get(one.name, one.name)}{one.specifier}")) for one in _declared()
+    }
+    wanted.add(f"python{project['requires-python']}")
+    assert {str(Requirement(text)) for text in names} == wanted
+
+
+def test_the_lock_holds_one_version_within_each_range() -> None:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    locked = dict(
+        re.match(r"([A-Za-z0-9._-]+)==([^ ;]+)", line).groups()  # type: ignore[union-attr]
+        for line in lines
+        if line and not line.startswith("#")
+    )
+    locked = {name.lower().replace("_", "-"): version for name, version in locked.items()}
+    for one in _declared():
+        version = locked[one.name.lower().replace("_", "-")]
+        assert one.specifier.contains(version), f"{one.name}: {version}"
+
+
+def test_the_lock_names_no_registry() -> None:
+    assert "://" not in (ROOT / "requirements.lock").read_text()

@@ -1,0 +1,90 @@
+"""Which edit reruns which jobs."""
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdlm import sources
+
+DISTILLATION = {"kdlm.losses", "kdlm.students"}
+STAGES = {
+    "kdlm.teachers",
+    "kdlm.students",
+    "kdlm.init_means",
+    "kdlm.measure",
+    "kdlm.collect",
+    "kdlm.claims",
+    "kdlm.data",
+    *(f"kdlm.figures.{path.stem}" for path in (sources.PACKAGE / "figures").glob("[a-r]*.py")),
+}
+
+
+def test_a_loss_reruns_students_and_theory_only() -> None:
+    having = {stage for stage in STAGES if "kdlm.losses" in sources.closure(stage)}
+    assert having == {"kdlm.students", "kdlm.measure"}
+
+
+def test_a_figure_belongs_to_itself_alone() -> None:
+    for stage in STAGES:
+        drawn = {name for name in sources.closure(stage) if name.startswith("kdlm.figures.")}
+        assert drawn <= {stage, "kdlm.figures.style"}
+
+
+def test_a_loader_retrains_nothing() -> None:
+    assert "kdlm.data" not in sources.closure("kdlm.teachers") | sources.closure("kdlm.students")
+
+
+def test_what_training_runs_is_declared() -> None:
+    expected = {"training", "optimizers", "augmentation", "prepared", "resnet", "initialisation"}
+    assert {f"kdlm.{name}" for name in expected} <= sources.closure("kdlm.teachers")
+
+
+@pytest.mark.parametrize("stage", ["kdlm.teachers", "kdlm.students", "kdlm.init_means"])
+def test_the_closure_holds_every_module_that_is_really_imported(stage: str) -> None:
+    code = f"import sys, {stage}; print(*(m for m in sys.modules if m.startswith('kdlm.')))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(run.stdout.split())
+    assert imported - sources.EXEMPT == set(sources.closure(stage))
+
+
+def test_the_exempt_hold_no_arithmetic_on_tensors() -> None:
+    for module in sources.EXEMPT - {"kdlm.provenance"}:
+        path = sources.PACKAGE / f"{module.removeprefix('kdlm.')}.py"
+        imported = {
+            name.name
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.Import)
+            for name in node.names
+        }
+        assert not imported & {"torch", "numpy"}, module
+
+
+def test_an_edit_changes_the_digest_of_its_stages_alone(tmp_path: Path) -> None:
+    copy = tmp_path / "src"
+    shutil.copytree(sources.PACKAGE.parent, copy)
+
+    def digests() -> list[str]:
+        code = (
+            "from kdlm.sources import digest;"
+            "print(digest('kdlm.teachers'), digest('kdlm.students'), digest('kdlm.claims'))"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONPATH": str(copy), "PATH": ""},
+        )
+        return run.stdout.split()
+
+    before = digests()
+    with (copy / "kdlm/losses.py").open("a") as file:
+        file.write("# edited\n")
+    after = digests()
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+    assert before[2] == after[2]

@@ -1,0 +1,245 @@
+"""Properties of trained teachers and students, on real digits and small networks."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from kdlm.comparisons import load_outcome
+from kdlm.config import parse
+from kdlm.data import load
+from kdlm.errors import InputError
+from kdlm.prepared import prepare
+from kdlm.specs import Recipe, StudentSpec, TeacherSpec
+from kdlm.students import distill
+from kdlm.tables import read_spec, read_table
+from kdlm.teachers import train_teacher
+from kdlm.training import resolve_device
+
+RECIPE: dict[str, Any] = {
+    "optimizer": "sgd",
+    "learning_rate": 0.05,
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+    "schedule": {"name": "constant"},
+    "epochs": 1,
+    "batch_size": 128,
+    "augment": True,
+    # rounding is then far below every distance that means something
+    "precision": "float64",
+}
+COMMON: dict[str, Any] = {
+    "architecture": "resnet8",
+    "crop_padding": 1,
+    "flip": False,
+    "seed": 0,
+    "device": "cpu",
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "digits.safetensors"
+    digits = load("digits")
+    # enough for gradients of real images; the whole set is for the study
+    few = type(digits)(
+        name="digits",
+        train_images=digits.train_images[:384],
+        train_labels=digits.train_labels[:384],
+        test_images=digits.test_images[:100],
+        test_labels=digits.test_labels[:100],
+        classes=digits.classes,
+    )
+    prepare(few, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def teachers(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("teachers")
+    for initialisation in ("he", "he-centred"):
+        spec = TeacherSpec(recipe=Recipe(**RECIPE), initialisation=initialisation, **COMMON)
+        train_teacher(spec, data, folder / initialisation)
+    return {name: folder / name for name in ("he", "he-centred")}
+
+
+class _Distiller:
+    """Distils students with what a test changes about them, each once."""
+
+    def __init__(self, data: Path, teachers: dict[str, Path], folder: Path) -> None:
+        self.data, self.teachers, self.folder = data, teachers, folder
+
+    def __call__(self, loss: str, temperature: float, **changes: Any) -> Path:
+        recipe = RECIPE | changes.pop("recipe", {})
+        keys = {"initialisation": "he", "mean_gap": 0.0, "perturbation": 0} | changes
+        spec = StudentSpec(
+            recipe=Recipe(**recipe), loss=loss, temperature=temperature, **COMMON | keys
+        )
+        folder = self.folder / str(abs(hash(spec.canonical_json())))
+        if not folder.exists():
+            distill(spec, self.data, self.teachers[spec.initialisation], folder)
+        return folder
+
+
+@pytest.fixture(scope="module")
+def student(
+    data: Path, teachers: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> _Distiller:
+    return _Distiller(data, teachers, tmp_path_factory.mktemp("students"))
+
+
+def history(folder: Path, split: str = "train") -> pd.DataFrame:
+    table = read_table(folder / "history.parquet", "history")
+    return table[table["split"] == split].sort_values("epoch")
+
+
+def distance(one: Path, other: Path) -> float:
+    a, b = load_outcome(one), load_outcome(other)
+    return float(np.linalg.norm(a.weights - b.weights) / np.linalg.norm(a.weights))
+
+
+INF = float("inf")
+
+
+def test_the_same_spec_gives_the_same_bytes(student: _Distiller, tmp_path: Path) -> None:
+    first = student("kd", 4.0)
+    spec = StudentSpec.model_validate(read_spec(first / "history.parquet"))
+    distill(spec, student.data, student.teachers["he"], tmp_path / "again")
+    for name in ("model.safetensors", "history.parquet", "logits.parquet"):
+        assert (first / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_students_of_one_seed_start_from_the_same_network(student: _Distiller) -> None:
+    starts = [history(student(*arm), "probe").iloc[0] for arm in (("kd", 4.0), ("lm", INF))]
+    for column in ("accuracy", "mean_logit", "logit_rms", "gap"):
+        assert starts[0][column] == starts[1][column]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_another_seed_is_another_student(student: _Distiller, seed: int) -> None:
+    assert distance(student("kd", 4.0), student("kd", 4.0, seed=seed)) > 0.1
+
+
+@pytest.mark.parametrize("recipe", [{"weight_decay": 5e-4}, {"optimizer": "adamw", "momentum": 0.0}])
+@pytest.mark.parametrize(("loss", "temperature"), [("kd", 4.0), ("ce", 1.0), ("centred-lm", INF)])
+def test_softmax_does_not_see_the_mean_gap(
+    student: _Distiller, loss: str, temperature: float, recipe: dict[str, Any]
+) -> None:
+    recipe = recipe | ({"learning_rate": 1e-3} if "optimizer" in recipe else {})
+    pair = [student(loss, temperature, mean_gap=gap, recipe=recipe) for gap in (0.0, 5.0)]
+    assert distance(*pair) < 1e-6
+
+
+def test_logits_matching_sees_the_mean_gap(student: _Distiller) -> None:
+    assert distance(student("lm", INF), student("lm", INF, mean_gap=5.0)) > 1e-2
+
+
+@pytest.mark.parametrize("gap", [0.0, 5.0, -1.5])
+def test_the_gap_is_what_was_asked_for(student: _Distiller, gap: float) -> None:
+    folder = student("lm", INF, mean_gap=gap)
+    # the probe is a part of the training set, whose mean is shifted
+    assert history(folder, "probe")["gap"].iloc[0] == pytest.approx(gap, abs=0.3)
+
+
+def test_zero_means_sample_by_sample_make_every_objective_one(student: _Distiller) -> None:
+    arms = [
+        ("lm", INF),
+        ("centred-lm", INF),
+        ("kd", INF),
+        ("regularised-lm-corrected", INF),
+        ("regularised-lm-printed", INF),
+    ]
+    recipe = {"weight_decay": 5e-4}
+    folders = [student(*arm, initialisation="he-centred", recipe=recipe) for arm in arms]
+    for other in folders[1:]:
+        assert distance(folders[0], other) < 1e-6
+    # and at T = 4 KD is another objective: the test could fail
+    other = student("kd", 4.0, initialisation="he-centred", recipe=recipe)
+    assert distance(folders[0], other) > 1e-4
+
+
+def test_class_sums_are_conserved_by_kd_and_ce_alone(student: _Distiller) -> None:
+    def moved(folder: Path) -> float:
+        last = history(folder).iloc[-1]
+        return float(last["classifier_weight_sum"] / last["classifier_weight_change"])
+
+    assert moved(student("kd", 4.0)) < 1e-10
+    assert moved(student("ce", 1.0)) < 1e-10
+    assert moved(student("lm", INF, mean_gap=5.0)) > 1e-3
+    assert moved(student("kd", 4.0, recipe={"weight_decay": 5e-4})) > 1e-5
+    adam = {"optimizer": "adam", "momentum": 0.0, "learning_rate": 1e-3}
+    assert moved(student("kd", 4.0, recipe=adam)) > 1e-3
+
+
+def test_gradients_sum_to_zero_for_kd_and_ce_alone(student: _Distiller) -> None:
+    assert history(student("kd", 4.0))["logit_gradient_sum"].max() < 1e-9
+    assert history(student("ce", 1.0))["logit_gradient_sum"].max() < 1e-9
+    assert history(student("lm", INF))["logit_gradient_sum"].max() > 1e-3
+
+
+def test_one_ulp_is_the_floor(student: _Distiller) -> None:
+    apart = distance(student("kd", INF), student("kd", INF, perturbation=1))
+    assert 0 < apart < 1e-8
+
+
+def test_float32_and_bfloat16_train(student: _Distiller) -> None:
+    for precision in ("float32", "bfloat16"):
+        folder = student("kd", 4.0, recipe={"precision": precision})
+        state = load_file(folder / "model.safetensors")
+        assert state["classifier.weight"].dtype == np.float32
+        assert np.isfinite(history(folder)["objective"]).all()
+
+
+def test_the_history_is_complete(student: _Distiller) -> None:
+    table = read_table(student("kd", 4.0) / "history.parquet", "history")
+    assert set(zip(table["epoch"], table["split"], strict=True)) == {
+        (0, "probe"), (1, "probe"), (1, "train"), (1, "test"),
+    }  # fmt: skip
+    run = json.loads((student("kd", 4.0) / "run.json").read_text())
+    assert run["threads"] == 1
+    assert run["deterministic_algorithms"] is True
+    assert run["cpu_capability"]
+
+
+def test_cuda_asked_for_and_absent_is_an_error() -> None:
+    if torch.cuda.is_available():
+        assert resolve_device("cuda").type == "cuda"
+        return
+    assert resolve_device("auto").type == "cpu"
+    with pytest.raises(InputError, match="device: cuda was asked for"):
+        resolve_device("cuda")
+
+
+def test_classes_of_teacher_and_data_must_agree(
+    student: _Distiller, tmp_path: Path, config: dict[str, Any]
+) -> None:
+    digits = load("digits")
+    keep, keep_test = digits.train_labels < 3, digits.test_labels < 3
+    three = type(digits)(
+        name="digits",
+        train_images=digits.train_images[keep],
+        train_labels=digits.train_labels[keep],
+        test_images=digits.test_images[keep_test],
+        test_labels=digits.test_labels[keep_test],
+        classes=("0", "1", "2"),
+    )
+    prepare(three, tmp_path / "three.safetensors")
+    _, spec = next(iter(parse(config).student_jobs()))
+    with pytest.raises(InputError, match="10 classes.*has 3") as caught:
+        distill(spec, tmp_path / "three.safetensors", student.teachers["he"], tmp_path / "s")
+    assert str(student.teachers["he"]) in str(caught.value)
+
+
+def test_a_damaged_teacher_is_named(student: _Distiller, tmp_path: Path) -> None:
+    broken = tmp_path / "teacher"
+    broken.mkdir()
+    (broken / "model.safetensors").write_bytes(b"not a network")
+    spec = StudentSpec.model_validate(read_spec(student("kd", 4.0) / "history.parquet"))
+    with pytest.raises(InputError, match=r"model\.safetensors.*delete it"):
+        distill(spec, student.data, broken, tmp_path / "s")
