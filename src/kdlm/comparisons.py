@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from safetensors.numpy import load_file
 
-from kdlm.tables import STUDENT_KEYS, read_table
+from kdlm.tables import SCHEMAS, STUDENT_KEYS, read_table
 
 __all__ = ["Outcome", "compare", "load_outcome", "test_logits"]
 
@@ -98,6 +98,8 @@ def compare(
                 | {"temperature_over_rms": keys_a["temperature"] / rms}
                 | _distances(a, b)
             )
+    if not rows:
+        return pd.DataFrame(columns=list(SCHEMAS["comparisons"]))
     return _with_shares(pd.DataFrame(rows))
 
 
@@ -140,7 +142,7 @@ def _order(keys: Keys) -> tuple[Any, ...]:
 def _kind(a: Keys, b: Keys) -> str | None:
     differing = {key for key in SIDE if a[key] != b[key]}
     if differing == {"perturbation"}:
-        return "floor"
+        return "floor" if {a["perturbation"], b["perturbation"]} == {0, 1} else None
     if a["perturbation"] or b["perturbation"]:
         return None
     if differing == {"seed"}:

@@ -60,13 +60,18 @@ def _wide(logits: Tensor) -> Tensor:
 def softened(logits: Tensor, temperature: float) -> Tensor:
     """Tempered softmax, eq. (1): p_i = exp(z_i/T) / Σ_j exp(z_j/T), shape (batch, K).
 
+    At T = ∞ each is 1/K. float64 for float64 logits, else float32.
+
     Raises:
         ValueError: the shape is not (batch, K), or the temperature not in (0, inf].
 
     """
     _check_temperature(temperature)
     _check_logits(logits=logits)
-    return torch.softmax(_wide(logits) / temperature, dim=1)
+    z = _wide(logits)
+    # before the division, which would round what all logits have in common, or overflow
+    below_top = z - z.detach().amax(dim=1, keepdim=True)
+    return torch.softmax(below_top / temperature, dim=1)
 
 
 def _relative_to(values: Tensor, index: Tensor) -> Tensor:
@@ -74,13 +79,19 @@ def _relative_to(values: Tensor, index: Tensor) -> Tensor:
     return values - values.gather(1, index)
 
 
-def _phi_over_square(x: Tensor) -> Tensor:
-    """φ(x)/x² with φ(x) = eˣ − 1 − x, which loses all digits near 0 unless summed as a series."""
+def _phi(x: Tensor) -> Tensor:
+    """φ(x) = eˣ − 1 − x, which loses all digits near 0 unless summed as a series."""
     small = x.clamp(-_SERIES_RADIUS, _SERIES_RADIUS)
     series = torch.zeros_like(x)
     for coefficient in _SERIES:
         series = series * small + coefficient
-    return torch.where(x.abs() < _SERIES_RADIUS, series, (torch.expm1(x) - x) / x.square())
+    return torch.where(x.abs() < _SERIES_RADIUS, series * small.square(), torch.expm1(x) - x)
+
+
+def _expm1(x: Tensor) -> Tensor:
+    """eˣ − 1 for x < 1; torch's own is exp(x) − 1 once compiled for a CPU, and that 0 near 0."""
+    half = torch.tanh(x / 2)
+    return 2 * half / (1 - half)
 
 
 def _kd_value_and_gradient(
@@ -101,43 +112,49 @@ def _kd_value_and_gradient(
     difference = _relative_to(student - teacher, top)
     log_p = torch.log_softmax(z_teacher / temperature, dim=1)
     p = log_p.exp()
-    # in logits; as d' they could underflow when squared
-    centred = difference - (p * difference).sum(dim=1, keepdim=True)
-    d = centred / temperature
+    d = (difference - (p * difference).sum(dim=1, keepdim=True)) / temperature
     # p e^d in one exponential where e^d alone could overflow, or p underflow
     log_odds = log_p + d
-    epsilon_terms = torch.where(
-        d < 1,
-        p * centred.square() * _phi_over_square(d),
-        temperature**2 * (log_odds.exp() - p * (1 + d)),
-    )
-    scaled_epsilon = epsilon_terms.sum(dim=1)
-    epsilon = scaled_epsilon / temperature**2
-    ratio = torch.where(epsilon > 0, torch.log1p(epsilon) / epsilon, torch.ones_like(epsilon))
+    epsilon = torch.where(d < 1, p * _phi(d), log_odds.exp() - p * (1 + d)).sum(dim=1)
     log_sum = torch.logsumexp(log_odds, dim=1)
     # beyond 1 the two agree to rounding, and only the second cannot overflow
-    value = torch.where(log_sum > 1, temperature**2 * log_sum, scaled_epsilon * ratio)
-    divergence = (value / temperature**2)[:, None]
-    gradient = temperature * torch.where(
-        d < 1, p * torch.expm1(d - divergence), torch.exp(log_odds - divergence) - p
-    )
-    return value, gradient
+    divergence = torch.where(log_sum > 1, log_sum, torch.log1p(epsilon))
+    kl = divergence[:, None]
+    gradient = torch.where(d < 1, p * _expm1(d - kl), (log_odds - kl).exp() - p)
+    # T twice, as its square could underflow
+    return temperature * (temperature * divergence), temperature * gradient
 
 
 class _KD(torch.autograd.Function):
-    """Batch mean of T²·KL with the gradient in closed form; differentiable once."""
+    """Batch mean of T²·KL and, in closed form, its gradient.
+
+    The gradient is an output so that autograd knows it for a function of the student's logits: a
+    saved tensor that is not would be taken for a constant wherever it is differentiated again.
+    """
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
         # float64 inside: a few K numbers a sample, and float32's differences are exact in it
         value, gradient = _kd_value_and_gradient(student.double(), teacher.double(), temperature)
-        ctx.save_for_backward((gradient / len(value)).to(student.dtype))
-        return value.mean().to(student.dtype)
+        gradient = (gradient / len(value)).to(student.dtype)
+        ctx.save_for_backward(student, gradient)
+        ctx.temperature = temperature
+        ctx.set_materialize_grads(False)
+        return value.mean().to(student.dtype), gradient
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return grad_outputs[0] * gradient, None, None
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, None, None]:
+        student, gradient = ctx.saved_tensors
+        of_value, of_gradient = grad_outputs
+        result = None if of_value is None else of_value * gradient
+        if of_gradient is not None:
+            # (diag p − p pᵀ)/batch: the second derivative
+            p = softened(student, ctx.temperature)
+            product = p * (of_gradient - (p * of_gradient).sum(dim=1, keepdim=True)) / len(p)
+            result = product if result is None else result + product
+        return result, None, None
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -163,7 +180,8 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
     _check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
     if temperature > _AS_GOOD_AS_INFINITE:
         return centred_lm_loss(student_logits, teacher_logits)
-    loss: Tensor = _KD.apply(  # type: ignore[no-untyped-call]
+    loss: Tensor
+    loss, _ = _KD.apply(  # type: ignore[no-untyped-call]
         _wide(student_logits), teacher_logits.detach(), float(temperature)
     )
     return loss
@@ -196,7 +214,17 @@ def centred_lm_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     # float64 here loses nothing of float32's differences, however far apart the means are
     difference = student_logits.double() - teacher_logits.detach().double()
     centred = difference - difference.mean(dim=1, keepdim=True)
-    return centred.to(_wide(student_logits).dtype).square().mean() / 2
+    return (centred.square().mean() / 2).to(_wide(student_logits).dtype)
+
+
+def _constant(mean: float | Tensor, student: Tensor) -> Tensor:
+    """A number, or one for each sample, in float64 and without gradient."""
+    constant = torch.as_tensor(mean, dtype=torch.float64, device=student.device).detach()
+    if constant.shape not in ((), (1,), student.shape[:1]):
+        raise ValueError(
+            f"means must be numbers or ({len(student)},), one a sample, not {tuple(constant.shape)}"
+        )
+    return constant
 
 
 def regularised_lm_loss(
@@ -222,16 +250,15 @@ def regularised_lm_loss(
 
     """
     _check_form(form)
-    lm = lm_loss(student_logits, teacher_logits)
-    means = torch.as_tensor(teacher_mean) - torch.as_tensor(student_mean)
-    means = means.detach().to(lm)
-    if means.shape not in ((), student_logits.shape[:1]):
-        raise ValueError(
-            f"means must be numbers or ({len(student_logits)},), one a sample, "
-            f"not {tuple(means.shape)}"
-        )
+    _check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
+    student = student_logits.double()
+    # float64, as in centred_lm_loss: terms as large as the means cancel in the gradient
+    means = _constant(teacher_mean, student) - _constant(student_mean, student)
     coefficient = means if form == "corrected" else -means
-    return lm + (coefficient * _wide(student_logits).mean(dim=1)).mean()
+    regularised = (
+        lm_loss(student, teacher_logits.double()) + (coefficient * student.mean(dim=1)).mean()
+    )
+    return regularised.to(_wide(student_logits).dtype)
 
 
 def cross_entropy_lower_bound(logits: Tensor, targets: Tensor, form: Form = "corrected") -> Tensor:
@@ -261,7 +288,7 @@ def cross_entropy_lower_bound(logits: Tensor, targets: Tensor, form: Form = "cor
 
 
 def _cross_entropy(student_logits: Tensor, targets: Tensor, **_: object) -> Tensor:
-    return functional.cross_entropy(student_logits, targets)
+    return functional.cross_entropy(_wide(student_logits), targets)
 
 
 def _kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float, **_: object) -> Tensor:

@@ -15,9 +15,11 @@ import pandas as pd
 from kdlm.claims import equations, initial, training
 from kdlm.claims.evidence import Claim, Evidence, NotMeasured
 from kdlm.config import Margins, Study
-from kdlm.statistics import verdict
+from kdlm.tables import SCHEMAS
 
 __all__ = ["CLAIMS", "decide", "format_claims", "judge"]
+
+_WIDTH = 110
 
 CLAIMS: tuple[Claim, ...] = (*equations.CLAIMS, *training.CLAIMS, *initial.CLAIMS)
 
@@ -33,7 +35,8 @@ def judge(study: Study, tables: Path) -> pd.DataFrame:
 
 def decide(evidence: Evidence) -> pd.DataFrame:
     """Table ``claims``: a row for each claim and form."""
-    return pd.DataFrame([_row(claim, evidence, evidence.margins) for claim in CLAIMS])
+    rows = [_row(claim, evidence, evidence.margins) for claim in CLAIMS]
+    return pd.DataFrame(rows, columns=list(SCHEMAS["claims"]))
 
 
 def _row(claim: Claim, evidence: Evidence, margins: Margins) -> dict[str, Any]:
@@ -55,9 +58,7 @@ def _row(claim: Claim, evidence: Evidence, margins: Margins) -> dict[str, Any]:
         "value": finding.value,
         "ci_low": finding.low,
         "ci_high": finding.high,
-        "verdict": "inconclusive"
-        if finding.doubt
-        else verdict(finding.low, finding.high, low, high),
+        "verdict": finding.verdict(low, high),
         "n": finding.n,
         "measured_on": "; ".join(part for part in (finding.doubt, finding.measured_on) if part),
     }
@@ -65,10 +66,8 @@ def _row(claim: Claim, evidence: Evidence, margins: Margins) -> dict[str, Any]:
 
 def format_claims(claims: pd.DataFrame) -> str:
     """The claims as a table for a terminal of 110 columns."""
-    lines = [
-        f"{'claim':<19} {'verdict':<12} {'value':>9}  {'interval':<22} {'margin':<18} statement"
-    ]
-    lines.append("-" * 110)
+    heading = f"{'claim':<23} {'verdict':<12} {'value':>9}  {'interval':<22} {'margin':<13} "
+    lines = [f"{heading}statement", "-" * _WIDTH]
     for row in claims.itertuples():
         interval = f"{_number(row.ci_low)} to {_number(row.ci_high)}"
         if row.ci_low == row.ci_high:
@@ -77,12 +76,12 @@ def format_claims(claims: pd.DataFrame) -> str:
             interval = "-"
         name = row.id if row.form == "as stated" or row.id.endswith(row.form) else None
         statement = row.statement if name else f"({row.form}) {row.statement}"
-        first, *rest = textwrap.wrap(statement, 110 - 86) or [""]
+        first, *rest = textwrap.wrap(statement, _WIDTH - len(heading)) or [""]
         lines.append(
-            f"{row.id:<19} {row.verdict:<12} {_number(row.value):>9}  {interval:<22} "
-            f"{_margin(row.margin_low, row.margin_high):<18} {first}"
+            f"{row.id:<23} {row.verdict:<12} {_number(row.value):>9}  {interval:<22} "
+            f"{_margin(row.margin_low, row.margin_high):<13} {first}"
         )
-        lines += [" " * 86 + line for line in rest]
+        lines += [" " * len(heading) + line for line in rest]
     return "\n".join(lines)
 
 

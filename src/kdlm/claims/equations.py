@@ -3,11 +3,19 @@
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
 from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured, exactly
 from kdlm.config import Margins
 
 __all__ = ["CLAIMS"]
+
+
+def _all_numbers(rows: pd.DataFrame, column: str, name: str) -> None:
+    """An evaluation that failed is no evidence for the claim it was to test."""
+    failed = rows[rows[column].isna()]
+    if not failed.empty:
+        raise NotMeasured(f"not a number for {failed[name].iloc[0]}")
 
 
 def _identity(claim: str, form: str) -> Callable[[Evidence], Finding]:
@@ -18,6 +26,7 @@ def _identity(claim: str, form: str) -> Callable[[Evidence], Finding]:
         rows = table[(table["claim"] == claim) & (table["form"] == form)]
         if rows.empty:
             raise NotMeasured("no logits to evaluate it on")
+        _all_numbers(rows, "value", "case")
         worst = rows.loc[rows["value"].idxmax()]
         return exactly(worst["value"], len(rows), f"{len(rows)} cases; worst: {worst['case']}")
 
@@ -32,6 +41,7 @@ def _limit(form: str) -> Callable[[Evidence], Finding]:
         table = evidence.gradient_limit
         table = table[(table["form"] == form) & np.isfinite(table["temperature"])]
         last = table[table["temperature"] == table["temperature"].max()]
+        _all_numbers(last, "relative_distance_max", "source")
         if last.empty or last["relative_distance_max"].max() <= finding.value:
             return finding
         worst = last.loc[last["relative_distance_max"].idxmax()]
@@ -67,9 +77,10 @@ def _zero_sum(claim: str, loss: str) -> Callable[[Evidence], Finding]:
         pure = evidence.runs[(evidence.runs["ce_weight"] == 0) | (loss == "ce")]["recipe"].unique()
         trained = (table["loss"] == loss) | ((loss == "ce") & (table["role"] == "teacher"))
         rows = table[trained & table["recipe"].isin(pure)]
-        during = rows["logit_gradient_sum"].max()
         if rows.empty:
             raise NotMeasured(f"no network of this study is trained with {loss} alone")
+        _all_numbers(rows, "logit_gradient_sum", "recipe")
+        during = rows["logit_gradient_sum"].max()
         return exactly(
             max(stored.value, during),
             stored.n + len(rows),

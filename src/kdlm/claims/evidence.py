@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from kdlm.config import Margins
-from kdlm.statistics import confidence_interval
+from kdlm.statistics import confidence_interval, verdict
 from kdlm.tables import read_table
 
-__all__ = ["Claim", "Evidence", "Finding", "NotMeasured", "exactly", "over_seeds"]
+__all__ = ["Claim", "Evidence", "Finding", "NotMeasured", "exactly", "over_seeds", "worst"]
 
 
 class NotMeasured(Exception):  # noqa: N818
@@ -29,6 +29,12 @@ class Finding:
     measured_on: str
     doubt: str = ""
     """Why no verdict may be given whatever the interval."""
+
+    def verdict(self, margin_low: float, margin_high: float) -> str:
+        """`kdlm.statistics.verdict` of the interval, inconclusive where there is doubt."""
+        if self.doubt:
+            return "inconclusive"
+        return verdict(self.low, self.high, margin_low, margin_high)
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,18 @@ def exactly(value: float, n: int, measured_on: str) -> Finding:
     return Finding(value, value, value, n, measured_on)
 
 
+def worst(findings: list[Finding], margin: tuple[float, float]) -> Finding:
+    """What a universal statement comes to: refuted before inconclusive before supported."""
+    order = ["supported", "inconclusive", "refuted"]
+    return max(findings, key=lambda found: (order.index(found.verdict(*margin)), abs(found.value)))
+
+
 def over_seeds(values: pd.Series, measured_on: str) -> Finding:
     """Mean over seeds with the 90 % interval whose place in the margin is the TOST at .05."""
     if values.empty:
         raise NotMeasured("no such students in this study")
+    if values.isna().any():
+        raise NotMeasured(f"not a number: {measured_on}")
     low, high = confidence_interval(values)
     doubt = "one seed bounds nothing" if len(values) < 2 else ""
     return Finding(float(np.mean(values)), low, high, len(values), measured_on, doubt)

@@ -28,6 +28,9 @@ def _widest(cases: dict[str, pd.Series]) -> Finding:
     """
     if not cases:
         raise NotMeasured("no such layer in the initialisation means")
+    for name, values in cases.items():
+        if len(values) < 2 or values.isna().any():
+            raise NotMeasured(f"one seed only, or not a number: {name}")
     level = 1 - (1 - EQUIVALENCE_LEVEL) / len(cases)
     intervals = {name: confidence_interval(values, level) for name, values in cases.items()}
     worst = max(intervals, key=lambda name: max(abs(limit) for limit in intervals[name]))
@@ -92,6 +95,8 @@ def _table1(evidence: Evidence) -> Finding:
         if set(by_network) != set(published.MEANS) or "he-centred" in protocol:
             continue
         samples = [by_network[name] for name in published.MEANS]
+        if min(map(len, samples)) < 2:
+            raise NotMeasured("one seed only, so no sd")
         generator = np.random.default_rng(0)
         variances = np.stack(
             [
@@ -120,10 +125,10 @@ CLAIMS = (
           "mean over seeds in its predicted sd",
           lambda margins: (-margins.initial_mean, margins.initial_mean), _linear),
     Claim("prop1-conv", "as stated", "Proposition 1",
-          "so is the mean output of every convolution", "mean output over rms output",
+          "so is that of its convolutions, averaged over layers", "mean output over rms output",
           lambda margins: (-margins.layer_mean, margins.layer_mean), _layers("convolution")),
     Claim("prop1-batchnorm", "as stated", "Proposition 1",
-          "so is the mean output of every BatchNorm", "mean output over rms output",
+          "so is that of its BatchNorms, averaged over layers", "mean output over rms output",
           lambda margins: (-margins.layer_mean, margins.layer_mean), _layers("batchnorm")),
     Claim("table1", "as stated", "Table 1",
           "the four published means are plausible under some protocol",

@@ -6,11 +6,20 @@ which a distance means nothing.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured, exactly, over_seeds
+from kdlm.claims.evidence import (
+    Claim,
+    Evidence,
+    Finding,
+    NotMeasured,
+    exactly,
+    over_seeds,
+    worst,
+)
 from kdlm.config import Margins
 from kdlm.specs import spell
 from kdlm.statistics import confidence_interval, verdict
@@ -45,44 +54,54 @@ def _between(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
 
 
 def _worst_group(
-    rows: pd.DataFrame, evidence: Evidence, columns: list[str], margin: float
+    rows: pd.DataFrame,
+    evidence: Evidence,
+    columns: list[str],
+    margin: tuple[float, float],
+    control: list[str] | None = None,
 ) -> Finding:
-    """The worst share of ``columns`` by seed, in the group of students where it is largest.
+    """The largest of ``columns`` by seed, in the group of students where the verdict is worst.
 
-    In doubt where the group has no control, or one that is itself beyond the margin or the floor.
+    In doubt where the group has no control, or one that is itself beyond the floor; where the
+    control is measured in the same ``columns``, also where it is beyond the margin.
     """
     if rows.empty:
         raise NotMeasured("no such pair of students in this study")
-    shares = rows.assign(share=rows[columns].max(axis=1))
-    groups = shares.groupby(GROUP)["share"].mean()
-    worst = groups.idxmax()
-    members = shares.set_index(GROUP).loc[[worst]]
-    by_seed = members.groupby("seed_a")["share"].max()
-    if by_seed.isna().any():
+    measured = rows.assign(most=rows[columns].max(axis=1, skipna=False)).dropna(subset="most")
+    if measured.empty:
         raise NotMeasured("one seed only, so no distance between seeds to compare with")
-    controls = _pairs(evidence, "floor").set_index(GROUP)
-    where = f"{worst[0]} to {worst[2]}, {worst[3]}, {worst[4]}"
-    if worst not in controls.index:
-        finding = over_seeds(by_seed, where)
-        return Finding(
-            finding.value, finding.low, finding.high, finding.n, where, "no control in this arm"
-        )
-    floor = float(controls.loc[[worst], columns].max(axis=1).mean())
-    finding = over_seeds(by_seed, f"{where}; control {floor:.1e}")
-    limit = min(margin, evidence.margins.floor)
-    doubt = finding.doubt or (
-        f"the control is beyond {limit:g}: rounding alone could do this" if floor > limit else ""
-    )
-    return Finding(finding.value, finding.low, finding.high, finding.n, finding.measured_on, doubt)
+    limit = evidence.margins.floor if control else min(margin[1], evidence.margins.floor)
+    floors = _pairs(evidence, "floor").groupby(GROUP)[control or columns].mean().max(axis=1)
+    findings = []
+    for group, members in measured.groupby(GROUP):
+        floor = floors.get(group, np.nan)
+        where = f"{group[0]} to {group[2]}, {group[3]}, {group[4]}; control {floor:.1e}"
+        found = over_seeds(members.groupby("seed_a")["most"].max(), where)
+        if np.isnan(floor):
+            found = replace(found, doubt=found.doubt or "no control in this arm")
+        elif floor > limit:
+            high = f"the control is beyond {limit:g}: rounding alone could do this"
+            found = replace(found, doubt=found.doubt or high)
+        findings.append(found)
+    found = worst(findings, margin)
+    lost = len(rows) - len(measured)
+    note = f"; {lost} pairs without a distance between seeds left out" if lost else ""
+    return replace(found, measured_on=found.measured_on + note)
 
 
 def _gap(loss: str) -> Callable[[Evidence], Finding]:
-    """Students of one loss that differ in their mean gap only, at every temperature."""
+    """Students of one loss that differ in their mean gap only, at every temperature.
+
+    Adam with coupled weight decay mixes the common part of W and b into its step sizes, so it sees
+    the gap whatever the loss; it is left out.
+    """
 
     def measure(evidence: Evidence) -> Finding:
-        rows = _pairs(evidence)
+        runs, rows = evidence.runs, _pairs(evidence)
+        coupled = runs[(runs["optimizer"] == "adam") & (runs["weight_decay"] > 0)]["recipe"]
+        rows = rows[~rows["recipe"].isin(coupled)]
         rows = rows[_same(rows, "loss", "temperature") & (rows["loss_a"] == loss)]
-        return _worst_group(rows, evidence, SHARES, evidence.margins.rounding)
+        return _worst_group(rows, evidence, SHARES, (0, evidence.margins.rounding))
 
     return measure
 
@@ -96,19 +115,23 @@ def _equal_means(evidence: Evidence) -> Finding:
         & (rows["mean_gap_b"] == 0)
         & (rows["initialisation"] != "he-centred")
     ]
-    return _worst_group(rows, evidence, ["logits_share"], evidence.margins.rounding)
+    return _worst_group(rows, evidence, ["logits_share"], (0, evidence.margins.rounding))
 
 
 def _centred_classifier(evidence: Evidence) -> Finding:
-    """Every pair among the logits-matching family and KD at T = ∞, zero means sample by sample."""
-    rows = _pairs(evidence)
+    """Every pair among the logits-matching family and KD at T = ∞, zero means sample by sample.
+
+    Under SGD: only there do zero-sum gradients keep the means at zero.
+    """
+    runs, rows = evidence.runs, _pairs(evidence)
+    rows = rows[~rows["recipe"].isin(runs[runs["optimizer"] != "sgd"]["recipe"])]
     family = pd.Series(data=True, index=rows.index)
     for side in ("a", "b"):
         infinite = (rows[f"loss_{side}"] == "kd") & np.isinf(rows[f"temperature_{side}"])
         family &= rows[f"loss_{side}"].isin(LM_FAMILY) | infinite
         family &= rows[f"mean_gap_{side}"] == 0
     rows = rows[family & (rows["initialisation"] == "he-centred")]
-    return _worst_group(rows, evidence, SHARES, evidence.margins.rounding)
+    return _worst_group(rows, evidence, SHARES, (0, evidence.margins.rounding))
 
 
 def _regularised(form: str) -> Callable[[Evidence], Finding]:
@@ -122,7 +145,7 @@ def _regularised(form: str) -> Callable[[Evidence], Finding]:
             & (rows["mean_gap_a"] != 0)
             & (rows["initialisation"] != "he-centred")
         ]
-        return _worst_group(rows, evidence, ["logits_share"], evidence.margins.trained)
+        return _worst_group(rows, evidence, ["logits_share"], (0, evidence.margins.trained))
 
     return measure
 
@@ -157,27 +180,15 @@ def _equivalence(other: str, measure_name: str) -> Callable[[Evidence], Finding]
         if finite.empty:
             raise NotMeasured(f"no KD at a finite temperature beside {other}")
         rows = rows.assign(disagreement=1 - rows["agreement"])
-        column, margin = _MEASURES[measure_name]
-        low, high = margin(evidence.margins)
+        column, margin_of = _MEASURES[measure_name]
+        margin = margin_of(evidence.margins)
         temperature = finite["temperature_a"].max()
         at = rows[rows["temperature_a"] == temperature]
-        finding = _worst_group(at, evidence, ["logits_share"], evidence.margins.floor)
-        if column.endswith("share"):
-            finding = _worst_group(at, evidence, [column], evidence.margins.trained)
-        else:
-            groups = at.groupby(GROUP)[column]
-            worst = groups.mean().abs().idxmax()
-            values = at.set_index(GROUP).loc[[worst], column]
-            found = over_seeds(values, finding.measured_on)
-            finding = Finding(
-                found.value, found.low, found.high, found.n, found.measured_on,
-                finding.doubt or found.doubt,
-            )  # fmt: skip
-        note = f"T = {spell(float(temperature))}; {_indistinguishable(rows, column, (low, high))}"
-        return Finding(
-            finding.value, finding.low, finding.high, finding.n,
-            f"{note}; {finding.measured_on}", finding.doubt,
-        )  # fmt: skip
+        # predictions have no distance between seeds: their control is that of the logits
+        control = None if column in SHARES else ["logits_share"]
+        finding = _worst_group(at, evidence, [column], margin, control)
+        note = f"T = {spell(float(temperature))}; {_indistinguishable(rows, column, margin)}"
+        return replace(finding, measured_on=f"{note}; {finding.measured_on}")
 
     return measure
 
@@ -242,16 +253,20 @@ def _conserving(rows: pd.DataFrame) -> pd.DataFrame:
 def _means_stay(evidence: Evidence) -> Finding:
     rows = _final_probe(evidence)
     kept = _conserving(rows)
-    by_loss = _drift(kept).groupby(kept["loss"])
-    worst = by_loss.mean().idxmax()
-    note = f"{worst} students, SGD without weight decay{_contrast(rows, _drift)}"
-    return over_seeds(by_loss.get_group(worst), note)
+    contrast = _contrast(rows, _drift)
+    findings = [
+        over_seeds(_drift(arm), f"{loss} students, SGD without weight decay{contrast}")
+        for (*_, loss), arm in kept.groupby([*GROUP, "temperature", "mean_gap", "loss"])
+    ]
+    return worst(findings, (0, evidence.margins.drift))
 
 
 def _sums_stay(evidence: Evidence) -> Finding:
     rows = _final_probe(evidence)
     kept = _conserving(rows)
     note = f"{len(kept)} students, SGD without weight decay{_contrast(rows, _class_sums)}"
+    if _class_sums(kept).isna().any():
+        raise NotMeasured("a sum over classes is not a number")
     return exactly(float(_class_sums(kept).max()), len(kept), note)
 
 
@@ -261,19 +276,23 @@ def _l1_like(evidence: Evidence) -> Finding:
     An l1 penalty shrinks logits whatever their mean. A linear term with either sign can only move
     the mean, so for the statement to hold the term would have to shrink them with both.
     """
-    runs = evidence.runs[(evidence.runs["role"] == "student") & (evidence.runs["mean_gap"] != 0)]
-    keys = [*GROUP, "mean_gap", "perturbation", "seed"]
-    magnitudes = runs.pivot_table(index=keys, columns="loss", values="logit_magnitude")
-    ratios = [
-        magnitudes[f"regularised-lm-{form}"] / magnitudes["lm"]
-        for form in ("printed", "corrected")
-        if {"lm", f"regularised-lm-{form}"} <= set(magnitudes.columns)
-    ]
-    if len(ratios) < 2:
+    runs = evidence.runs
+    chosen = (runs["role"] == "student") & (runs["mean_gap"] != 0) & (runs["perturbation"] == 0)
+    magnitudes = runs[chosen & (runs["ce_weight"] == 0)].pivot_table(
+        index=[*GROUP, "mean_gap", "seed"], columns="loss", values="logit_magnitude"
+    )
+    signs = ["regularised-lm-printed", "regularised-lm-corrected"]
+    if not {"lm", *signs} <= set(magnitudes.columns):
         raise NotMeasured("no students of both forms of (8) and of LM at a mean gap other than 0")
-    least = max(ratios, key=lambda ratio: ratio.mean()).dropna()
-    means = ", ".join(f"{ratio.mean():.3f}" for ratio in ratios)
-    return over_seeds(least, f"ratios by sign (printed, corrected): {means}")
+    ratios = magnitudes[signs].div(magnitudes["lm"], axis=0).dropna()
+    findings = []
+    for _, arm in ratios.groupby([*GROUP, "mean_gap"]):
+        printed, corrected = arm.mean()
+        note = f"ratios by sign (printed, corrected): {printed:.3f}, {corrected:.3f}"
+        findings.append(over_seeds(arm[arm.mean().idxmax()], note))
+    if not findings:
+        raise NotMeasured("no seed with students of both forms of (8) and of LM")
+    return worst(findings, (0, evidence.margins.shrinkage))
 
 
 def _share(key: str) -> Callable[[Margins], tuple[float, float]]:
