@@ -790,3 +790,16 @@ def test_the_terminal_table_is_aligned_in_110_columns() -> None:
         for line in lines[2:]:
             assert line[start - 1] == " ", line
             assert line[start] != " ", line
+
+
+def test_what_rounding_could_do_refutes_nothing_but_more_does() -> None:
+    """A control above the margin, below the floor: kd is as far apart as it, lm far beyond."""
+    noisy = both(
+        changed("comparisons", "logits_share", 0.2, kind="floor"),
+        shares(0.15, loss_a="kd", loss_b="kd", temperature_a=4.0),
+    )(EVIDENCE)
+    found = row(noisy, "gap-kd", AS_STATED)
+    assert found["verdict"] == "inconclusive"
+    assert "rounding" in found["measured_on"]
+    assert row(noisy, "gap-lm", AS_STATED)["verdict"] == "refuted"
+    assert row(noisy, "gap-ce", AS_STATED)["verdict"] == "supported"

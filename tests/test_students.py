@@ -126,7 +126,9 @@ def test_another_seed_is_another_student(student: _Distiller, seed: int) -> None
     assert distance(student("kd", 4.0), student("kd", 4.0, seed=seed)) > 0.1
 
 
-@pytest.mark.parametrize("recipe", [{"weight_decay": 5e-4}, {"optimizer": "adamw", "momentum": 0.0}])
+@pytest.mark.parametrize(
+    "recipe", [{"weight_decay": 5e-4}, {"optimizer": "adamw", "momentum": 0.0}]
+)
 @pytest.mark.parametrize(("loss", "temperature"), [("kd", 4.0), ("ce", 1.0), ("centred-lm", INF)])
 def test_softmax_does_not_see_the_mean_gap(
     student: _Distiller, loss: str, temperature: float, recipe: dict[str, Any]

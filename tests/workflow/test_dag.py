@@ -107,7 +107,13 @@ def test_duckdb_reads_the_tree_as_one_table(finished: Path) -> None:
 
 def test_the_recorded_command_runs_without_snakemake(finished: Path, tmp_path: Path) -> None:
     run = snakemake(
-        finished, "-n", "-p", "--force", "--configfile", "tiny.yaml", "results/tiny/tables/runs.parquet"
+        finished,
+        "-n",
+        "-p",
+        "--force",
+        "--configfile",
+        "tiny.yaml",
+        "results/tiny/tables/runs.parquet",
     )
     command = next(line for line in output(run).splitlines() if "python -m kdlm collect" in line)
     subprocess.run(

@@ -62,26 +62,31 @@ def _worst_group(
 ) -> Finding:
     """The largest of ``columns`` by seed, in the group of students where the verdict is worst.
 
-    In doubt where the group has no control, or one that is itself beyond the floor; where the
-    control is measured in the same ``columns``, also where it is beyond the margin.
+    In doubt where the group has no control, or one that is itself beyond the floor; and where
+    students are apart, but no further than the control: rounding alone could do that.
     """
     if rows.empty:
         raise NotMeasured("no such pair of students in this study")
     measured = rows.assign(most=rows[columns].max(axis=1, skipna=False)).dropna(subset="most")
     if measured.empty:
         raise NotMeasured("one seed only, so no distance between seeds to compare with")
-    limit = evidence.margins.floor if control else min(margin[1], evidence.margins.floor)
-    floors = _pairs(evidence, "floor").groupby(GROUP)[control or columns].mean().max(axis=1)
-    findings = []
+    controls = _pairs(evidence, "floor")
+    controls = controls.assign(most=controls[control or columns].max(axis=1)).groupby(GROUP)["most"]
+    means, largest = controls.mean(), controls.max()
+    limit, findings = evidence.margins.floor, []
     for group, members in measured.groupby(GROUP):
-        floor = floors.get(group, np.nan)
+        floor = means.get(group, np.nan)
         where = f"{group[0]} to {group[2]}, {group[3]}, {group[4]}; control {floor:.1e}"
         found = over_seeds(members.groupby("seed_a")["most"].max(), where)
         if np.isnan(floor):
-            found = replace(found, doubt=found.doubt or "no control in this arm")
+            doubt = "no control in this arm"
         elif floor > limit:
-            high = f"the control is beyond {limit:g}: rounding alone could do this"
-            found = replace(found, doubt=found.doubt or high)
+            doubt = f"the control is beyond {limit:g} of the distance between seeds"
+        elif not control and margin[1] < found.low <= largest[group]:
+            doubt = "no further apart than the control: rounding alone could do this"
+        else:
+            doubt = ""
+        found = replace(found, doubt=found.doubt or doubt)
         findings.append(found)
     found = worst(findings, margin)
     lost = len(rows) - len(measured)
