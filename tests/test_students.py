@@ -233,7 +233,7 @@ def test_classes_of_teacher_and_data_must_agree(
     )
     prepare(three, tmp_path / "three.safetensors")
     _, spec = next(iter(parse(config).student_jobs()))
-    with pytest.raises(InputError, match="10 classes.*has 3") as caught:
+    with pytest.raises(InputError, match=r"10 classes.*has 3") as caught:
         distill(spec, tmp_path / "three.safetensors", student.teachers["he"], tmp_path / "s")
     assert str(student.teachers["he"]) in str(caught.value)
 

@@ -105,7 +105,7 @@ def test_duckdb_reads_the_tree_as_one_table(finished: Path) -> None:
     assert rows["accuracy"].between(0, 1).all()
 
 
-def test_the_recorded_command_runs_without_snakemake(finished: Path, tmp_path: Path) -> None:
+def test_the_recorded_command_runs_without_snakemake(finished: Path) -> None:
     run = snakemake(
         finished,
         "-n",
