@@ -96,7 +96,7 @@ def test_a_reformatted_config_is_the_same_study(finished: Path, tiny: dict[str, 
 
 def test_duckdb_reads_the_tree_as_one_table(finished: Path) -> None:
     pattern = finished / "results/tiny/students/**/history.parquet"
-    rows = duckdb.sql(
+    rows = duckdb.execute(
         f"select loss, temperature, seed, max(accuracy) as accuracy "
         f"from read_parquet('{pattern}', hive_partitioning = true) "
         f"where split = 'test' group by all"
