@@ -30,9 +30,10 @@ def _observed(model: ResNet) -> Iterator[list[dict[str, Any]]]:
 
     def observer(name: str, kind: str) -> Any:
         def observe(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            images = output.flatten(1)
-            # float64 accumulation of float32 outputs: the means sought are far below the outputs
-            per_image = images.sum(dim=1, dtype=torch.float64) / images.shape[1]
+            # float64: the means sought are far below the outputs; and one cast for both
+            # reductions, over axes: to flatten a channels_last tensor would be to copy it
+            wide = output.double()
+            per_image = wide.mean(dim=tuple(range(1, wide.ndim)))
             rows.append(
                 {
                     "layer": name,
@@ -40,7 +41,7 @@ def _observed(model: ResNet) -> Iterator[list[dict[str, Any]]]:
                     "kind": kind,
                     "mean": float(per_image.mean()),
                     "sd_over_images": float(per_image.std()),
-                    "rms": math.sqrt(float(images.square().mean(dtype=torch.float64))),
+                    "rms": float(torch.linalg.vector_norm(wide)) / math.sqrt(wide.numel()),
                     "predicted_sd": None,
                 }
             )
@@ -86,6 +87,10 @@ def layer_means(
         ValueError: an unknown name or mode.
 
     """
+    if architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"unknown architecture {architecture!r}; known: {', '.join(ARCHITECTURES)}"
+        )
     if batchnorm not in ("train", "eval"):
         raise ValueError(f"batchnorm must be train or eval, not {batchnorm!r}")
     model = ARCHITECTURES[architecture](num_classes=num_classes, in_channels=images.shape[1])
@@ -124,7 +129,7 @@ def mean_logits(
 def summarise(means: pd.DataFrame) -> pd.DataFrame:
     """Table ``init_means`` of one protocol's ``means``: a row per layer, moments over seeds.
 
-    The 95 % confidence interval is Student's, unbounded for a single seed.
+    The 95 % confidence interval is Student's; of a single seed it is NaN, as are sd and standard error.
     """
     groups = means.groupby(["layer", "depth", "kind"], sort=False)
     summary = groups["mean"].agg(seeds="size", mean="mean", sd="std").reset_index()

@@ -33,7 +33,7 @@ def _default_linear(layer: nn.Linear, generator: torch.Generator) -> None:
 def _draw(parameter: Tensor, fill: Callable[[Tensor], Tensor]) -> None:
     # drawn in float32 on the CPU, whatever the network's type and device: equal numbers for all
     with torch.no_grad():
-        parameter.copy_(fill(torch.empty(parameter.shape)))
+        parameter.copy_(fill(torch.empty(parameter.shape, dtype=torch.float32, device="cpu")))
 
 
 def _convolutions(model: nn.Module) -> list[nn.Conv2d]:
@@ -87,6 +87,10 @@ INITIALISATIONS: dict[str, Callable[[ResNet, torch.Generator], None]] = {
 }
 
 
+def _unknown(name: str) -> ValueError:
+    return ValueError(f"unknown initialisation {name!r}; known: {', '.join(INITIALISATIONS)}")
+
+
 def initialise(model: ResNet, name: str, generator: torch.Generator) -> None:
     """Draw all weights of ``model`` anew; BatchNorm becomes the identity with fresh statistics.
 
@@ -95,7 +99,7 @@ def initialise(model: ResNet, name: str, generator: torch.Generator) -> None:
 
     """
     if name not in INITIALISATIONS:
-        raise ValueError(f"unknown initialisation {name!r}; known: {', '.join(INITIALISATIONS)}")
+        raise _unknown(name)
     for module in model.modules():
         if isinstance(module, _BATCHNORM):
             module.reset_parameters()
@@ -106,6 +110,10 @@ def classifier_variances(name: str, in_features: int, num_classes: int) -> tuple
     """Variances σ_w² and σ_b² of a mean over K independent rows, times K, of the last layer.
 
     Uniform on ±a has variance a²/3. Rows of `he-centred` sum to zero, so theirs is 0.
+
+    Raises:
+        ValueError: no such initialisation.
+
     """
     match name:
         case "he" | "default":
@@ -115,7 +123,7 @@ def classifier_variances(name: str, in_features: int, num_classes: int) -> tuple
         case "he-centred":
             return 0.0, 0.0
         case _:
-            raise ValueError(f"unknown initialisation {name!r}")
+            raise _unknown(name)
 
 
 def perturb(model: nn.Module, ulps: int) -> None:

@@ -12,7 +12,21 @@ from torch.nn import functional
 
 from kdlm.names import MINIMUM_IMAGE_SIDE
 
-__all__ = ["ARCHITECTURES", "BasicBlock", "ResNet"]
+__all__ = [
+    "ARCHITECTURES",
+    "MINIMUM_IMAGE_SIDE",
+    "BasicBlock",
+    "ResNet",
+    "resnet8",
+    "resnet8x4",
+    "resnet14",
+    "resnet20",
+    "resnet32",
+    "resnet32x4",
+    "resnet44",
+    "resnet56",
+    "resnet110",
+]
 
 NARROW = (16, 16, 32, 64)
 WIDE = (32, 64, 128, 256)
