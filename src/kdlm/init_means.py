@@ -129,7 +129,7 @@ def mean_logits(
 def summarise(means: pd.DataFrame) -> pd.DataFrame:
     """Table ``init_means`` of one protocol's ``means``: a row per layer, moments over seeds.
 
-    The 95 % confidence interval is Student's; of a single seed it is NaN, as are sd and standard error.
+    The 95 % confidence interval is Student's; of a single seed it is NaN, as are sd and error.
     """
     groups = means.groupby(["layer", "depth", "kind"], sort=False)
     summary = groups["mean"].agg(seeds="size", mean="mean", sd="std").reset_index()
