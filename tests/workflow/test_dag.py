@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +17,10 @@ from kdlm.tables import read_table
 
 ROOT = Path(__file__).parents[2]
 
+# one worker runs the study, while the other has all other tests
+pytestmark = pytest.mark.xdist_group("study")
 
-def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
-         *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        # as for a stranger who has activated no environment
-        env=os.environ | {"PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
-
-
-def output(run: subprocess.CompletedProcess[str]) -> str:
-    return run.stdout + run.stderr
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny: dict[str, Any]) -> Path:
-    folder = tmp_path_factory.mktemp("study")
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny))
-    run = snakemake(folder, "--configfile", "tiny.yaml")
-    assert run.returncode == 0, output(run)[-5000:]
-    return folder
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_every_output_is_there(finished: Path, tiny: dict[str, Any]) -> None:
@@ -66,18 +46,20 @@ def test_the_equations_come_out_as_the_mathematics_says(finished: Path) -> None:
     assert claims.loc[claims["id"] == "table1", "measured_on"].str.contains("not measured").all()
 
 
-def test_afterwards_there_is_nothing_to_do(finished: Path) -> None:
+def test_afterwards_there_is_nothing_to_do(snakemake: Run, finished: Path) -> None:
     run = snakemake(finished, "--configfile", "tiny.yaml")
     assert run.returncode == 0
-    assert "Nothing to be done" in output(run)
+    assert "Nothing to be done" in run.stdout
 
 
-def test_a_seed_more_is_a_student_more(finished: Path, tiny: dict[str, Any]) -> None:
+def test_a_seed_more_is_a_student_more(
+    snakemake: Run, finished: Path, tiny: dict[str, Any]
+) -> None:
     changed = yaml.safe_load(yaml.safe_dump(tiny))
     changed["arms"][1]["seeds"] = [0, 1]
     (finished / "more.yaml").write_text(yaml.safe_dump(changed))
     run = snakemake(finished, "-n", "--configfile", "more.yaml")
-    lines = [line.split() for line in output(run).splitlines()]
+    lines = [line.split() for line in run.stdout.splitlines()]
     counts = {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()}
     # one gap and its control, and both at no gap of which one is there
     assert counts["distill"] == 3
@@ -85,12 +67,14 @@ def test_a_seed_more_is_a_student_more(finished: Path, tiny: dict[str, Any]) -> 
     assert "init_means" not in counts
 
 
-def test_a_reformatted_config_is_the_same_study(finished: Path, tiny: dict[str, Any]) -> None:
+def test_a_reformatted_config_is_the_same_study(
+    snakemake: Run, finished: Path, tiny: dict[str, Any]
+) -> None:
     (finished / "reformatted.yaml").write_text(
         "# a comment\n" + yaml.safe_dump(tiny, default_flow_style=True, sort_keys=False)
     )
-    assert "Nothing to be done" in output(
-        snakemake(finished, "-n", "--configfile", "reformatted.yaml")
+    assert (
+        "Nothing to be done" in snakemake(finished, "-n", "--configfile", "reformatted.yaml").stdout
     )
 
 
@@ -105,17 +89,11 @@ def test_duckdb_reads_the_tree_as_one_table(finished: Path) -> None:
     assert rows["accuracy"].between(0, 1).all()
 
 
-def test_the_recorded_command_runs_without_snakemake(finished: Path) -> None:
-    run = snakemake(
-        finished,
-        "-n",
-        "-p",
-        "--force",
-        "--configfile",
-        "tiny.yaml",
-        "results/tiny/tables/runs.parquet",
-    )
-    command = next(line for line in output(run).splitlines() if "python -m kdlm collect" in line)
+def test_the_recorded_command_runs_without_snakemake(snakemake: Run, finished: Path) -> None:
+    target = "results/tiny/tables/runs.parquet"
+    run = snakemake(finished, target, "-n", "-p", "--force", "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stdout[-2000:]
+    command = next(line for line in run.stdout.splitlines() if "python -m kdlm collect" in line)
     subprocess.run(
         command, shell=True, cwd=finished, check=True,
         env=os.environ | {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
@@ -131,17 +109,17 @@ def test_the_recorded_command_runs_without_snakemake(finished: Path) -> None:
     ],
 )
 def test_a_bad_config_stops_before_any_job(
-    tmp_path: Path, tiny: dict[str, Any], key: str, value: Any, expected: str
+    snakemake: Run, tmp_path: Path, tiny: dict[str, Any], key: str, value: Any, expected: str
 ) -> None:
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(tiny | {key: value}))
     run = snakemake(tmp_path, "--configfile", "bad.yaml")
     assert run.returncode == 1
-    assert expected in output(run)
-    assert "Traceback" not in output(run)
+    assert expected in run.stdout
+    assert "Traceback" not in run.stdout
     assert not (tmp_path / "results").exists()
 
 
-def test_the_paper_scale_preset_builds(tmp_path: Path) -> None:
+def test_the_paper_scale_preset_builds(snakemake: Run, tmp_path: Path) -> None:
     preset = ROOT / "workflow/presets/cifar100.yaml"
     run = snakemake(tmp_path, "-n", "-q", "--configfile", str(preset))
-    assert run.returncode == 0, output(run)[-2000:]
+    assert run.returncode == 0, run.stdout[-2000:]
