@@ -39,8 +39,8 @@ def save_network(
         temporary.write_bytes(save(state, {_KEY: json.dumps(facts, sort_keys=True)}))
 
 
-def load_network(path: Path, dtype: torch.dtype) -> ResNet:
-    """The network that `save_network` wrote, in ``dtype``.
+def load_network(path: Path, dtype: torch.dtype | None = None) -> ResNet:
+    """The network that `save_network` wrote, in ``dtype`` or else as it was written.
 
     Raises:
         InputError: the file is missing, damaged or not a network of this study.
@@ -50,7 +50,12 @@ def load_network(path: Path, dtype: torch.dtype) -> ResNet:
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()[_KEY])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = build(facts["architecture"], facts["num_classes"], facts["in_channels"], dtype)
+        model = build(
+            facts["architecture"],
+            facts["num_classes"],
+            facts["in_channels"],
+            dtype or state["classifier.bias"].dtype,
+        )
         model.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(

@@ -39,7 +39,8 @@ class _Distillation:
 
     @torch.no_grad()
     def reference(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.teacher(images)
+        # in the teacher's own precision, so that every student has the same teacher
+        logits: Tensor = self.teacher(images.to(self.teacher.classifier.bias.dtype))
         return logits.to(images.dtype)
 
     def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ def distill(spec: StudentSpec, data: Path, teacher: Path, directory: Path) -> No
     configure_torch(spec.threads)
     device = resolve_device(spec.device)
     prepared = open_prepared(data)
-    teacher_network = load_network(teacher / "model.safetensors", DTYPES[spec.recipe.precision])
+    teacher_network = load_network(teacher / "model.safetensors")
     teacher_classes = teacher_network.get_parameter("classifier.bias").numel()
     if teacher_classes != prepared.num_classes:
         raise InputError(

@@ -102,7 +102,7 @@ _HISTORY: _Columns = {
         "float",
         "1",
         "largest over samples of |sum_i g_i| / sum_i |g_i|, g the objective's gradient on one "
-        "sample's logits, evaluated in float64",
+        "sample's logits, evaluated in float64; 0 where g is no more than rounding",
     ),
     "classifier_weight_sum": ("float", "1", "2-norm of sum_k W_k minus its initial value"),
     "classifier_bias_sum": ("float", "1", "absolute value of sum_k b_k minus its initial value"),

@@ -141,12 +141,20 @@ def predict(model: Callable[[Tensor], Tensor], images: Images) -> Tensor:
 
 
 def gradient_sums(gradient: Tensor) -> Tensor:
-    """Per sample |Σ_i g_i| / Σ_i |g_i| of a gradient (batch, K) on the logits, eqs (5) and (6).
+    """Per sample |Σ_i g_i| / Σ_i |g_i|, eqs (5) and (6).
 
-    A sample without any gradient counts as 0.
+    Args:
+        gradient: of a batch mean on the logits, (batch, K), float64.
+
+    Returns:
+        (batch,) A sample that is classified so surely that its whole gradient is below √ε, where
+        p_i − y_i is little more than the rounding of p_i, counts as 0.
+
     """
+    gradient = gradient * len(gradient)
     total = gradient.abs().sum(dim=1)
-    return gradient.sum(dim=1).abs() / total.where(total > 0, torch.ones_like(total))
+    ratio = gradient.sum(dim=1).abs() / total
+    return ratio.masked_fill(total <= torch.finfo(gradient.dtype).eps ** 0.5, 0)
 
 
 @dataclass
@@ -175,7 +183,9 @@ class _Tally:
         self.logit_total += float(centre.sum())
         self.centred_square += float((wide - centre[:, None]).square().mean(dim=1).sum())
         self.gap += float((centre - reference.mean(dim=1)).sum())
-        self.gradient_sum = max(self.gradient_sum, float(gradient_sums(gradient).max()))
+        largest = gradient_sums(gradient).max()
+        # not Python's max, which would lose a NaN
+        self.gradient_sum = float(largest.clamp(min=self.gradient_sum))
 
     def row(self) -> dict[str, float]:
         return {

@@ -93,7 +93,9 @@ def test_the_recorded_command_runs_without_snakemake(snakemake: Run, finished: P
     target = "results/tiny/tables/runs.parquet"
     run = snakemake(finished, target, "-n", "-p", "--force", "--configfile", "tiny.yaml")
     assert run.returncode == 0, run.stdout[-2000:]
-    command = next(line for line in run.stdout.splitlines() if "python -m kdlm collect" in line)
+    lines = run.stdout.splitlines()
+    command = next(line for line in lines if "python -m kdlm collect" in line)
+    command = command.removeprefix("Shell command: ")
     subprocess.run(
         command, shell=True, cwd=finished, check=True,
         env=os.environ | {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
