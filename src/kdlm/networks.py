@@ -12,7 +12,7 @@ from kdlm.errors import InputError
 from kdlm.resnet import ARCHITECTURES, ResNet
 from kdlm.tables import replacing
 
-__all__ = ["build", "load_network", "save_network"]
+__all__ = ["build", "load_network", "place", "save_network"]
 
 _KEY = "kdlm.network"
 """The only key of the file's metadata: safetensors writes several in a random order."""
@@ -21,6 +21,16 @@ _KEY = "kdlm.network"
 def build(architecture: str, num_classes: int, in_channels: int, dtype: torch.dtype) -> ResNet:
     """A network whose weights are still to be drawn."""
     return ARCHITECTURES[architecture](num_classes=num_classes, in_channels=in_channels).to(dtype)
+
+
+def place(model: ResNet, device: torch.device) -> ResNet:
+    """Move a network to ``device``, its convolutions in channels_last.
+
+    That halves a float64 step on a CPU, and is what a GPU with bfloat16 likes best.
+    """
+    # torch's stubs leave this argument out
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 def save_network(

@@ -10,7 +10,7 @@ from torch.nn import functional
 from kdlm.errors import InputError
 from kdlm.initialisation import initialise, perturb, stream
 from kdlm.losses import LOSSES
-from kdlm.networks import build, load_network
+from kdlm.networks import build, load_network, place
 from kdlm.outputs import read_logits, write_outputs
 from kdlm.prepared import Prepared, open_prepared
 from kdlm.resnet import ResNet
@@ -74,7 +74,7 @@ def _initial_student(
     channels = prepared.train_images.shape[1]
     model = build(spec.architecture, prepared.num_classes, channels, DTYPES[spec.recipe.precision])
     initialise(model, spec.initialisation, stream(spec.seed, "student weights"))
-    model.to(device)
+    place(model, device)
     student_mean = _train_mode_mean(model, Images.of(prepared, "train", spec.recipe, device))
     with torch.no_grad():
         model.get_parameter("classifier.bias").add_(spec.mean_gap + teacher_mean - student_mean)
@@ -104,7 +104,7 @@ def distill(spec: StudentSpec, data: Path, teacher: Path, directory: Path) -> No
     model = _initial_student(spec, prepared, teacher_mean, device)
     objective = _Distillation(
         spec,
-        teacher_network.to(device).eval(),
+        place(teacher_network, device).eval(),
         student_mean=teacher_mean + spec.mean_gap,
         teacher_mean=teacher_mean,
     )

@@ -7,11 +7,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdlm.initialisation import initialise, stream
-from kdlm.networks import build
+from kdlm.networks import build, place
 from kdlm.outputs import write_outputs
 from kdlm.prepared import open_prepared
 from kdlm.specs import TeacherSpec
-from kdlm.training import DTYPES, Images, configure_torch, predict, resolve_device, train
+from kdlm.training import (
+    DTYPES,
+    Images,
+    configure_torch,
+    predict,
+    resolve_device,
+    train,
+)
 
 __all__ = ["train_teacher"]
 
@@ -40,7 +47,7 @@ def train_teacher(spec: TeacherSpec, data: Path, directory: Path) -> None:
     channels = prepared.train_images.shape[1]
     model = build(spec.architecture, prepared.num_classes, channels, DTYPES[spec.recipe.precision])
     initialise(model, spec.initialisation, stream(spec.seed, "teacher weights"))
-    model.to(device)
+    place(model, device)
     trained = train(model, _CrossEntropy(), spec, prepared, role="teacher")
     model.eval()
     train_images = Images.of(prepared, "train", spec.recipe, torch.device(device))
