@@ -92,8 +92,4 @@ def _number(value: float) -> str:
 def _margin(low: float, high: float) -> str:
     if math.isinf(high):
         return f">= {_number(low)}"
-    return (
-        f"<= {_number(high)}"
-        if low == 0 or math.isinf(low)
-        else f"{_number(low)} to {_number(high)}"
-    )
+    return f"<= {_number(high)}" if math.isinf(low) else f"{_number(low)} to {_number(high)}"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured, exactly
+from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured, at_most, exactly
 from kdlm.config import Margins
 
 __all__ = ["CLAIMS"]
@@ -92,7 +92,7 @@ def _zero_sum(claim: str, loss: str) -> Callable[[Evidence], Finding]:
 
 
 def _at_most(key: str) -> Callable[[Margins], tuple[float, float]]:
-    return lambda margins: (0.0, getattr(margins, key))
+    return lambda margins: at_most(getattr(margins, key))
 
 
 _EXACT = _at_most("identity")

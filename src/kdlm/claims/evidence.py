@@ -1,5 +1,6 @@
 """What a claim is made of, and the tables it is decided by."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,16 @@ from kdlm.config import Margins
 from kdlm.statistics import confidence_interval, verdict
 from kdlm.tables import read_table
 
-__all__ = ["Claim", "Evidence", "Finding", "NotMeasured", "exactly", "over_seeds", "worst"]
+__all__ = [
+    "Claim",
+    "Evidence",
+    "Finding",
+    "NotMeasured",
+    "at_most",
+    "exactly",
+    "over_seeds",
+    "worst",
+]
 
 
 class NotMeasured(Exception):  # noqa: N818
@@ -80,6 +90,11 @@ def worst(findings: list[Finding], margin: tuple[float, float]) -> Finding:
     """What a universal statement comes to: refuted before inconclusive before supported."""
     order = ["supported", "inconclusive", "refuted"]
     return max(findings, key=lambda found: (order.index(found.verdict(*margin)), abs(found.value)))
+
+
+def at_most(limit: float) -> tuple[float, float]:
+    """The margin of a distance: one-sided, for the interval of a tiny one reaches below zero."""
+    return -math.inf, limit
 
 
 def over_seeds(values: pd.Series, measured_on: str) -> Finding:

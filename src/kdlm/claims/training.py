@@ -16,6 +16,7 @@ from kdlm.claims.evidence import (
     Evidence,
     Finding,
     NotMeasured,
+    at_most,
     exactly,
     over_seeds,
     worst,
@@ -106,7 +107,7 @@ def _gap(loss: str) -> Callable[[Evidence], Finding]:
         coupled = runs[(runs["optimizer"] == "adam") & (runs["weight_decay"] > 0)]["recipe"]
         rows = rows[~rows["recipe"].isin(coupled)]
         rows = rows[_same(rows, "loss", "temperature") & (rows["loss_a"] == loss)]
-        return _worst_group(rows, evidence, SHARES, (0, evidence.margins.rounding))
+        return _worst_group(rows, evidence, SHARES, at_most(evidence.margins.rounding))
 
     return measure
 
@@ -120,7 +121,7 @@ def _equal_means(evidence: Evidence) -> Finding:
         & (rows["mean_gap_b"] == 0)
         & (rows["initialisation"] != "he-centred")
     ]
-    return _worst_group(rows, evidence, ["logits_share"], (0, evidence.margins.rounding))
+    return _worst_group(rows, evidence, ["logits_share"], at_most(evidence.margins.rounding))
 
 
 def _centred_classifier(evidence: Evidence) -> Finding:
@@ -136,7 +137,7 @@ def _centred_classifier(evidence: Evidence) -> Finding:
         family &= rows[f"loss_{side}"].isin(LM_FAMILY) | infinite
         family &= rows[f"mean_gap_{side}"] == 0
     rows = rows[family & (rows["initialisation"] == "he-centred")]
-    return _worst_group(rows, evidence, SHARES, (0, evidence.margins.rounding))
+    return _worst_group(rows, evidence, SHARES, at_most(evidence.margins.rounding))
 
 
 def _regularised(form: str) -> Callable[[Evidence], Finding]:
@@ -150,7 +151,7 @@ def _regularised(form: str) -> Callable[[Evidence], Finding]:
             & (rows["mean_gap_a"] != 0)
             & (rows["initialisation"] != "he-centred")
         ]
-        return _worst_group(rows, evidence, ["logits_share"], (0, evidence.margins.trained))
+        return _worst_group(rows, evidence, ["logits_share"], at_most(evidence.margins.trained))
 
     return measure
 
@@ -199,9 +200,9 @@ def _equivalence(other: str, measure_name: str) -> Callable[[Evidence], Finding]
 
 
 _MEASURES: dict[str, tuple[str, Callable[[Margins], tuple[float, float]]]] = {
-    "weights": ("weights_share", lambda margins: (0.0, margins.trained)),
-    "logits": ("logits_share", lambda margins: (0.0, margins.trained)),
-    "predictions": ("disagreement", lambda margins: (0.0, margins.agreement)),
+    "weights": ("weights_share", lambda margins: at_most(margins.trained)),
+    "logits": ("logits_share", lambda margins: at_most(margins.trained)),
+    "predictions": ("disagreement", lambda margins: at_most(margins.agreement)),
     "accuracy": ("accuracy_difference", lambda margins: (-margins.accuracy, margins.accuracy)),
 }
 
@@ -263,7 +264,7 @@ def _means_stay(evidence: Evidence) -> Finding:
         over_seeds(_drift(arm), f"{loss} students, SGD without weight decay{contrast}")
         for (*_, loss), arm in kept.groupby([*GROUP, "temperature", "mean_gap", "loss"])
     ]
-    return worst(findings, (0, evidence.margins.drift))
+    return worst(findings, at_most(evidence.margins.drift))
 
 
 def _sums_stay(evidence: Evidence) -> Finding:
@@ -297,11 +298,11 @@ def _l1_like(evidence: Evidence) -> Finding:
         findings.append(over_seeds(arm[arm.mean().idxmax()], note))
     if not findings:
         raise NotMeasured("no seed with students of both forms of (8) and of LM")
-    return worst(findings, (0, evidence.margins.shrinkage))
+    return worst(findings, at_most(evidence.margins.shrinkage))
 
 
 def _share(key: str) -> Callable[[Margins], tuple[float, float]]:
-    return lambda margins: (0.0, getattr(margins, key))
+    return lambda margins: at_most(getattr(margins, key))
 
 
 _DISTANCE = "distance over that of two seeds"
