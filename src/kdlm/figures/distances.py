@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdlm.config import Study
@@ -13,10 +16,13 @@ from kdlm.tables import read_table
 
 __all__ = ["draw"]
 
+NOTHING = 1e-17
+"""Where a distance of exactly 0 is drawn on the logarithmic axis."""
+
 MEASURES = {"weights_distance": "weights", "logits_distance": "centred test logits"}
 
 
-def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001  # noqa: ARG001
+def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     """Rows: weights, logits; columns: against LM, against centred LM; in distances of two seeds."""
     table = read_table(folder / "tables/comparisons.parquet", "comparisons")
     group = _largest_group(table)
@@ -34,44 +40,47 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001  # noqa: ARG001
         )
         for measure in MEASURES
     }
-    frames = [
-        pairs.assign(
-            measure=name,
-            share=pairs[measure] / levels[measure][0],
-        )
-        for measure, name in MEASURES.items()
-    ]
-    long = pd.concat(frames)
-    places = sorted(long["temperature_a"].unique())
+    places = sorted(pairs["temperature_a"].unique())
     where = dict(zip(places, positions(places), strict=True))
-    long["place"] = long["temperature_a"].map(where)
-    long["mean gap at the start"] = long["mean_gap_a"].map(lambda g: f"{spell(g)} logits")
-    long["against"] = long["loss_b"].map(LABELS)
-    grid = sns.relplot(
-        long, x="place", y="share", row="measure", col="against", hue="mean gap at the start",
-        style="mean gap at the start", kind="line", markers=True, errorbar=("pi", 100),
-        height=2.6, aspect=1.4,
-    )  # fmt: skip
-    grid.set_titles("{row_name}: KD(T) against {col_name}")
-    rms = (long["temperature_a"] / long["temperature_over_rms"]).dropna()
-    for row, measure in zip(grid.axes, MEASURES, strict=True):
+    gap = "mean gap at the start"
+    pairs = pairs.assign(
+        place=pairs["temperature_a"].map(where),
+        **{gap: pairs["mean_gap_a"].map(lambda value: f"{spell(value)} logits")},
+    )
+    figure, grid = plt.subplots(2, 2, figsize=(8, 5.6), sharex=True, sharey=True)
+    for row, (measure, name) in zip(grid, MEASURES.items(), strict=True):
         seed, floor = levels[measure]
-        for axes in row:
-            axes.axhline(1, color="0.3", linewidth=1)
-            axes.annotate("two seeds", (0.01, 1), xycoords=("axes fraction", "data"),
-                          xytext=(2, 3), textcoords="offset points")  # fmt: skip
-            axes.axhline(floor / seed, color="0.3", linewidth=1, linestyle=":")
-            axes.annotate("one ulp apart", (0.01, floor / seed),
-                          xycoords=("axes fraction", "data"),
-                          xytext=(2, 3), textcoords="offset points")  # fmt: skip
+        for axes, loss in zip(row, ("centred-lm", "lm"), strict=True):
+            rows = pairs[pairs["loss_b"] == loss]
+            share = (rows[measure] / seed).clip(lower=NOTHING)
+            sns.lineplot(rows.assign(share=share), x="place", y="share", hue=gap, style=gap,
+                         markers=True, errorbar=("pi", 100), ax=axes)  # fmt: skip
+            _level(axes, 1, "two seeds")
+            if floor > NOTHING * seed:
+                _level(axes, floor / seed, "one ulp apart at the start")
             axes.set_yscale("log")
-            temperature_axis(axes, places, "temperature")
+            axes.set(title=f"{name}: KD(T) against {LABELS[loss]}", ylim=(NOTHING / 10, 50))
+            axes.set_yticks([NOTHING, *np.logspace(-15, 0, 6)])
+            axes.set_yticklabels(["0", *(f"$10^{{{power}}}$" for power in range(-15, 1, 3))])
+            axes.minorticks_off()
+            temperature_axis(axes, places, "")
         row[0].set_ylabel("distance / distance of two seeds")
-    for axes in grid.axes[-1]:
-        axes.set_xlabel(f"temperature (rms of the teacher's centred logits: {rms.mean():.3g})")
-    sns.move_legend(grid, "upper center", bbox_to_anchor=(0.5, 0.0), ncols=4)
-    figure: Figure = grid.figure
+    for axes in grid[-1]:
+        axes.set_xlabel("temperature")
+    rms = (pairs["temperature_a"] / pairs["temperature_over_rms"]).dropna()
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    for axes in grid.flat:
+        axes.get_legend().remove()
+    figure.legend(handles, labels, title=f"{gap}; line: mean, band: all seeds; "
+                  f"rms of the teacher's centred logits: {rms.mean():.3g}",
+                  loc="outside lower center", ncols=len(labels))  # fmt: skip
     return figure
+
+
+def _level(axes: Axes, height: float, text: str) -> None:
+    axes.axhline(height, color="0.3", linewidth=1, linestyle=":")
+    axes.annotate(text, (0.01, height), xycoords=("axes fraction", "data"), xytext=(2, 3),
+                  textcoords="offset points", fontsize="small")  # fmt: skip
 
 
 def _largest_group(table: pd.DataFrame) -> tuple[str, str]:

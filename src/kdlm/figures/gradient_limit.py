@@ -18,21 +18,23 @@ FORMS = {"printed": "(7) as printed", "corrected": "(7) corrected", "lm": "LM, (
 STYLES = {"printed": ("s", (4, 1)), "corrected": ("o", ""), "lm": ("^", (1, 1))}
 
 
-def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001  # noqa: ARG001
+def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     """Log-log, a panel for random and one for trained logits, the fitted slope drawn in."""
     table = read_table(folder / "tables/gradient_limit.parquet", "gradient_limit")
     table = table[np.isfinite(table["temperature"])]
     table["form"] = table["form"].map(FORMS)
     random = table["source"].str.startswith("random")
-    figure, panels = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True, sharex=True)
+    figure, panels = plt.subplots(1, 2, figsize=(8, 3.8), sharey=True, sharex=True)
     for axes, rows, title in (
         (panels[0], table[random], "random logits"),
         (panels[1], table[~random], "logits of trained networks"),
     ):
         _panel(axes, rows, title)
-    panels[0].set_ylabel("relative distance of the gradient\n(median over samples)")
-    panels[1].legend(title=None, loc="lower left")
-    panels[0].get_legend().remove()
+    panels[0].set_ylabel("relative distance of KD's gradient\n(median over samples)")
+    handles, labels = panels[0].get_legend_handles_labels()
+    for axes in panels:
+        axes.get_legend().remove()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
 
 
@@ -48,20 +50,21 @@ def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
         hue_order=list(FORMS.values()),
         markers={FORMS[form]: marker for form, (marker, _) in STYLES.items()},
         dashes={FORMS[form]: dashes for form, (_, dashes) in STYLES.items()},
+        linewidth=1,
+        markersize=4,
         ax=axes,
     )
     axes.set(xscale="log", yscale="log", title=title)
     axes.set_xlabel("temperature / rms of the teacher's centred logits")
     corrected = rows[rows["form"] == FORMS["corrected"]]
-    steepest = corrected["slope"].agg(["min", "max"])
-    end = corrected.loc[corrected["temperature"].idxmax()]
+    low, high = corrected["slope"].min(), corrected["slope"].max()
+    slope = f"{low:.3f}" if high - low < 5e-4 else f"{low:.3f} to {high:.3f}"
+    middle = np.unique(corrected["temperature"])[-3:][0]
+    at = corrected[corrected["temperature"] == middle].iloc[0]
     axes.annotate(
-        f"fitted slope {steepest['min']:.3f} to {steepest['max']:.3f}"
-        if steepest["max"] - steepest["min"] > 5e-4
-        else f"fitted slope {steepest['min']:.3f}",
-        (end["temperature_over_rms"], end["relative_distance"]),
-        xytext=(-8, 34),
-        textcoords="offset points",
-        ha="right",
+        f"fitted slope\n{slope}",
+        (at["temperature_over_rms"], at["relative_distance"]),
+        xytext=(0.05, 0.06),
+        textcoords="axes fraction",
         arrowprops={"arrowstyle": "-", "color": "0.4"},
     )

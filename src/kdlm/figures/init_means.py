@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import SymmetricalLogLocator
 
 from kdlm import published
 from kdlm.config import Study
@@ -15,7 +16,7 @@ from kdlm.tables import read_table
 __all__ = ["draw"]
 
 
-def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001  # noqa: ARG001
+def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     """A panel per initialisation and BatchNorm mode, which decides the scale."""
     table = read_table(folder / "tables/init_means.parquet", "init_means")
     logits = table[table["kind"] == "linear"]
@@ -56,7 +57,10 @@ def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
         label=f"Table 1; bar: 95 % of means over {published.SEEDS} seeds at the sd measured here",
     )
     # the scale is linear near zero, so that 1e-5 and 40 both show on which side they are
-    axes.set_yscale("symlog", linthresh=float(rows["sd"].min()) / np.sqrt(seeds))
+    resolution = float(rows["sd"].min()) / np.sqrt(seeds)
+    linear = 10 ** np.ceil(np.log10(resolution))
+    axes.set_yscale("symlog", linthresh=linear)
+    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linear))
     axes.set_xticks(place, rows["architecture"])
     axes.set(title=title, ylabel="mean logit")
     axes.margins(x=0.12)

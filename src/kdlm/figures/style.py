@@ -67,7 +67,7 @@ def save(figure: Figure, stem: Path) -> None:
         (".png", {"Software": None}),
     ):
         with replacing(stem.with_suffix(suffix)) as temporary:
-            figure.savefig(temporary, metadata=metadata, dpi=150)
+            figure.savefig(temporary, metadata=metadata, dpi=150, bbox_inches="tight")
 
 
 def positions(temperatures: Iterable[float]) -> npt.NDArray[np.float64]:

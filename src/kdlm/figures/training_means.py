@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import seaborn as sns
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from kdlm.config import Study
 from kdlm.figures.style import COLOURS, DASHES, LABELS, MARKERS
@@ -40,35 +42,38 @@ def draw(study: Study, folder: Path) -> Figure:
     shown[DRIFT] = shown["mean_logit_drift"] / shown["logit_rms"]
     shown[SUMS] = (shown["classifier_weight_sum"] / change).where(change > 0)
     shown["loss"] = shown["loss"].map(LABELS)
-    long = shown.melt(
-        id_vars=["epoch", "recipe", "loss", "seed"], value_vars=[DRIFT, SUMS], var_name="what"
-    )
-    grid = sns.relplot(
-        long[long["epoch"] > 0],
-        x="epoch",
-        y="value",
-        row="what",
-        col="recipe",
-        hue="loss",
-        style="loss",
-        kind="line",
-        errorbar=("pi", 100),
-        markers={LABELS[loss]: marker for loss, marker in MARKERS.items()},
-        dashes={LABELS[loss]: dashes for loss, dashes in DASHES.items()},
-        palette={LABELS[loss]: colour for loss, colour in COLOURS.items()},
-        hue_order=[LABELS[loss] for loss in ("ce", "kd", "lm")],
-        height=2.3,
-        aspect=1.25,
-        facet_kws={"sharey": "row", "margin_titles": True},
-    )
-    grid.set(yscale="log")
-    grid.set_titles(col_template="{col_name}", row_template="")
-    for row, label in zip(grid.axes, (DRIFT, SUMS), strict=True):
-        row[0].set_ylabel(label)
-    grid.set_xlabels("epoch")
-    grid.legend.set_title(f"KD at T = {spell(_temperature(study))}; band: all seeds")
-    sns.move_legend(grid, "upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
-    figure: Figure = grid.figure
+    shown = shown[shown["epoch"] > 0]
+    recipes = list(shown["recipe"].unique())
+    figure, grid = plt.subplots(
+        2, len(recipes), figsize=(1 + 2.6 * len(recipes), 5), sharex="col", sharey="row",
+        squeeze=False,
+    )  # fmt: skip
+    for row, what in zip(grid, (DRIFT, SUMS), strict=True):
+        for axes, recipe in zip(row, recipes, strict=True):
+            sns.lineplot(
+                shown[shown["recipe"] == recipe],
+                x="epoch",
+                y=what,
+                hue="loss",
+                style="loss",
+                errorbar=("pi", 100),
+                markers={LABELS[loss]: marker for loss, marker in MARKERS.items()},
+                dashes={LABELS[loss]: dashes for loss, dashes in DASHES.items()},
+                palette={LABELS[loss]: colour for loss, colour in COLOURS.items()},
+                hue_order=[LABELS[loss] for loss in ("ce", "kd", "lm")],
+                ax=axes,
+            )
+            axes.set(yscale="log", ylabel=what)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes, recipe in zip(grid[0], recipes, strict=True):
+        axes.set_title(recipe)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    for axes in grid.flat:
+        axes.get_legend().remove()
+    figure.legend(
+        handles, labels, title=f"KD at T = {spell(_temperature(study))}; band: all seeds",
+        loc="outside lower center", ncols=len(labels),
+    )  # fmt: skip
     return figure
 
 
