@@ -4,6 +4,7 @@ The loop knows no loss: whoever calls it brings an `Objective`. That keeps a tea
 its weights, independent of every distillation loss.
 """
 
+import gc
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -106,8 +107,11 @@ def resolve_device(name: str) -> torch.device:
 def configure_torch(threads: int) -> None:
     """Make this process repeatable: ``threads`` CPU threads, deterministic kernels only.
 
+    Call it after all imports: what they made is left out of garbage collection from here on.
     Sums are split by thread, so the count decides the last bits; it never follows ``--cores``.
     """
+    gc.freeze()
+    gc.enable()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     # as use_deterministic_algorithms, which would also import the compiler, 2 s of every job
