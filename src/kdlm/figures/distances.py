@@ -59,7 +59,7 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
             if floor > NOTHING * seed:
                 _level(axes, floor / seed, "one ulp apart at the start")
             axes.set_yscale("log")
-            axes.set(title=f"{name}: KD(T) against {LABELS[loss]}", ylim=(NOTHING / 10, 50))
+            axes.set(title=f"{name}: KD(T) against {LABELS[loss]}", ylim=(NOTHING / 10, 1000))
             axes.set_yticks([NOTHING, *np.logspace(-15, 0, 6)])
             axes.set_yticklabels(["0", *(f"$10^{{{power}}}$" for power in range(-15, 1, 3))])
             axes.minorticks_off()
@@ -79,8 +79,8 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
 
 def _level(axes: Axes, height: float, text: str) -> None:
     axes.axhline(height, color="0.3", linewidth=1, linestyle=":")
-    axes.annotate(text, (0.01, height), xycoords=("axes fraction", "data"), xytext=(2, 3),
-                  textcoords="offset points", fontsize="small")  # fmt: skip
+    axes.annotate(text, (0.99, height), xycoords=("axes fraction", "data"), xytext=(0, 5),
+                  textcoords="offset points", fontsize="small", ha="right")  # fmt: skip
 
 
 def _largest_group(table: pd.DataFrame) -> tuple[str, str]:

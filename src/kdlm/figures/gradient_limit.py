@@ -57,8 +57,9 @@ def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     axes.set(xscale="log", yscale="log", title=title)
     axes.set_xlabel("temperature / rms of the teacher's centred logits")
     corrected = rows[rows["form"] == FORMS["corrected"]]
-    low, high = corrected["slope"].min(), corrected["slope"].max()
-    slope = f"{low:.3f}" if high - low < 5e-4 else f"{low:.3f} to {high:.3f}"
+    slope = " to ".join(
+        sorted({f"{value:.3f}" for value in corrected["slope"].agg(["min", "max"])})
+    )
     middle = np.unique(corrected["temperature"])[-3:][0]
     at = corrected[corrected["temperature"] == middle].iloc[0]
     axes.annotate(
