@@ -55,9 +55,9 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
             share = (rows[measure] / seed).clip(lower=NOTHING)
             sns.lineplot(rows.assign(share=share), x="place", y="share", hue=gap, style=gap,
                          markers=True, errorbar=("pi", 100), ax=axes)  # fmt: skip
-            _level(axes, 1, "two seeds")
+            _level(axes, 1, "two seeds", 0.99, "right")
             if floor > NOTHING * seed:
-                _level(axes, floor / seed, "one ulp apart at the start")
+                _level(axes, floor / seed, "one ulp apart at the start", 0.01, "left")
             axes.set_yscale("log")
             axes.set(title=f"{name}: KD(T) against {LABELS[loss]}", ylim=(NOTHING / 10, 1000))
             axes.set_yticks([NOTHING, *np.logspace(-15, 0, 6)])
@@ -77,10 +77,10 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     return figure
 
 
-def _level(axes: Axes, height: float, text: str) -> None:
+def _level(axes: Axes, height: float, text: str, at: float, side: str) -> None:
     axes.axhline(height, color="0.3", linewidth=1, linestyle=":")
-    axes.annotate(text, (0.99, height), xycoords=("axes fraction", "data"), xytext=(0, 5),
-                  textcoords="offset points", fontsize="small", ha="right")  # fmt: skip
+    axes.annotate(text, (at, height), xycoords=("axes fraction", "data"), xytext=(0, 5),
+                  textcoords="offset points", fontsize="small", ha=side)  # fmt: skip
 
 
 def _largest_group(table: pd.DataFrame) -> tuple[str, str]:
