@@ -11,7 +11,7 @@ study: $(READY)
 	@$(BIN)/python -m kdlm claims results/digits
 
 test: $(READY) lint
-	$(BIN)/pytest -n 2 --dist loadgroup --durations 10
+	$(BIN)/pytest -n 2 --dist loadfile --durations 10
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,6 +1,10 @@
-"""The DAG, end to end, on a tiny config in a folder of its own."""
+"""The DAG, end to end, on a tiny config in a folder of its own.
+
+One file, so that one worker runs the study while another has all other tests.
+"""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,15 +16,42 @@ import pytest
 import yaml
 
 from kdlm.config import parse
-from kdlm.figures import FIGURES
+from kdlm.errors import InputError
+from kdlm.figures import FIGURES, draw
 from kdlm.tables import read_table
 
 ROOT = Path(__file__).parents[2]
 
-# one worker runs the study, while the other has all other tests
-pytestmark = pytest.mark.xdist_group("study")
-
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def _snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in ``folder`` as a stranger who has activated no environment."""
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
+         *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        env=os.environ | {"PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def snakemake() -> Run:
+    return _snakemake
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny: dict[str, Any]) -> Path:
+    """A folder in which the tiny study is done, and its config tiny.yaml."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    run = _snakemake(folder, "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stdout[-5000:]
+    return folder
 
 
 def test_every_output_is_there(finished: Path, tiny: dict[str, Any]) -> None:
@@ -125,3 +156,21 @@ def test_the_paper_scale_preset_builds(snakemake: Run, tmp_path: Path) -> None:
     preset = ROOT / "workflow/presets/cifar100.yaml"
     run = snakemake(tmp_path, "-n", "-q", "--configfile", str(preset))
     assert run.returncode == 0, run.stdout[-2000:]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_a_function_of_the_tables(
+    name: str, finished: Path, tiny: dict[str, object], tmp_path: Path
+) -> None:
+    drawn = finished / "results/tiny"
+    shutil.copytree(drawn / "tables", tmp_path / "tables")
+    shutil.copy(drawn / "claims.parquet", tmp_path)
+    draw(name, parse(tiny), tmp_path)
+    for suffix in ("svg", "png"):
+        again = (tmp_path / f"figures/{name}.{suffix}").read_bytes()
+        assert again == (drawn / f"figures/{name}.{suffix}").read_bytes()
+
+
+def test_an_unknown_figure_lists_the_known(tiny: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'nothing'.*gradient_limit"):
+        draw("nothing", parse(tiny), tmp_path)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdlm.config import Study
-from kdlm.figures.style import LABELS, positions, temperature_axis
+from kdlm.figures.style import LABELS, positions, share_legend, temperature_axis
 from kdlm.specs import spell
 from kdlm.tables import read_table
 
@@ -68,12 +68,11 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     for axes in grid[-1]:
         axes.set_xlabel("temperature")
     rms = (pairs["temperature_a"] / pairs["temperature_over_rms"]).dropna()
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    for axes in grid.flat:
-        axes.get_legend().remove()
-    figure.legend(handles, labels, title=f"{gap}; line: mean, band: all seeds; "
-                  f"rms of the teacher's centred logits: {rms.mean():.3g}",
-                  loc="outside lower center", ncols=len(labels))  # fmt: skip
+    share_legend(
+        figure,
+        f"{gap}; line: mean, band: all seeds; "
+        f"rms of the teacher's centred logits: {rms.mean():.3g}",
+    )
     return figure
 
 

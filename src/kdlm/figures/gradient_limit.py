@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdlm.config import Study
+from kdlm.figures.style import share_legend
 from kdlm.tables import read_table
 
 __all__ = ["draw"]
@@ -31,10 +32,7 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     ):
         _panel(axes, rows, title)
     panels[0].set_ylabel("relative distance of KD's gradient\n(median over samples)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    for axes in panels:
-        axes.get_legend().remove()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    share_legend(figure)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "apply",
     "positions",
     "save",
+    "share_legend",
     "temperature_axis",
 ]
 
@@ -68,6 +70,20 @@ def save(figure: Figure, stem: Path) -> None:
     ):
         with replacing(stem.with_suffix(suffix)) as temporary:
             figure.savefig(temporary, metadata=metadata, dpi=150, bbox_inches="tight")
+
+
+def share_legend(figure: Figure, title: str | None = None) -> None:
+    """Gather the panels' legends into one below them; a panel without data has none."""
+    entries: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+        if legend := axes.get_legend():
+            legend.remove()
+    figure.legend(
+        entries.values(), entries.keys(), title=title,
+        loc="outside lower center", ncols=len(entries),
+    )  # fmt: skip
 
 
 def positions(temperatures: Iterable[float]) -> npt.NDArray[np.float64]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kdlm.config import Study
-from kdlm.figures.style import COLOURS, DASHES, LABELS, MARKERS
+from kdlm.figures.style import COLOURS, DASHES, LABELS, MARKERS, share_legend
 from kdlm.specs import spell
 from kdlm.tables import read_table
 
@@ -67,13 +67,7 @@ def draw(study: Study, folder: Path) -> Figure:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes, recipe in zip(grid[0], recipes, strict=True):
         axes.set_title(recipe)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    for axes in grid.flat:
-        axes.get_legend().remove()
-    figure.legend(
-        handles, labels, title=f"KD at T = {spell(_temperature(study))}; band: all seeds",
-        loc="outside lower center", ncols=len(labels),
-    )  # fmt: skip
+    share_legend(figure, f"KD at T = {spell(_temperature(study))}; band: all seeds")
     return figure
 
 
