@@ -53,7 +53,7 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
         axes.axhline(teacher["accuracy"].mean(), color="black", linewidth=2, label="teacher")
         temperature_axis(axes, temperatures, "temperature")
         axes.set(title=f"{key[0]} → {key[2]}, {key[4]}", ylabel="test accuracy, last epoch (%)")
-        axes.legend(title=f"mean, sd over {rows['seed'].nunique()} seeds", fontsize="small",
+        axes.legend(title=f"mean, sd (seeds: {rows['seed'].nunique()})", fontsize="small",
                     loc="upper left", bbox_to_anchor=(1.0, 1.0))  # fmt: skip
     return figure
 

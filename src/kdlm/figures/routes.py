@@ -16,8 +16,8 @@ BOXES = {
     "limit": (0.45, 0.5, "KD at $T=\\infty$\n= centred LM"),
     "lm": (0.94, 0.5, "LM\n(2)"),
 }
-WEIGHT = {"supported": 2.5, "refuted": 1.0, "inconclusive": 1.0}
-DASHES = {"supported": "-", "refuted": (0, (2, 2)), "inconclusive": (0, (6, 3))}
+WEIGHT = {"supported": 2.5, "refuted": 1.8, "inconclusive": 1.0}
+DASHES = {"supported": "-", "refuted": (0, (1, 2)), "inconclusive": (0, (6, 3))}
 
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
@@ -38,11 +38,11 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     arrows = (
         ("kd", "limit", 0.0, (0.27, 0.53), "$T\\to\\infty$", "gradient",
          ["eq7-corrected"]),
-        ("limit", "lm", -0.6, (0.695, 0.9), "logits of zero mean, sample by sample", "students",
+        ("limit", "lm", -0.6, (0.695, 0.8), "logits of zero mean, sample by sample", "students",
          ["centred-classifier"]),
         ("limit", "lm", 0.0, (0.72, 0.53), "equal average means\nat the start (the paper)",
          "students", ["equal-means"]),
-        ("limit", "lm", 0.6, (0.695, -0.07), "LM + regulariser (8)", "gradient",
+        ("limit", "lm", 0.6, (0.695, 0.06), "LM + regulariser (8)", "gradient",
          ["eq8-printed", "eq8-corrected"]),
     )  # fmt: skip
     for start, end, bend, at, condition, what, names in arrows:
