@@ -4,7 +4,7 @@ VENV ?= .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
-.PHONY: study test lint lock schema clean-venv
+.PHONY: study test lint slurm-test slurm-demo slurm-benchmark lock schema clean-venv
 
 study: $(READY)
 	$(BIN)/snakemake --profile workflow/profiles/local
@@ -18,6 +18,20 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
+
+# A whole Slurm on this machine, for as long as the command takes; root on Debian.
+SLURM := tests/slurm/install.sh && $(BIN)/python tests/slurm/cluster.py run --
+
+slurm-test: $(READY)
+	tests/slurm/install.sh
+	$(BIN)/pytest tests/slurm --durations 10
+
+slurm-demo: $(READY)
+	$(SLURM) $(BIN)/snakemake --profile slurm
+	@$(BIN)/python -m kdlm claims results/digits
+
+slurm-benchmark: $(READY)
+	$(SLURM) $(BIN)/python -m benchmarks cluster
 
 # The lock holds every package at one version, for all platforms; pip reads it as constraints, so
 # that a CPU build of torch, where one is offered, brings none of the CUDA packages along.

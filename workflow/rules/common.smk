@@ -42,6 +42,15 @@ wildcard_constraints:
     **{name: "[^/]+" for name in {*TEACHERS.columns, *STUDENTS.columns, *INIT_MEANS.columns}},
 
 
+def growing(megabytes):
+    """Function of a job's attempt: so much memory at the first, twice as much at the second, …"""
+    return lambda wildcards, attempt: megabytes * attempt
+
+
+# GPUs a training job asks of a cluster; with `device: auto` it takes what it finds elsewhere
+GPUS = 0 if study.device == "cpu" else 1
+
+
 def spec_of(paramspace, specs):
     """Function of a job's wildcards: its spec."""
     return lambda wildcards: specs[paramspace.wildcard_pattern.format(**wildcards)]
