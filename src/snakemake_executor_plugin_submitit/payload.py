@@ -75,18 +75,21 @@ class JobCommand:
             stderr=subprocess.STDOUT,
         )
         told = False
+        # Slurm sends the notice to the job's own processes too, which may end before this one looks.
+        heard = threading.Event()
+        threading.Thread(target=_listen, args=(child.pid, heard), daemon=True).start()
 
         def on_notice(signum: int, frame: FrameType | None) -> None:
             listeners = list(_listeners(child.pid))
             at_limit = time.monotonic() - started >= self.runtime - self.notice - EARLY
-            if at_limit and not listeners:
+            if at_limit and not listeners and not heard.is_set():
                 _say("time limit ahead; no process of this job handles SIGUSR2, so it runs on")
                 return
             for process in listeners:
                 _say(f"notice: SIGUSR2 to process {process.pid}, which saves its work")
                 with contextlib.suppress(psutil.Error):
                     process.send_signal(NOTICE)
-            if listeners and _succeeds(child, 0.8 * self.notice):
+            if (listeners or heard.is_set()) and _succeeds(child, 0.8 * self.notice):
                 return
             if callable(requeue):
                 requeue(signum, frame)
@@ -181,6 +184,15 @@ def _listeners(pid: int) -> Iterator[psutil.Process]:
             mask = next(line for line in text.splitlines() if line.startswith("SigCgt:"))
             if int(mask.split()[1], 16) >> (NOTICE - 1) & 1:
                 yield process
+
+
+def _listen(pid: int, heard: threading.Event) -> None:
+    """Note whether a process of the job ever has a handler for the notice."""
+    pause = 1.0
+    while not any(_listeners(pid)):
+        time.sleep(pause)
+        pause = min(2 * pause, 60)
+    heard.set()
 
 
 def _succeeds(child: subprocess.Popen[bytes], seconds: float) -> bool:
