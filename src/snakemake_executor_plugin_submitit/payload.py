@@ -75,7 +75,7 @@ class JobCommand:
             stderr=subprocess.STDOUT,
         )
         told = False
-        # Slurm sends the notice to the job's own processes too, which may end before this one looks.
+        # Slurm tells the job's own processes too, which may have ended before this one looks.
         heard = threading.Event()
         threading.Thread(target=_listen, args=(child.pid, heard), daemon=True).start()
 
