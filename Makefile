@@ -20,7 +20,7 @@ lint: $(READY)
 	$(BIN)/snakefmt --check Snakefile workflow
 
 # A whole Slurm on this machine, for as long as the command takes; root on Debian.
-SLURM := tests/slurm/install.sh && $(BIN)/python tests/slurm/cluster.py run --
+SLURM := tests/slurm/install.sh && $(BIN)/python -m tests.slurm run --
 
 slurm-test: $(READY)
 	tests/slurm/install.sh

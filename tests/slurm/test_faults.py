@@ -15,14 +15,16 @@ from .controller import Controller, Job, until
 
 BYSTANDERS = [f"bystander{number}" for number in range(4)]
 
-# Handles the notice as training does: saves, ends; the next start goes on from there.
+# Handles what it is told as training does: saves, ends; the next start goes on from there. At a
+# preemption Slurm sends SIGTERM to every process of a job.
 SAVER = """python -c "
 import pathlib, signal, sys, time
-saved = pathlib.Path('saved')
+saved = pathlib.Path('saved.{rule}')
 def save(number, frame):
     saved.write_text(str(number))
     sys.exit(1)
 signal.signal(signal.SIGUSR2, save)
+signal.signal(signal.SIGTERM, save)
 if not saved.exists():
     time.sleep(600)
 " """
@@ -30,7 +32,7 @@ if not saved.exists():
 
 @pytest.fixture(scope="module")
 def calamity(slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Controller:
-    """One run in which seven of eleven jobs meet a fault of their own."""
+    """One run in which eight of twelve jobs meet a fault of their own."""
     jobs = {name: Job("sleep 2") for name in BYSTANDERS}
     jobs |= {name: Job("sleep 600") for name in ("cancelled", "killed")}
     jobs |= {
@@ -39,10 +41,12 @@ def calamity(slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> C
         "nowhere": Job(resources={"slurm_partition": "nowhere"}),
         "orphaned": Job("test $(wc -l < starts.job_orphaned) -gt 1 || sleep 600", threads=2),
         "preempted": Job(SAVER, threads=2),
+        "resumed": Job(SAVER, resources={"runtime": 1}),
     }
     run = Controller(slurm, tmp_path_factory.mktemp("calamity"), jobs)
     run.start()
-    until("all run", run.started("cancelled", "killed", "overdue", "orphaned", "preempted"), 120)
+    victims = ("cancelled", "killed", "overdue", "orphaned", "preempted", "resumed")
+    until("all run", run.started(*victims), 120)
     run.slurm("scancel", run.job_id("cancelled"))
     _payload(run.job_id("killed")).kill()
     node = run.node("orphaned")
@@ -85,7 +89,7 @@ def _payload(job_id: str) -> psutil.Process:
 
 
 def test_every_other_job_finishes(calamity: Controller) -> None:
-    assert calamity.done == {*BYSTANDERS, "orphaned", "preempted"}
+    assert calamity.done == {*BYSTANDERS, "orphaned", "preempted", "resumed"}
     assert all(calamity.starts(job) == 1 for job in BYSTANDERS)
 
 
@@ -117,11 +121,12 @@ def test_a_node_that_dies(calamity: Controller) -> None:
     assert calamity.starts("orphaned") == 2
 
 
-def test_preemption(calamity: Controller) -> None:
+@pytest.mark.parametrize("job", ["preempted", "resumed"])
+def test_preemption_and_time_limit_of_a_job_that_saves(calamity: Controller, job: str) -> None:
     """The signal reaches the process that saves; the requeued job goes on from there."""
-    assert (calamity.folder / "saved").read_text() == str(int(signal.SIGUSR2))
-    assert calamity.failure("preempted") == ""
-    assert calamity.starts("preempted") == 2
+    assert (calamity.folder / f"saved.job_{job}").exists()
+    assert calamity.failure(job) == ""
+    assert calamity.starts(job) == 2
 
 
 def test_a_report_names_the_log_and_shows_its_end(calamity: Controller) -> None:
@@ -143,6 +148,7 @@ def test_the_scheduler_comes_and_goes(slurm: SlurmCluster, tmp_path: Path) -> No
     """slurmctld restarted and away at a submission, slurmdbd stopped, during one run."""
     jobs = {f"first{number}": Job("sleep 15") for number in range(3)}
     jobs["failing"] = Job("sleep 15; exit 3")
+    jobs["stubborn"] = Job(SAVER, resources={"runtime": 1})
     run = Controller(slurm, tmp_path, jobs)
     # a second stage, submitted while the controller is away
     with (tmp_path / "Snakefile").open("a") as file:
@@ -153,7 +159,7 @@ def test_the_scheduler_comes_and_goes(slurm: SlurmCluster, tmp_path: Path) -> No
             "    resources: mem_mb=300, runtime=10\n"
             "    shell: 'touch {output}'\n"
         )
-    run.start("all", "last")
+    run.start("all", "last", "--submitit-max-requeues", "0")
     until("all run", run.started(*jobs))
     slurm.stop_slurmdbd()
     slurm.stop_slurmctld()
@@ -166,6 +172,7 @@ def test_the_scheduler_comes_and_goes(slurm: SlurmCluster, tmp_path: Path) -> No
     assert run.done == {"first0", "first1", "first2"}
     assert (tmp_path / "last").exists()
     assert "exit status 1" in run.failure("failing")
+    assert "not requeued: this job was already requeued 0 times" in run.failure("stubborn")
     assert all(run.starts(job) == 1 for job in jobs)
 
 
