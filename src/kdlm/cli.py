@@ -41,7 +41,7 @@ def _study(folder: Path) -> Study:
 
 
 def _resolve(arguments: argparse.Namespace) -> None:
-    from kdlm.tables import replacing  # noqa: PLC0415
+    from kdlm.files import replacing  # noqa: PLC0415
 
     study = parse(json.loads(arguments.config))
     with replacing(arguments.output) as temporary:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors import safe_open
+from safetensors.numpy import load
 
 from kdlm.comparisons import compare, test_logits
 from kdlm.config import Study
+from kdlm.files import read_sealed
 from kdlm.init_means import summarise
 from kdlm.layout import init_means_directory, student_directory, teacher_directory
 from kdlm.specs import StudentSpec, TeacherSpec
@@ -88,9 +89,8 @@ def comparisons(study: Study, folder: Path) -> pd.DataFrame:
 def _parameters(path: Path) -> int:
     """Number of parameters in a network's file, BatchNorm's running statistics left out."""
     buffers = ("running_mean", "running_var", "num_batches_tracked")
-    with safe_open(path, framework="np") as file:
-        names = [name for name in file.keys() if not name.endswith(buffers)]  # noqa: SIM118
-        return sum(int(np.prod(file.get_slice(name).get_shape())) for name in names)
+    state = load(read_sealed(path))
+    return sum(value.size for name, value in state.items() if not name.endswith(buffers))
 
 
 def init_means(study: Study, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

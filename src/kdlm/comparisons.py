@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
+from kdlm.files import read_sealed
 from kdlm.tables import SCHEMAS, STUDENT_KEYS, read_table
 
 __all__ = ["Outcome", "compare", "load_outcome", "test_logits"]
@@ -50,7 +51,7 @@ def test_logits(folder: Path) -> tuple[Array, npt.NDArray[np.int64]]:
 
 def load_outcome(folder: Path) -> Outcome:
     """Read the student in ``folder``."""
-    state = load_file(folder / "model.safetensors")
+    state = load(read_sealed(folder / "model.safetensors"))
     parts = []
     for name in sorted(state):
         if name.endswith(BUFFERS):

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from kdlm.errors import InputError
+from kdlm.files import replacing
 from kdlm.networks import save_network
 from kdlm.provenance import circumstances
 from kdlm.resnet import ResNet
 from kdlm.specs import StudentSpec, TeacherSpec
-from kdlm.tables import read_arrow, replacing, write_table
+from kdlm.tables import read_arrow, write_table
 
 __all__ = ["read_logits", "write_outputs"]
 

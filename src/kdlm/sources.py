@@ -22,6 +22,7 @@ EXEMPT = frozenset(
         "cli",
         "config",
         "errors",
+        "files",
         "layout",
         "names",
         "provenance",

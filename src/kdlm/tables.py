@@ -5,9 +5,7 @@ so that equal results are equal bytes. Times, hosts and versions go into ``run.j
 """
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kdlm.errors import InputError
+from kdlm.files import OPEN_SEAL, read_sealed, replacing, sealed
 
 if TYPE_CHECKING:
     # half a second that a training job has no use for
@@ -34,7 +33,7 @@ __all__ = [
     "write_table",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a column changes its name, type or meaning; part of every job's parameters."""
 
 _TYPES = {
@@ -262,25 +261,6 @@ def arrow_schema(name: str, spec: Mapping[str, Any] | None = None) -> pa.Schema:
     )
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to; renamed to ``path`` once written and flushed.
-
-    A reader sees the old file or the whole new one. After an error neither name is left behind.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # the suffix stays last: some writers choose their format by it
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_table(
     name: str,
     rows: "pa.Table | pd.DataFrame | list[dict[str, Any]]",
@@ -309,8 +289,12 @@ def write_table(
         else pa.nulls(len(table), field.type)
         for field in schema
     ]
+    content = pa.BufferOutputStream()
+    with pq.ParquetWriter(content, schema, compression="zstd") as writer:
+        writer.write_table(pa.table(arrays, schema=schema))
+        writer.add_key_value_metadata({"kdlm.sha256": OPEN_SEAL})
     with replacing(path) as temporary:
-        pq.write_table(pa.table(arrays, schema=schema), temporary, compression="zstd")
+        temporary.write_bytes(sealed(content.getvalue().to_pybytes()))
 
 
 def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -324,19 +308,23 @@ def read_arrow(path: Path, name: str) -> pa.Table:
     """Read one file of table ``name``.
 
     Raises:
-        InputError: the file is not a Parquet file, or not this table; the message names it.
+        InputError: the file is missing, damaged, or not this table; the message names it.
 
     """
-    try:
-        table = pq.read_table(path, partitioning=None)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"{path}: not a readable Parquet file ({error}); delete it and run snakemake again"
-        ) from error
+    table = _read(path).read()
     missing = set(SCHEMAS[name]) - set(table.column_names)
     if missing:
         raise InputError(f"{path}: not a table '{name}': no column {', '.join(sorted(missing))}")
     return table
+
+
+def _read(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(pa.BufferReader(read_sealed(path)))
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{path}: not a Parquet file; delete it and run snakemake again"
+        ) from error
 
 
 def read_table(path: Path, name: str) -> "pd.DataFrame":
@@ -346,7 +334,7 @@ def read_table(path: Path, name: str) -> "pd.DataFrame":
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """The specification of the job that wrote the Parquet file ``path``."""
-    metadata = pq.read_schema(path).metadata or {}
+    """The specification of the job that wrote the Parquet file ``path``; errors as `read_arrow`."""
+    metadata = _read(path).schema_arrow.metadata or {}
     spec: dict[str, Any] = json.loads(metadata.get(b"kdlm.spec", b"{}"))
     return spec
