@@ -8,13 +8,17 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
+from kdlm import signals
 from kdlm.config import Study, parse, schema
 from kdlm.errors import InputError
 from kdlm.specs import InitMeansSpec, Spec, StudentSpec, TeacherSpec
+
+if TYPE_CHECKING:
+    from kdlm.checkpoints import Keeping
 
 __all__ = ["main"]
 
@@ -62,16 +66,27 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 
 def _train_teacher(arguments: argparse.Namespace) -> None:
+    signals.heed()
     from kdlm.teachers import train_teacher  # noqa: PLC0415
 
-    train_teacher(_spec(TeacherSpec, arguments.spec), arguments.data, arguments.output)
+    spec = _spec(TeacherSpec, arguments.spec)
+    train_teacher(spec, arguments.data, arguments.output, _keeping(arguments))
 
 
 def _distill(arguments: argparse.Namespace) -> None:
+    signals.heed()
     from kdlm.students import distill  # noqa: PLC0415
 
     spec = _spec(StudentSpec, arguments.spec)
-    distill(spec, arguments.data, arguments.teacher, arguments.output)
+    distill(spec, arguments.data, arguments.teacher, arguments.output, _keeping(arguments))
+
+
+def _keeping(arguments: argparse.Namespace) -> "Keeping | None":
+    from kdlm.checkpoints import Keeping  # noqa: PLC0415
+
+    if arguments.checkpoint is None:
+        return None
+    return Keeping(arguments.checkpoint, arguments.checkpoint_epochs, arguments.checkpoint_minutes)
 
 
 def _init_means(arguments: argparse.Namespace) -> None:
@@ -205,6 +220,10 @@ def _parser() -> argparse.ArgumentParser:
         job.add_argument("--data", type=Path, required=True, help="the prepared dataset")
         if name == "distill":
             job.add_argument("--teacher", type=Path, required=True, help="the teacher's folder")
+        if name != "init-means":
+            job.add_argument("--checkpoint", type=Path, help="file to go on from after a stop")
+            job.add_argument("--checkpoint-epochs", type=int, default=10, help="between saves")
+            job.add_argument("--checkpoint-minutes", type=float, default=10, help="between saves")
         job.add_argument("--output", type=Path, required=True)
 
     folder_command("collect", _collect, "gather tables runs and histories")

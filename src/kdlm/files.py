@@ -74,17 +74,13 @@ def verify(path: Path) -> str:
         raise InputError(
             f"{path} cannot be read ({error.strerror}); see to that and run snakemake again"
         ) from error
-    with contextlib.nullcontext() if empty else contextlib.closing(content):
-        found = _SEAL.search(content)
-        if found is None:
-            raise InputError(
-                f"{path}: no file of this study, or only a part of one: it bears no checksum; "
-                f"delete it and run snakemake again"
-            )
-        (start, end), stated = found.span(1), found[1].decode()
-        # a match holds on to the map, which could then not be closed
-        del found
-        actual = _digest(content, start, end)
+    found = _SEAL.search(content)
+    if found is None:
+        raise InputError(
+            f"{path}: no file of this study, or only a part of one: it bears no checksum; "
+            f"delete it and run snakemake again"
+        )
+    stated, actual = found[1].decode(), _digest(content, *found.span(1))
     if actual != stated:
         raise InputError(
             f"{path} is damaged: its SHA-256 is {actual}, not the {stated} that was written; "
@@ -114,7 +110,7 @@ def replacing(path: Path) -> Iterator[Path]:
     ours = f".{path.name}.{platform.node()}."
     temporary = path.with_name(f"{ours}{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         _remove_abandoned(path.parent, ours)
         try:
             yield temporary
@@ -131,6 +127,15 @@ def replacing(path: Path) -> Iterator[Path]:
             f"{remedy} and run snakemake again"
         ) from error
     _flush_folder(path.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder whose emptied parents another job may be removing at this moment."""
+    for _ in range(100):
+        with contextlib.suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _remove_abandoned(folder: Path, prefix: str) -> None:

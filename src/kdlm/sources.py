@@ -26,6 +26,8 @@ EXEMPT = frozenset(
         "layout",
         "names",
         "provenance",
+        "signals",
+        "sources",
         "specs",
         "tables",
     )

@@ -27,6 +27,7 @@ __all__ = [
     "STUDENT_KEYS",
     "TEACHER_KEYS",
     "read_arrow",
+    "read_divergence",
     "read_spec",
     "read_table",
     "replacing",
@@ -247,11 +248,17 @@ SCHEMAS: Mapping[str, _Columns] = {
 }
 
 
-def arrow_schema(name: str, spec: Mapping[str, Any] | None = None) -> pa.Schema:
-    """Arrow schema of a table; column metadata hold unit and meaning, the file's the ``spec``."""
+def arrow_schema(
+    name: str,
+    spec: Mapping[str, Any] | None = None,
+    diverged: Mapping[str, Any] | None = None,
+) -> pa.Schema:
+    """Arrow schema of a table; column metadata hold unit and meaning, the file's the rest."""
     metadata = {"kdlm.table": name, "kdlm.schema_version": str(SCHEMA_VERSION)}
     if spec is not None:
         metadata["kdlm.spec"] = json.dumps(spec, sort_keys=True)
+    if diverged is not None:
+        metadata["kdlm.diverged"] = json.dumps(diverged, sort_keys=True)
     return pa.schema(
         [
             pa.field(column, _TYPES[kind], metadata={"unit": unit, "meaning": meaning})
@@ -266,8 +273,11 @@ def write_table(
     rows: "pa.Table | pd.DataFrame | list[dict[str, Any]]",
     path: Path,
     spec: Mapping[str, Any] | None = None,
+    diverged: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``rows`` as table ``name``; NaN, and columns that the rows lack, become null.
+
+    The file's metadata hold the ``spec`` of the job, and where its training ``diverged``.
 
     Raises:
         ValueError: a column is not in the schema.
@@ -279,7 +289,7 @@ def write_table(
     else:
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows)
         table = table.drop_columns([c for c in table.column_names if c.startswith("__index")])
-    schema = arrow_schema(name, spec)
+    schema = arrow_schema(name, spec, diverged)
     unknown = set(table.column_names) - set(schema.names)
     if unknown:
         raise ValueError(f"table {name} has no column {', '.join(sorted(unknown))}")
@@ -331,6 +341,13 @@ def read_table(path: Path, name: str) -> "pd.DataFrame":
     """`read_arrow` as a data frame."""
     frame: pd.DataFrame = read_arrow(path, name).to_pandas()
     return frame
+
+
+def read_divergence(path: Path) -> dict[str, Any] | None:
+    """Epoch, batch and what was not finite, of a training that diverged; errors as `read_arrow`."""
+    metadata = _read(path).schema_arrow.metadata or {}
+    diverged: dict[str, Any] | None = json.loads(metadata.get(b"kdlm.diverged", b"null"))
+    return diverged
 
 
 def read_spec(path: Path) -> dict[str, Any]:
