@@ -113,7 +113,7 @@ def _collect(arguments: argparse.Namespace) -> None:
     from kdlm.tables import write_table  # noqa: PLC0415
 
     folder = arguments.folder
-    networks = list(collect.networks(_study(folder), folder))
+    networks = collect.none_missing(collect.networks(_study(folder), folder))
     write_table("runs", collect.runs(networks), folder / "tables/runs.parquet")
     write_table("histories", collect.histories(networks), folder / "tables/histories.parquet")
 
@@ -132,8 +132,9 @@ def _compare(arguments: argparse.Namespace) -> None:
     from kdlm import collect  # noqa: PLC0415
     from kdlm.tables import write_table  # noqa: PLC0415
 
-    table = collect.comparisons(_study(arguments.folder), arguments.folder)
-    write_table("comparisons", table, arguments.folder / "tables/comparisons.parquet")
+    folder = arguments.folder
+    networks = collect.none_missing(collect.networks(_study(folder), folder))
+    write_table("comparisons", collect.comparisons(networks), folder / "tables/comparisons.parquet")
 
 
 def _theory(arguments: argparse.Namespace) -> None:
@@ -163,9 +164,22 @@ def _claims(arguments: argparse.Namespace) -> None:
     if not path.is_file():
         raise InputError(f"{path} is missing: run snakemake first, or name a study's folder")
     print(format_claims(read_table(path, "claims")))
+    runs = read_table(arguments.folder / "tables/runs.parquet", "runs")
+    lost = runs[runs["status"] != "finished"]
+    if len(lost):
+        print(f"\n{len(lost)} of {len(runs)} networks are not finished:")
+    for status, reason in zip(lost["status"], lost["reason"], strict=True):
+        print(f"  {status}: {reason}")
     figures = arguments.folder / "figures"
     if figures.is_dir():
         print(f"\nFigures: {figures}/")
+
+
+def _salvage(arguments: argparse.Namespace) -> None:
+    from kdlm.salvage import salvage  # noqa: PLC0415
+
+    for path in salvage(_study(arguments.folder), arguments.folder):
+        print(path)
 
 
 def _figure(arguments: argparse.Namespace) -> None:
@@ -231,6 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     folder_command("compare", _compare, "measure how far students are apart")
     folder_command("theory", _theory, "measure the gradient's limit and the identities")
     folder_command("judge", _judge, "decide every claim")
+    folder_command("salvage", _salvage, "gather what a failed run has left; print what changed")
     folder_command("figure", _figure, "draw one figure").add_argument("name")
     command("schema", _schema, "write the config's JSON schema").add_argument("output", type=Path)
     return parser

@@ -111,7 +111,18 @@ _HISTORY: _Columns = {
     "gap": ("float", "logit", "students only: mean over samples of c^s - c^t"),
 }
 
+_STATUS: _Columns = {
+    "status": (
+        "text",
+        "1",
+        "finished; diverged: training ended where a number was NaN or infinite; "
+        "missing: its files are not there or damaged",
+    ),
+    "reason": ("text", "1", "why numbers of this row are null that should not be"),
+}
+
 _RUN: _Columns = {
+    **_STATUS,
     "num_classes": ("int", "1", "K, outputs of the network"),
     "parameters": ("int", "1", "number of trained parameters"),
     "epochs": ("int", "epoch", "epochs trained"),
@@ -156,6 +167,7 @@ SCHEMAS: Mapping[str, _Columns] = {
     "histories": {
         "role": ("text", "1", "teacher or student"),
         **STUDENT_KEYS,
+        "status": _STATUS["status"],
         **_HISTORY,
     },
     "runs": {"role": ("text", "1", "teacher or student"), **STUDENT_KEYS, **_RUN},
@@ -170,6 +182,8 @@ SCHEMAS: Mapping[str, _Columns] = {
         **{k: STUDENT_KEYS[k] for k in list(STUDENT_KEYS)[:5]},
         **{f"{k}_a": v for k, v in _SIDE.items()},
         **{f"{k}_b": v for k, v in _SIDE.items()},
+        "status": ("text", "1", "finished, or what the worse of the two is: diverged or missing"),
+        "reason": _STATUS["reason"],
         "temperature_over_rms": ("float", "1", "temperature_a over the rms of the teacher's z - c"),
         "weights_distance": (
             "float",

@@ -30,6 +30,7 @@ rule distill:
         sources=digest("kdlm.students"),
     shell:
         "python -m kdlm distill --spec {params.spec:q} --data {input.data:q}"
-        " --teacher $(dirname {input.teacher:q}) --checkpoint {params.checkpoint:q} --checkpoint-epochs {resources.checkpoint_epochs}"
+        " --teacher $(dirname {input.teacher:q})"
+        " --checkpoint {params.checkpoint:q} --checkpoint-epochs {resources.checkpoint_epochs}"
         " --checkpoint-minutes {resources.checkpoint_minutes}"
         " --output $(dirname {output.model:q}) 2> {log:q}"
