@@ -15,7 +15,7 @@ from kdlm.errors import InputError
 from kdlm.files import read_sealed, verify
 from kdlm.init_means import summarise
 from kdlm.layout import init_means_directory, student_directory, teacher_directory
-from kdlm.specs import StudentSpec, TeacherSpec, spell
+from kdlm.specs import StudentSpec, TeacherSpec
 from kdlm.tables import STUDENT_KEYS, read_divergence, read_table
 
 __all__ = ["Network", "comparisons", "histories", "init_means", "networks", "none_missing", "runs"]
@@ -52,27 +52,20 @@ def networks(study: Study, folder: Path) -> list[Network]:
 def _network(
     role: str, path_keys: dict[str, str], spec: TeacherSpec | StudentSpec, folder: Path
 ) -> Network:
-    keys = {"role": role, **_typed(path_keys)}
-    return Network(keys, spec, folder, *_status(keys, folder))
+    return Network({"role": role, **_typed(path_keys)}, spec, folder, *_status(folder))
 
 
-def _status(keys: dict[str, Any], folder: Path) -> tuple[str, str | None]:
-    name = ", ".join(
-        spell(value) if isinstance(value, float) else str(value)
-        for key, value in keys.items()
-        if key not in ("teacher_seed", "perturbation", "seed")
-    )
-    name += f", seed {keys['seed']}" + (", control" if keys.get("perturbation") else "")
+def _status(folder: Path) -> tuple[str, str | None]:
     try:
         for file in ("model.safetensors", "logits.parquet"):
             verify(folder / file)
         diverged = read_divergence(folder / "history.parquet")
     except InputError as error:
-        return "missing", f"{name}: {error}"
+        return "missing", str(error)
     if diverged is None:
         return "finished", None
     where = "{what} NaN or infinite in epoch {epoch}, batch {batch}".format(**diverged)
-    return "diverged", f"{name}: {where}"
+    return "diverged", f"{folder}: {where}"
 
 
 def none_missing(found: Iterable[Network]) -> list[Network]:

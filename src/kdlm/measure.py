@@ -50,7 +50,7 @@ def _trained(study: Study, folder: Path, missing: Container[Path]) -> Iterator[C
         if any(place in missing for place in places):
             continue
         student, teacher = (place / "logits.parquet" for place in places)
-        labels = read_table(student, "logits")["label"].to_numpy(np.int64)
+        labels = read_table(student, "logits")["label"].to_numpy(np.int64, copy=True)
         yield Case(
             f"student of {keys['loss']}, T = {keys['temperature']}, gap {keys['mean_gap']}",
             read_logits(student, "test").double()[:samples],
