@@ -18,6 +18,7 @@ import yaml
 from kdlm.config import parse
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES, draw
+from kdlm.salvage import salvage
 from kdlm.tables import read_table
 
 ROOT = Path(__file__).parents[2]
@@ -253,6 +254,37 @@ def test_a_failing_student_leaves_the_rest_complete_and_the_next_run_mends_it(
     assert _results(folder) == _results(finished)
     run = snakemake(folder, "-n", "--configfile", "tiny.yaml")
     assert "Nothing to be done" in run.stdout
+
+
+def test_damage_anywhere_leaves_something_to_tell(
+    finished: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished / "results/tiny", folder)
+    study = parse(tiny)
+    # the first student of LM, whose logits serve the theory, and a shard of initialisation means
+    (student,) = folder.glob("students/*/*/*/*/*/loss=lm/*/*/*/seed=0/logits.parquet")
+    flipped = bytearray(student.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    student.write_bytes(flipped)
+    next(folder.glob("init_means/**/means.parquet")).unlink()
+    replaced = salvage(study, folder)
+    assert folder / "tables/runs.parquet" in replaced
+    assert folder / "tables/layer_means.parquet" in replaced
+    assert not list(folder.glob(".salvage*"))
+    oldest = min(path.stat().st_mtime for path in folder.glob("students/**/run.json"))
+    assert all(path.stat().st_mtime < oldest for path in replaced)
+    claims = read_table(folder / "claims.parquet", "claims").set_index("id")
+    assert "logits.parquet is damaged" in claims.loc["eq2", "measured_on"]
+    assert set(claims["verdict"]) == {"inconclusive", "supported"}
+    assert claims.loc[["prop1-linear", "table1"], "value"].isna().all()
+    # a second time there is nothing new to tell
+    assert salvage(study, folder) == []
+
+    shutil.rmtree(folder / "students")
+    shutil.rmtree(folder / "teachers")
+    with pytest.raises(InputError, match="no network of this study is there"):
+        salvage(study, folder)
 
 
 def test_a_student_that_diverges_is_recorded_and_not_retried(
