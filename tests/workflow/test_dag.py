@@ -273,7 +273,10 @@ def test_damage_anywhere_leaves_something_to_tell(
     assert folder / "tables/layer_means.parquet" in replaced
     assert not list(folder.glob(".salvage*"))
     oldest = min(path.stat().st_mtime for path in folder.glob("students/**/run.json"))
-    assert all(path.stat().st_mtime < oldest for path in replaced)
+    assert all(path.stat().st_mtime < oldest for path in replaced if path.exists())
+    # of no initialisation means there is no figure, and the old one would be of another study
+    assert folder / "figures/init_means.svg" in replaced
+    assert not (folder / "figures/init_means.svg").exists()
     claims = read_table(folder / "claims.parquet", "claims").set_index("id")
     assert "logits.parquet is damaged" in claims.loc["eq2", "measured_on"]
     assert set(claims["verdict"]) == {"inconclusive", "supported"}
