@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from kdlm import comparisons
 from kdlm.comparisons import compare, load_outcome
 from kdlm.errors import InputError
+from kdlm.files import OPEN_SEAL, sealed
 from kdlm.tables import SCHEMAS, STUDENT_KEYS, read_table, write_table
 
 Student = tuple[dict[str, Any], Path]
@@ -23,6 +24,10 @@ RMS = {("resnet20-he-long", 0): 2.0, ("resnet20-xavier-long", 1): 5.0}
 GROUP = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
 SIDE = ["loss", "temperature", "mean_gap", "perturbation", "seed"]
 INF = math.inf
+
+
+def save_weights(state: dict[str, npt.NDArray[Any]], path: Path) -> None:
+    path.write_bytes(sealed(save(state, {"sha256": OPEN_SEAL})))
 
 
 def keys(loss: str, temperature: float, gap: float, ulps: int, seed: int, **group: Any) -> Any:
@@ -51,7 +56,7 @@ def write(folder: Path, generator: np.random.Generator) -> None:
     }
     state = {name: value.astype(np.float32) for name, value in state.items()}
     counts = {"bn.num_batches_tracked": np.array(generator.integers(100))}
-    save_file(state | counts, folder / "model.safetensors")
+    save_weights(state | counts, folder / "model.safetensors")
     write_logits(folder, generator.normal(size=(IMAGES, CLASSES)).astype(np.float32))
 
 
@@ -274,7 +279,7 @@ def test_what_all_classes_share_moves_no_distance(tmp_path: Path) -> None:
     state["classifier.bias"] -= np.float32(5)
     for name in ("bn.running_mean", "bn.running_var", "bn.num_batches_tracked"):
         state[name] = np.asarray(state[name] + state[name].dtype.type(9))
-    save_file(state, tmp_path / "b/model.safetensors")
+    save_weights(state, tmp_path / "b/model.safetensors")
     z = np.stack(read_table(tmp_path / "b/logits.parquet", "logits")["logits"].to_list())
     write_logits(tmp_path / "b", z + np.arange(IMAGES, dtype=np.float32)[:, None])
     after = distances(tmp_path / "a", tmp_path / "b")
@@ -289,7 +294,7 @@ def test_one_weight_moves_the_distance_by_as_much(tmp_path: Path) -> None:
     assert distances(tmp_path / "a", tmp_path / "b")["weights_distance"] == 0
     state = load_file(tmp_path / "b/model.safetensors")
     state["stem.weight"][0, 0] = state["stem.weight"][0, 0] + np.float32(0.5)
-    save_file(state, tmp_path / "b/model.safetensors")
+    save_weights(state, tmp_path / "b/model.safetensors")
     found = distances(tmp_path / "a", tmp_path / "b")
     assert found["weights_distance"] == pytest.approx(0.5, rel=1e-6)
     assert found["logits_distance"] == 0
@@ -313,3 +318,43 @@ def test_damaged_logits_are_named(tmp_path: Path) -> None:
     (tmp_path / "a/logits.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"a/logits\.parquet"):
         load_outcome(tmp_path / "a")
+
+
+def test_a_lost_student_has_its_pairs_without_a_distance_and_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    members = [
+        (keys(loss, temperature, 0.0, 0, seed), tmp_path / f"{loss}{seed}")
+        for loss, temperature in (("kd", 4.0), ("lm", INF), ("ce", 1.0))
+        for seed in range(3)
+    ]
+    gone = tmp_path / "kd2"
+    for number, (_, folder) in enumerate(members):
+        if folder != gone:
+            write(folder, np.random.default_rng(number))
+    pairs = compare(members, RMS, {gone: ("missing", "kd2 is lost")})
+    # as many pairs as if nothing were lost: 3 between losses for each seed, 3 between seeds
+    assert len(pairs) == 3 * 3 + 3 * 3
+    is_kd2 = ((pairs["loss_a"] == "kd") & (pairs["seed_a"] == 2)) | (
+        (pairs["loss_b"] == "kd") & (pairs["seed_b"] == 2)
+    )
+    numbers = ["weights_distance", "logits_distance", "agreement", "accuracy_difference"]
+    assert (pairs.loc[is_kd2, "status"] == "missing").all()
+    assert pairs.loc[is_kd2, numbers].isna().all(axis=None)
+    assert (pairs.loc[~is_kd2, "status"] == "finished").all()
+    assert pairs.loc[~is_kd2, numbers].notna().all(axis=None)
+    # a share is of the distance between seeds, and for KD one of its three is lost
+    with_kd = (pairs["loss_a"] == "kd") | (pairs["loss_b"] == "kd")
+    shares = ["weights_share", "logits_share"]
+    assert pairs.loc[with_kd, shares].isna().all(axis=None)
+    assert (pairs.loc[with_kd, "reason"].str.contains("kd2 is lost")).all()
+    assert pairs.loc[~with_kd, shares].notna().all(axis=None)
+    assert pairs.loc[~with_kd, "reason"].isna().all()
+
+
+def test_missing_is_worse_than_diverged(tmp_path: Path) -> None:
+    members = [(keys("kd", 4.0, 0.0, 0, seed), tmp_path / str(seed)) for seed in (0, 1)]
+    lost = {tmp_path / "0": ("missing", "zero"), tmp_path / "1": ("diverged", "one")}
+    (pair,) = compare(members, RMS, lost).to_dict("records")
+    assert pair["status"] == "missing"
+    assert pair["reason"] == "zero; one"

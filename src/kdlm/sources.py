@@ -22,9 +22,12 @@ EXEMPT = frozenset(
         "cli",
         "config",
         "errors",
+        "files",
         "layout",
         "names",
         "provenance",
+        "signals",
+        "sources",
         "specs",
         "tables",
     )

@@ -19,7 +19,7 @@ BYSTANDERS = [f"bystander{number}" for number in range(4)]
 # preemption Slurm sends SIGTERM to every process of a job.
 SAVER = """python -c "
 import pathlib, signal, sys, time
-saved = pathlib.Path('saved.{rule}')
+saved = pathlib.Path('saved.NAME')
 def save(number, frame):
     saved.write_text(str(number))
     sys.exit(1)
@@ -28,6 +28,10 @@ signal.signal(signal.SIGTERM, save)
 if not saved.exists():
     time.sleep(600)
 " """
+
+
+def _saver(name: str) -> str:
+    return SAVER.replace("NAME", name)
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +44,15 @@ def calamity(slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> C
         "greedy": Job("python -c 'x = bytearray(10**9)'"),
         "nowhere": Job(resources={"slurm_partition": "nowhere"}),
         "orphaned": Job("test $(wc -l < starts.job_orphaned) -gt 1 || sleep 600", threads=2),
-        "preempted": Job(SAVER, threads=2),
-        "resumed": Job(SAVER, resources={"runtime": 1}),
+        "preempted": Job(_saver("preempted"), threads=2),
+        "resumed": Job(_saver("resumed"), resources={"runtime": 1}),
     }
     run = Controller(slurm, tmp_path_factory.mktemp("calamity"), jobs)
     run.start()
-    victims = ("cancelled", "killed", "overdue", "orphaned", "preempted", "resumed")
-    until("all run", run.started(*victims), 120)
+    until("some run", run.started("cancelled", "killed", "overdue", "resumed"))
     run.slurm("scancel", run.job_id("cancelled"))
     _payload(run.job_id("killed")).kill()
+    until("all run", run.started("orphaned", "preempted"), 120)
     node = run.node("orphaned")
     slurm.kill_slurmd(node)
     urgent = run.slurm(
@@ -124,7 +128,7 @@ def test_a_node_that_dies(calamity: Controller) -> None:
 @pytest.mark.parametrize("job", ["preempted", "resumed"])
 def test_preemption_and_time_limit_of_a_job_that_saves(calamity: Controller, job: str) -> None:
     """The signal reaches the process that saves; the requeued job goes on from there."""
-    assert (calamity.folder / f"saved.job_{job}").exists()
+    assert (calamity.folder / f"saved.{job}").exists()
     assert calamity.failure(job) == ""
     assert calamity.starts(job) == 2
 
@@ -148,7 +152,7 @@ def test_the_scheduler_comes_and_goes(slurm: SlurmCluster, tmp_path: Path) -> No
     """slurmctld restarted and away at a submission, slurmdbd stopped, during one run."""
     jobs = {f"first{number}": Job("sleep 15") for number in range(3)}
     jobs["failing"] = Job("sleep 15; exit 3")
-    jobs["stubborn"] = Job(SAVER, resources={"runtime": 1})
+    jobs["stubborn"] = Job(_saver("stubborn"), resources={"runtime": 1})
     run = Controller(slurm, tmp_path, jobs)
     # a second stage, submitted while the controller is away
     with (tmp_path / "Snakefile").open("a") as file:
