@@ -76,7 +76,7 @@ def _environment() -> Path:
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", BUILD / "venv"], check=True)
         subprocess.run(
-            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            [python, "-m", "pip", "install", "--quiet", "--quiet", "--disable-pip-version-check",
              f"snakemake=={version('snakemake')}", OTHER],
             check=True,
         )  # fmt: skip
