@@ -301,13 +301,16 @@ class Executor(RemoteExecutor):
     def _close(self, one: _Watched, *, succeeded: bool) -> None:
         """Forget a job that has ended, and what a success leaves behind."""
         submission = one.submission
-        self._journal.ended([submission.job_id])
         del self._watched[submission.job_id]
+        # On a full disk the next run finds a job that no cluster knows, and forgets it then.
+        with contextlib.suppress(OSError):
+            self._journal.ended([submission.job_id])
         if not succeeded:
             self._failed_batches.add(submission.folder)
         elif not self._settings.keep_logs:
             log = log_path(submission.logs, submission.job_id)
-            log.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                log.unlink()
             _remove_empty(log.parent, self._folder / self._settings.logdir)
         if submission.folder not in self._failed_batches and not any(
             other.submission.folder == submission.folder for other in self._watched.values()
