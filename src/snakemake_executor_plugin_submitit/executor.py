@@ -154,7 +154,7 @@ class Executor(RemoteExecutor):
         tag = uuid.uuid4().hex[:12]
         folder = self._store / "batches" / tag
         try:
-            commands = [self._command(one) for one in array]
+            commands = [self._command(one, tag) for one in array]
             self._journal.submitting(tag)
             folder.mkdir(parents=True, mode=0o700)
             ids = self._cluster.submit(folder, array[0].request, _name(array), tag, commands)
@@ -181,13 +181,14 @@ class Executor(RemoteExecutor):
         for one, submission in zip(array, submissions, strict=True):
             self._watch(one, submission)
 
-    def _command(self, one: Planned) -> JobCommand:
+    def _command(self, one: Planned, tag: str) -> JobCommand:
         limit = 60 * one.request.runtime
         return JobCommand(
             command=self.format_job_exec(one.job),
             folder=str(self._folder),
             logs=str(one.logs),
             title=one.title,
+            tag=tag,
             runtime=limit,
             notice=min(self._settings.notice, limit // 4),
             max_requeues=self._settings.max_requeues,
