@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Never
@@ -222,8 +222,9 @@ def _pattern(path: str, environment: dict[str, str]) -> Path:
     return Path(re.sub(r"%([jAat])", lambda match: environment[parts[match[1]]], path))
 
 
-def _srun(_slurm: FakeSlurm, words: list[str]) -> None:
+def _srun(slurm: FakeSlurm, words: list[str]) -> None:
     """Become the step."""
+    del slurm
     while words[0].startswith("--"):
         option = words.pop(0)
         if option == "--output":
@@ -305,6 +306,7 @@ def main(state: str, name: str, *words: str) -> None:
     if name != "slurmd":
         with (slurm.state / "calls.jsonl").open("a") as file:
             file.write(json.dumps([name, *words]) + "\n")
+    does: dict[str, Callable[[FakeSlurm, list[str]], None]]
     does = {"sbatch": _sbatch, "squeue": _squeue, "sacct": _sacct, "scancel": _scancel}
     does |= {"scontrol": _scontrol, "srun": _srun, "slurmd": _slurmd}
     does[name](slurm, list(words))

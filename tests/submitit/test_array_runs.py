@@ -3,7 +3,7 @@
 from tests.submitit.fake_slurm import FakeSlurm
 from tests.submitit.study import Study
 
-SECRET = "quite-secret-7f3a"
+WORD = "quite-secret-7f3a"
 
 SNAKEFILE = """
 envvars: "KDLM_TEST_SECRET"
@@ -45,7 +45,7 @@ rule stubborn:
 
 def test_a_run(slurm: FakeSlurm, study: Study) -> None:
     study.write(SNAKEFILE)
-    study.environment["KDLM_TEST_SECRET"] = SECRET
+    study.environment["KDLM_TEST_SECRET"] = WORD
     slurm.fault("MaxArraySize", 2)
     message = "Batch job submission failed: Unable to contact slurm controller (connect failure)"
     slurm.fault("sbatch", [1, message])
@@ -69,9 +69,9 @@ def test_a_run(slurm: FakeSlurm, study: Study) -> None:
     assert slurm.state_of(pair["id"]) == "COMPLETED"
 
     for n in range(3):
-        assert study.lines(f"secret{n}") == [SECRET]
-    assert not any(SECRET in slurm.script(job["id"]) for job in jobs)
-    assert SECRET not in (slurm.state / "calls.jsonl").read_text()
+        assert study.lines(f"secret{n}") == [WORD]
+    assert not any(WORD in slurm.script(job["id"]) for job in jobs)
+    assert WORD not in (slurm.state / "calls.jsonl").read_text()
 
     # what is left: the failed try
     (log,) = study.files(".snakemake/submitit/logs/**/*.log")

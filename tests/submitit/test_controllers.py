@@ -11,12 +11,14 @@ rule all:
 
 rule kept:
     output: "kept"
-    shell: "echo once >> kept.runs; until test -e go; do sleep 0.2; done; touch {output}"
+    shell: "echo once >> kept.runs; until test -e go; do sleep 1; done; touch {output}"
 
 rule changed:
     output: "changed"
     params: value=config["value"]
-    shell: "echo {params.value} >> changed.runs; until test -e go; do sleep 0.2; done; touch {output}"
+    shell:
+        "echo {params.value} >> changed.runs; until test -e go; do sleep 1; done;"
+        " touch {output}"
 """
 
 
@@ -55,7 +57,9 @@ def test_death_between_submission_and_its_record(slurm: FakeSlurm, study: Study)
             input: "a/done", "b/done"
         rule one:
             output: "{name}/done"
-            shell: "echo run >> {wildcards.name}.runs; until test -e go; do sleep 0.2; done; touch {output}"
+            shell:
+                "echo run >> {wildcards.name}.runs; until test -e go; do sleep 1; done;"
+                " touch {output}"
     """)
 
     def runs(count: int) -> bool:

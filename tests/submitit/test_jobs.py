@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakemake_executor_plugin_submitit.jobs import Planned, arrays, plan
-from snakemake_executor_plugin_submitit.resources import Request
 
 TOP = Path("logs")
 
@@ -44,7 +43,7 @@ def test_names() -> None:
     ("value", "part"),
     [
         ("a/b", "x=a_b"),
-        ("it's \"so\"", "x=it_s__so_"),
+        ('it\'s "so"', "x=it_s__so_"),
         ("é漢", "x=__"),
         ("..", "x=.."),
         ("$(rm)\n", "x=__rm__"),
@@ -83,7 +82,9 @@ def test_fingerprint_tells_how_a_job_makes_it(other: dict[str, Any]) -> None:
 
 
 def test_fingerprint_is_the_same_on_a_retry() -> None:
-    assert _plan(resources={"mem_mb": 500}).fingerprint == _plan(resources={"mem_mb": 999}).fingerprint
+    assert (
+        _plan(resources={"mem_mb": 500}).fingerprint == _plan(resources={"mem_mb": 999}).fingerprint
+    )
 
 
 def test_a_job_without_output_has_a_key() -> None:
@@ -95,7 +96,7 @@ def test_arrays(runtimes: list[int], largest: int) -> None:
     planned = [_plan(resources={"runtime": runtime}) for runtime in runtimes]
     found = arrays(planned, largest)
     assert sorted(map(id, (one for array in found for one in array))) == sorted(map(id, planned))
-    requests: list[Request] = []
+    requests = []
     for array in found:
         assert 1 <= len(array) <= largest
         assert len({one.request for one in array}) == 1

@@ -46,7 +46,9 @@ def test_the_plugin_needs_none_of_the_studys_libraries() -> None:
 
 
 def test_it_is_light() -> None:
-    code = f"import sys, {PLUGIN}; print(sorted({{'torch', 'kdlm', 'snakemake'}} & {{*sys.modules}}))"
+    code = (
+        f"import sys, {PLUGIN}; print(sorted({{'torch', 'kdlm', 'snakemake'}} & {{*sys.modules}}))"
+    )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert said.stdout.strip() == "[]"
 
@@ -59,8 +61,12 @@ def manual() -> str:
     return " ".join(said.stdout.split())
 
 
-@pytest.mark.parametrize("field", dataclasses.fields(ExecutorSettings), ids=lambda field: field.name)
+@pytest.mark.parametrize(
+    "field", dataclasses.fields(ExecutorSettings), ids=lambda field: field.name
+)
 def test_snakemake_shows_every_option(manual: str, field: "dataclasses.Field[object]") -> None:
-    start = manual.index(f"--submitit-{field.name.replace('_', '-')} ", manual.index("submitit exec"))
+    start = manual.index(
+        f"--submitit-{field.name.replace('_', '-')} ", manual.index("submitit exec")
+    )
     words = " ".join(field.metadata["help"].split()[:4])
     assert words in manual[start : start + 300]

@@ -28,7 +28,9 @@ signal.signal(signal.SIGUSR2, requeue)
 job()
 """
 
-LISTENER = "import signal, sys, time\nsignal.signal(signal.SIGUSR2, lambda *_: sys.exit({status}))\n"
+LISTENER = (
+    "import signal, sys, time\nsignal.signal(signal.SIGUSR2, lambda *_: sys.exit({status}))\n"
+)
 
 
 def _job(folder: Path, command: str, *, runtime: int = 3600, max_requeues: int = 10) -> JobCommand:
@@ -166,7 +168,7 @@ def test_checkpoint_counts(tmp_path: Path) -> None:
     for count in (1, 2):
         delayed = job.checkpoint()
         assert isinstance(delayed, DelayedSubmission)
-        assert delayed.function.requeues == count
+        assert job.requeues == count
     with pytest.raises(RuntimeError, match="already requeued 2 times"):
         job.checkpoint()
 

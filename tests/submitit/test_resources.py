@@ -42,8 +42,8 @@ def test_nothing_is_asked_for_that_nobody_named() -> None:
         ({"slurm_partition": "", "qos": None}, {}),
         ({"slurm_extra": ""}, {}),
         (
-            {"slurm_extra": "--mail-user=me@there '--nodelist=n[1-2]' --exclusive --licenses=' a b'"},
-            {"mail-user": "me@there", "nodelist": "n[1-2]", "exclusive": True, "licenses": " a b"},
+            {"slurm_extra": "--mail-user=me@there '--nodelist=n[1-2]' --exclusive --wckey=' a b'"},
+            {"mail-user": "me@there", "nodelist": "n[1-2]", "exclusive": True, "wckey": " a b"},
         ),
     ],
 )
@@ -64,7 +64,9 @@ def test_gres(gres: str) -> None:
     assert _options(gres=gres) == {"gres": gres}
 
 
-@pytest.mark.parametrize("gres", ["gpu:", ":1", "gpu 1", "gpu:1,", "gpu:a:b:1", "gpu:1\n--x", "gpu:1;"])
+@pytest.mark.parametrize(
+    "gres", ["gpu:", ":1", "gpu 1", "gpu:1,", "gpu:a:b:1", "gpu:1\n--x", "gpu:1;"]
+)
 def test_gres_refused(gres: str) -> None:
     with pytest.raises(ValueError, match="gres is "):
         request(1, {"gres": gres})

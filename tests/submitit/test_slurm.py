@@ -1,11 +1,13 @@
 """Slurm's answers, and what is asked of it."""
 
 import os
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from submitit import SlurmExecutor
 
 from snakemake_executor_plugin_submitit import slurm as module
 from snakemake_executor_plugin_submitit.cluster import Phase, State, SubmissionError
@@ -68,9 +70,9 @@ def _row(job: str, state: str, reason: str = "None", status: str = "0") -> str:
         (("5", "FAILED", "NonZeroExitCode", "256"), State(Phase.ENDED, "FAILED", "exit 1:0")),
         (("5", "FAILED", "None", "9"), State(Phase.ENDED, "FAILED", "exit 0:9")),
         (("5", "TIMEOUT", "TimeLimit", "N/A"), State(Phase.ENDED, "TIMEOUT")),
-        (("5", "OUT_OF_MEMORY", "OutOfMemory", "0"), State(Phase.ENDED, "OUT_OF_MEMORY", "exit 0:0")),
+        (("5", "OUT_OF_MEMORY"), State(Phase.ENDED, "OUT_OF_MEMORY", "exit 0:0")),
         (("5", "NODE_FAIL"), State(Phase.ENDED, "NODE_FAIL", "exit 0:0")),
-        (("5", "PENDING", "PartitionTimeLimit"), State(Phase.STUCK, "PENDING", "PartitionTimeLimit")),
+        (("5", "PENDING", "InvalidQOS"), State(Phase.STUCK, "PENDING", "InvalidQOS")),
         (("5", "PENDING", "BadConstraints"), State(Phase.STUCK, "PENDING", "BadConstraints")),
         (("5", "RUNNING", "BadConstraints"), State(Phase.ALIVE, "RUNNING", "BadConstraints")),
         (("5", "SPECIAL_EXIT", "JobHeldUser"), State(Phase.STUCK, "SPECIAL_EXIT", "JobHeldUser")),
@@ -160,8 +162,8 @@ def test_commands_that_are_missing(monkeypatch: pytest.MonkeyPatch, cluster: Slu
 def test_a_command_that_hangs(
     slurm: FakeSlurm, cluster: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = module.subprocess.run
-    monkeypatch.setattr(module.subprocess, "run", lambda *a, **k: run(*a, **(k | {"timeout": 0.5})))
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: run(*a, **(k | {"timeout": 0.5})))
     slurm.fault("squeue-sleeps", 30)
     with pytest.raises(TimeoutError, match="squeue did not answer"):
         cluster.states(["1"])
@@ -233,9 +235,7 @@ def test_patience_ends(slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.Mon
         "Batch job submission failed: Invalid account or account/partition combination specified",
     ],
 )
-def test_a_refusal_is_final(
-    slurm: FakeSlurm, cluster: Slurm, tmp_path: Path, message: str
-) -> None:
+def test_a_refusal_is_final(slurm: FakeSlurm, cluster: Slurm, tmp_path: Path, message: str) -> None:
     slurm.fault("sbatch", [1, message])
     with pytest.raises(SubmissionError, match=f"^sbatch: error: {message}$"):
         _submit(cluster, tmp_path)
@@ -269,7 +269,7 @@ def test_the_controllers_own_allocation_is_hidden(
         seen.append(dict(os.environ))
         return []
 
-    monkeypatch.setattr(module.SlurmExecutor, "submit_array", submitted)
+    monkeypatch.setattr(SlurmExecutor, "submit_array", submitted)
     cluster.submit(tmp_path, request(1, {}), "rule", "tag", [_command(tmp_path)])
     assert "SLURM_MEM_PER_NODE" not in seen[0]
     assert seen[0]["SLURM_CONF"] == "conf"
@@ -315,5 +315,5 @@ def test_cancel_by_tag(slurm: FakeSlurm, cluster: Slurm, tmp_path: Path) -> None
 def test_command(slurm: FakeSlurm) -> None:
     assert "MaxArraySize" in command("scontrol", "show", "config")
     slurm.fault("sacct", "no")
-    with pytest.raises(OSError, match="^sacct: sacct: error: no$"):
+    with pytest.raises(OSError, match=r"^sacct: sacct: error: no$"):
         command("sacct", "--x")
