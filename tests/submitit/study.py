@@ -37,11 +37,20 @@ class Run:
         found = re.findall(r"Submitted job (\S+): (.*) \(log: ", self.text)
         return {title: job_id for job_id, title in found}
 
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        """Wait for something that has to happen while this controller runs."""
+        wait_for(lambda: happened() or self.ended, lambda: f"it goes on:\n{self.text}")
+        assert happened(), self.text
+
     def says(self, text: str) -> None:
-        wait_for(lambda: text in self.text, lambda: f"no {text!r} in:\n{self.text}")
+        self.until(lambda: text in self.text)
 
     def end(self) -> int:
-        wait_for(lambda: self.process.poll() is not None, lambda: f"it goes on:\n{self.text}")
+        wait_for(lambda: self.ended, lambda: f"it goes on:\n{self.text}")
         return self.process.wait()
 
     def succeed(self) -> str:

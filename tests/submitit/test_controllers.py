@@ -3,7 +3,7 @@
 import signal
 
 from tests.submitit.fake_slurm import FakeSlurm
-from tests.submitit.study import Study, wait_for
+from tests.submitit.study import Study
 
 SNAKEFILE = """
 rule all:
@@ -25,16 +25,14 @@ rule changed:
 def test_the_next_controller_adopts_what_runs(slurm: FakeSlurm, study: Study) -> None:
     study.write(SNAKEFILE)
     first = study.start("--config", "value=1")
-    wait_for(
-        lambda: bool(study.lines("kept.runs") and study.lines("changed.runs")), lambda: first.text
-    )
+    first.until(lambda: bool(study.lines("kept.runs") and study.lines("changed.runs")))
     first.process.send_signal(signal.SIGKILL)
     first.end()
     old = first.submitted
 
     again = ("--nolock", "--rerun-incomplete", "--config", "value=2")
     second = study.start(*again)
-    wait_for(lambda: len(study.lines("changed.runs")) == 2, lambda: second.text)
+    second.until(lambda: len(study.lines("changed.runs")) == 2)
     assert f"Adopted job {old['kept']}, which still runs: kept" in second.text
     assert slurm.state_of(old["changed"]) == "CANCELLED"
 
@@ -66,7 +64,7 @@ def test_death_between_submission_and_its_record(slurm: FakeSlurm, study: Study)
         return all(len(study.lines(f"{name}.runs")) == count for name in "ab")
 
     first = study.start()
-    wait_for(lambda: runs(1), lambda: first.text)
+    first.until(lambda: runs(1))
     first.process.send_signal(signal.SIGKILL)
     first.end()
     comments = {words[-1] for words in slurm.calls("scontrol") if words[0] == "update"}
@@ -79,7 +77,7 @@ def test_death_between_submission_and_its_record(slurm: FakeSlurm, study: Study)
     journal.write_text(submitting)
 
     second = study.start("--nolock", "--rerun-incomplete")
-    wait_for(lambda: runs(2), lambda: second.text)
+    second.until(lambda: runs(2))
     assert [slurm.state_of(job_id) for job_id in first.submitted.values()] == ["CANCELLED"] * 2
     (study.folder / "go").touch()
     second.succeed()

@@ -3,7 +3,7 @@
 import signal
 
 from tests.submitit.fake_slurm import FakeSlurm
-from tests.submitit.study import Run, Study, wait_for
+from tests.submitit.study import Run, Study
 
 NAMES = ("memory", "time", "node", "cancelled", "vanished", "stuck", "well")
 
@@ -21,7 +21,7 @@ def _held(slurm: FakeSlurm, study: Study) -> Run:
     study.write(SNAKEFILE)
     slurm.fault("hold", "Resources")
     run = study.start("--keep-going")
-    wait_for(lambda: len(run.submitted) == len(NAMES), lambda: run.text)
+    run.until(lambda: len(run.submitted) == len(NAMES))
     return run
 
 
@@ -45,7 +45,7 @@ def test_every_end_is_reported(slurm: FakeSlurm, study: Study) -> None:
     slurm.set_state(ids["well"], "RUNNING")
     slurm.fault("forget", [ids["vanished"]])
     run.says("lost: the scheduler does not know it any more")
-    wait_for(lambda: run.text.count(") failed: ") == 6, lambda: run.text)
+    run.until(lambda: run.text.count(") failed: ") == 6)
     assert run.process.poll() is None
     # squeue has forgotten the last one; accounting, which is back, has not
     slurm.fault("sacct", None)
@@ -73,7 +73,7 @@ def test_interrupt_cancels_all_while_a_query_hangs(slurm: FakeSlurm, study: Stud
     run = _held(slurm, study)
     slurm.fault("squeue-sleeps", 5)
     queries = len(slurm.calls("squeue"))
-    wait_for(lambda: len(slurm.calls("squeue")) > queries, lambda: run.text)
+    run.until(lambda: len(slurm.calls("squeue")) > queries)
     run.process.send_signal(signal.SIGINT)
     text = run.fail()
     assert f"Cancelled {len(NAMES)} jobs." in text
