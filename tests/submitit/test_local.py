@@ -44,12 +44,12 @@ def test_jobs_run_and_end(tmp_path: Path, setup: list[str]) -> None:
 @pytest.mark.parametrize("setup", [[], ["true"]])
 def test_cancel(tmp_path: Path, setup: list[str]) -> None:
     machine = LocalMachine(setup=setup)
-    (job_id,) = _submit(machine, tmp_path, "touch begun; sleep 5; touch done")
+    (job_id,) = _submit(machine, tmp_path, "touch begun; sleep 3; touch done")
     wait_for((tmp_path / "begun").exists, lambda: "it does not begin")
     assert machine.states([job_id]) == {job_id: State(Phase.ALIVE, "RUNNING")}
     machine.cancel([job_id])
     wait_for(lambda: not machine.states([job_id]), lambda: "it goes on")
-    time.sleep(5)
+    time.sleep(3)
     assert not (tmp_path / "done").exists()
     machine.cancel([job_id])
 
