@@ -154,7 +154,7 @@ class Executor(RemoteExecutor):
         tag = uuid.uuid4().hex[:12]
         folder = self._store / "batches" / tag
         try:
-            commands = [self._command(one) for one in array]
+            commands = [self._command(one, tag) for one in array]
             self._journal.submitting(tag)
             folder.mkdir(parents=True, mode=0o700)
             ids = self._cluster.submit(folder, array[0].request, _name(array), tag, commands)
@@ -181,13 +181,14 @@ class Executor(RemoteExecutor):
         for one, submission in zip(array, submissions, strict=True):
             self._watch(one, submission)
 
-    def _command(self, one: Planned) -> JobCommand:
+    def _command(self, one: Planned, tag: str) -> JobCommand:
         limit = 60 * one.request.runtime
         return JobCommand(
             command=self.format_job_exec(one.job),
             folder=str(self._folder),
             logs=str(one.logs),
             title=one.title,
+            tag=tag,
             runtime=limit,
             notice=min(self._settings.notice, limit // 4),
             max_requeues=self._settings.max_requeues,
@@ -301,13 +302,16 @@ class Executor(RemoteExecutor):
     def _close(self, one: _Watched, *, succeeded: bool) -> None:
         """Forget a job that has ended, and what a success leaves behind."""
         submission = one.submission
-        self._journal.ended([submission.job_id])
         del self._watched[submission.job_id]
+        # On a full disk the next run finds a job that no cluster knows, and forgets it then.
+        with contextlib.suppress(OSError):
+            self._journal.ended([submission.job_id])
         if not succeeded:
             self._failed_batches.add(submission.folder)
         elif not self._settings.keep_logs:
             log = log_path(submission.logs, submission.job_id)
-            log.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                log.unlink()
             _remove_empty(log.parent, self._folder / self._settings.logdir)
         if submission.folder not in self._failed_batches and not any(
             other.submission.folder == submission.folder for other in self._watched.values()

@@ -167,6 +167,7 @@ class Journal:
 
 def _strike_out(path: Path, submissions: Sequence[Submission], unfinished: Sequence[str]) -> None:
     with path.open("a") as file:
+        file.write("\n")  # ends the line in whose midst the controller may have died
         _write(file, {"ended": [submission.job_id for submission in submissions]})
         for tag in unfinished:
             _write(file, {"submitted": tag, "jobs": []})

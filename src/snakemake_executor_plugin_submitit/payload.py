@@ -46,6 +46,8 @@ class JobCommand:
     logs: str
     """Folder of its logs."""
     title: str
+    tag: str
+    """A word that its submission has alone; by it a controller that knows no id finds the job."""
     runtime: int
     """Time limit in seconds."""
     notice: int
@@ -61,7 +63,7 @@ class JobCommand:
         """
         started = time.monotonic()
         requeue = signal.getsignal(NOTICE)
-        _rename(self.title)
+        _rename(f"{self.title} {self.tag}")
         # Ignored signals stay ignored in whatever the child starts, unless that handles them.
         signal.signal(NOTICE, signal.SIG_IGN)
         # `python` is the controller's, also where its environment has not been activated.
@@ -217,13 +219,13 @@ def _wait_for_end() -> Never:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def _rename(title: str) -> None:
+def _rename(comment: str) -> None:
     """In `squeue` a task of an array bears the array's name until it says its own."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     if array and task:
         with contextlib.suppress(OSError):
             subprocess.Popen(  # noqa: S603
-                ["scontrol", "update", f"JobId={array}_{task}", f"Comment={title}"],  # noqa: S607
+                ["scontrol", "update", f"JobId={array}_{task}", f"Comment={comment}"],  # noqa: S607
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )

@@ -32,8 +32,8 @@ class ExecutorSettings(ExecutorSettingsBase):
         metadata={
             "help": "Shell lines to run in each job before anything else, such as"
             " 'module load cuda'",
+            # without "type", which Snakemake would apply to the list as a whole
             "nargs": "+",
-            "type": str,
         },
     )
     array_parallelism: int | None = field(
