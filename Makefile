@@ -4,14 +4,18 @@ VENV ?= .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
-.PHONY: study test lint lock schema clean-venv
+.PHONY: study test faults lint lock schema clean-venv
 
 study: $(READY)
 	$(BIN)/snakemake --profile workflow/profiles/local
 	@$(BIN)/python -m kdlm claims results/digits
 
 test: $(READY) lint
-	$(BIN)/pytest -n 2 --dist loadfile --durations 10
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --durations 10
+
+# Every fault test, the slow ones too; a cluster's where a scheduler can be started.
+faults: $(READY)
+	$(BIN)/pytest tests -m fault -n 2 --dist loadfile --fault-report docs/faults.md
 
 lint: $(READY)
 	$(BIN)/ruff check .
