@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: study test faults lint lock schema clean-venv
 
 study: $(READY)
-	$(BIN)/snakemake --profile workflow/profiles/local
+	XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$PWD/.snakemake/cache}" $(BIN)/python -m snakemake --profile workflow/profiles/local
 	@$(BIN)/python -m kdlm claims results/digits
 
 test: $(READY) lint

@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdlm import names
+from kdlm.locks import waiting
 from kdlm.prepared import DataError
 
 __all__ = ["DATASETS", "DataError", "Dataset", "Source", "load"]
@@ -214,6 +215,13 @@ def _idx_split(folder: Path, split: str, side: int, num_classes: int) -> tuple[T
     return images[:, None], labels
 
 
+def _download(kind: Any, root: Path) -> None:
+    """Fetch torchvision's ``kind`` to ``root``, once, however many studies ask at the same time."""
+    with waiting(root / ".download.lock"):
+        # what another process fetched in the meantime, torchvision finds and keeps
+        kind(root, train=False, download=True)
+
+
 def fashion_mnist(source: Source) -> Dataset:
     """Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747), 28×28 grey images.
 
@@ -234,7 +242,7 @@ def fashion_mnist(source: Source) -> Dataset:
     folder = root if any(holds(root, file) for file in files) else raw
     if source.download and folder == raw and not all(holds(raw, file) for file in files):
         try:
-            kind(root, train=False, download=True)
+            _download(kind, root)
         except _DOWNLOAD_ERRORS as error:
             raise DataError(
                 f"fashion-mnist: the download to {raw} failed ({_one_line(error)}); "
@@ -283,7 +291,7 @@ def _cifar(name: str, kind: Any, source: Source) -> Dataset:
     failure: Exception | None = None
     if source.download and unusable():
         try:
-            kind(root, download=True)
+            _download(kind, root)
         except _DOWNLOAD_ERRORS as error:
             failure = error
     if bad := unusable():
