@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-pytest_plugins = ["fault_report"]
+pytest_plugins = ["fault_report", "finished_study"]
 
 TINY = """
 study: tiny

@@ -41,7 +41,7 @@ _IDX_ERRORS = (
 
 # and pillow's decoders
 _IMAGE_ERRORS = (
-    OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError,
+    OSError, EOFError, SyntaxError, ValueError, struct.error,
 )  # fmt: skip
 
 _SPLITS = {"train": "train", "test": "t10k"}
@@ -318,9 +318,19 @@ def _decoded(folder: Any) -> tuple[list[Tensor], list[str]]:
     for index, (path, _) in enumerate(folder.samples):
         try:
             images.append(folder[index][0])
+        except Image.DecompressionBombError as error:
+            damaged.append(f"{path} ({_one_line(error)})")
         except _IMAGE_ERRORS:
             damaged.append(path)
     return images, damaged
+
+
+def _refuse_loops(root: Path) -> None:
+    """Links are followed, out of ``root`` too; one to a folder above itself would never end."""
+    for folder, subfolders, _ in os.walk(root):
+        for link in (Path(folder, name) for name in subfolders):
+            if link.is_symlink() and Path(folder).resolve().is_relative_to(link.resolve()):
+                raise DataError(f"{link} links to a folder that it is in; remove the link")
 
 
 def imagefolder(source: Source) -> Dataset:
@@ -328,10 +338,12 @@ def imagefolder(source: Source) -> Dataset:
 
     Each image becomes RGB, is scaled bilinearly until its shorter side has ``image_side`` pixels,
     and cut to the central ``image_side`` × ``image_side``. Classes are the sorted folder names.
+    Symbolic links are followed, wherever they lead.
     """
     from kdlm._torchvision import datasets, transforms  # noqa: PLC0415
 
     root, side = source.folder("imagefolder"), source.image_side
+    _refuse_loops(root)
     square = transforms.Compose(
         [transforms.Resize(side), transforms.CenterCrop(side), transforms.PILToTensor()]
     )

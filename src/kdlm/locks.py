@@ -28,10 +28,13 @@ def hold(folder: Path) -> TextIO:
     """Take ``folder`` for this process, which has it until it ends or closes what is returned.
 
     Raises:
-        InputError: another process has it; it is named.
+        InputError: another process has it; it is named. Or the folder cannot be written to.
 
     """
-    file = _open(folder / ".lock")
+    try:
+        file = _open(folder / ".lock")
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}; make it a folder to write to") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -92,7 +92,9 @@ def _code(file: Path) -> str:
             lines[row - 1] = f"{lines[row - 1][:column].rstrip()}\n".lstrip("\n")
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+            # a docstring, or an ellipsis
+            for row in range(node.lineno - 1, node.end_lineno or node.lineno):
+                lines[row] = ""
     return "".join(lines)
 
 

@@ -5,7 +5,6 @@ A row's test has the name that the page gives for it.
 
 import copy
 import os
-import random
 import re
 import shutil
 import signal
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -155,7 +155,7 @@ def test_a_reformatted_config(
 def restored(checkout: Path) -> None:
     """Make ``checkout`` a fresh clone: no metadata, and every result of a random age."""
     shutil.rmtree(checkout / ".snakemake")
-    times = random.Random(0)
+    times = np.random.default_rng(0)
     for file in (checkout / "results").rglob("*"):
         age = times.uniform(1e9, 1.5e9)
         os.utime(file, (age, age))
@@ -213,7 +213,7 @@ def test_a_table_deleted(checkout: Path, to_do: Counts, observed: Observed) -> N
 @pytest.mark.fault(
     "snakemake killed by SIGKILL",
     area="reruns",
-    provoked="`kill -9` of snakemake and its jobs once one of three missing students is done",
+    provoked="`kill -9` of snakemake and its jobs once two of three missing students are done",
 )
 def test_a_killed_run(
     snakemake: Run, checkout: Path, pristine: Path, to_do: Counts, observed: Observed
@@ -232,15 +232,13 @@ def test_a_killed_run(
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         try:
-            while not any(file.exists() for file in students):
+            # two have their files: of one at least Snakemake knows that it is done
+            while sum(file.exists() for file in students) < 2:
                 assert process.poll() is None, "it ended before it could be killed"
                 time.sleep(0.1)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
-    done = sum(file.exists() for file in students)
-    assert done >= 1
-    counts = to_do("tiny.yaml", "--rerun-incomplete")
-    assert counts["distill"] == 3 - done
+    assert 1 <= to_do("tiny.yaml", "--rerun-incomplete")["distill"] <= 2
     run = snakemake(checkout, "--rerun-incomplete", "--nolock", "--configfile", "tiny.yaml")
     assert run.returncode == 0, run.stdout[-3000:]
     for name in ("claims", "tables/runs", "tables/comparisons"):

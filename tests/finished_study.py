@@ -13,7 +13,7 @@ import yaml
 
 from kdlm.locks import waiting
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 SOURCES = ("Snakefile", "workflow", "src")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
