@@ -91,10 +91,10 @@ def _code(file: Path) -> str:
         if token.type in (tokenize.COMMENT, tokenize.NL):
             lines[row - 1] = f"{lines[row - 1][:column].rstrip()}\n".lstrip("\n")
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            # a docstring, or an ellipsis
-            for row in range(node.lineno - 1, node.end_lineno or node.lineno):
-                lines[row] = ""
+        match node:
+            # a string that is a statement of its own says something, and does nothing
+            case ast.Expr(ast.Constant(str()), lineno=first, end_lineno=int(last)):
+                lines[first - 1 : last] = [""] * (last - first + 1)
     return "".join(lines)
 
 

@@ -36,6 +36,7 @@ def redraws(snakemake: Run, folder: Path, **env: str) -> None:
     assert (folder / TARGETS[-1]).read_bytes() == drawn
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "a checkout in a path with spaces and quotes",
     area="hostile input",
@@ -171,6 +172,7 @@ def test_a_c_locale(snakemake: Run, checkout: Path, observed: Observed, locale: 
     observed("works; the claims are printed")
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "environment variables that set the threads",
     area="hostile input",

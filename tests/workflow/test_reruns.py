@@ -210,6 +210,7 @@ def test_a_table_deleted(checkout: Path, to_do: Counts, observed: Observed) -> N
     observed("nothing while nobody needs it; then it is gathered anew, and nothing is trained")
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "snakemake killed by SIGKILL",
     area="reruns",

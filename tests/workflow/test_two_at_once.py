@@ -43,6 +43,7 @@ def test_two_runs_of_one_study(snakemake: Run, checkout: Path, observed: Observe
     observed("refused in one line that names the other process; a dry run is not refused")
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "two studies in one checkout",
     area="two at once",
