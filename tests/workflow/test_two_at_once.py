@@ -121,10 +121,16 @@ def test_two_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observed
     observed("one downloads, the other waits and uses what is there")
 
 
-def test_a_killed_run_leaves_no_lock(snakemake: Run, checkout: Path) -> None:
+@pytest.mark.fault(
+    "the lock of a run that was killed",
+    area="two at once",
+    provoked="SIGKILL of the process that holds a study, then snakemake",
+)
+def test_a_killed_run_leaves_no_lock(snakemake: Run, checkout: Path, observed: Observed) -> None:
     code = "import os, sys; from pathlib import Path; from kdlm.locks import hold;"
     code += "held = hold(Path('results/tiny')); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", code], cwd=checkout, check=False)
     (checkout / "results/tiny/figures/accuracy.png").unlink()
     run = snakemake(checkout, "--nolock", "--configfile", "tiny.yaml")
     assert run.returncode == 0, run.stdout[-2000:]
+    observed("nothing to unlock: the run starts")
