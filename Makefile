@@ -1,33 +1,43 @@
-# The two commands of the README. Both set up .venv first, from the lock.
+# The two commands of the README, and others. All set up .venv first, from the lock. Programs are
+# started through Python: a script's first line cannot name an interpreter whose path has spaces.
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
-.PHONY: study test lint slurm-test slurm-demo slurm-benchmark lock schema clean-venv
+.PHONY: study test slow faults lint slurm-test slurm-demo slurm-benchmark lock schema clean-venv
 
 study: $(READY)
-	@$(BIN)/snakemake --profile workflow/profiles/local; status=$$?; \
+	@export XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$PWD/.snakemake/cache}"; \
+	$(BIN)/python -m snakemake --profile workflow/profiles/local; status=$$?; \
 	$(BIN)/python -m kdlm claims results/digits; exit $$status
 
 test: $(READY) lint
-	$(BIN)/pytest -n 2 --dist loadfile --durations 10
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --durations 10
+
+slow: $(READY)
+	$(BIN)/python -m pytest tests -m slow -n 2 --dist loadfile --durations 10
+
+# Every fault test, the slow ones too; a cluster's where a Slurm can be started.
+faults: $(READY)
+	$(BIN)/python -m pytest tests -m fault -n 2 --dist loadfile --fault-report docs/faults.md
+	tests/slurm/install.sh && $(BIN)/python -m pytest tests/slurm -m fault --fault-report docs/faults.md
 
 lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m snakefmt --check Snakefile workflow
 
 # A whole Slurm on this machine, for as long as the command takes; root on Debian.
 SLURM := tests/slurm/install.sh && $(BIN)/python -m tests.slurm run --
 
 slurm-test: $(READY)
 	tests/slurm/install.sh
-	$(BIN)/pytest tests/slurm --durations 10
+	$(BIN)/python -m pytest tests/slurm --durations 10
 
 slurm-demo: $(READY)
-	$(SLURM) $(BIN)/snakemake --profile slurm
+	$(SLURM) $(BIN)/python -m snakemake --profile slurm
 	@$(BIN)/python -m kdlm claims results/digits
 
 slurm-benchmark: $(READY)
