@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-pytest_plugins = ["fault_report", "finished_study"]
+pytest_plugins = ["tests.fault_report", "tests.finished_study"]
 
 TINY = """
 study: tiny

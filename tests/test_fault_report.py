@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from fault_report import FaultReport, Row, marked_titles, read_report
+from tests.fault_report import FaultReport, Row, marked_titles, read_report
 
 PAGE = Path(__file__).parents[1] / "docs/faults.md"
 
