@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -12,6 +12,8 @@ import pytest
 
 from .cluster import SlurmCluster
 from .controller import Controller, Job, until
+
+Observed = Callable[[str], None]
 
 BYSTANDERS = [f"bystander{number}" for number in range(4)]
 
@@ -97,40 +99,88 @@ def test_every_other_job_finishes(calamity: Controller) -> None:
     assert all(calamity.starts(job) == 1 for job in BYSTANDERS)
 
 
-def test_scancel_of_one_task(calamity: Controller) -> None:
+@pytest.mark.fault(
+    "scancel of one task of an array",
+    area="cluster",
+    provoked="`scancel` of a running task",
+)
+def test_scancel_of_one_task(calamity: Controller, observed: Observed) -> None:
     assert "CANCELLED" in calamity.failure("cancelled")
+    observed("reported as CANCELLED with log and reason; every other task of the array finished")
 
 
-def test_sigkill_of_a_process(calamity: Controller) -> None:
+@pytest.mark.fault(
+    "SIGKILL of a job's process",
+    area="cluster",
+    provoked="`kill -9` of the process on the node that runs the job",
+)
+def test_sigkill_of_a_process(calamity: Controller, observed: Observed) -> None:
     assert "FAILED" in calamity.failure("killed")
+    observed(
+        "reported as FAILED by accounting's word, for it left no result; every other job finished"
+    )
 
 
-def test_time_limit(calamity: Controller) -> None:
+@pytest.mark.fault(
+    "a time limit",
+    area="cluster",
+    provoked="a job of ten minutes with a limit of one, that saves nothing",
+)
+def test_time_limit(calamity: Controller, observed: Observed) -> None:
     assert "TIMEOUT" in calamity.failure("overdue")
+    observed("runs to its limit, reported as TIMEOUT; every other job finished")
 
 
-def test_out_of_memory(calamity: Controller) -> None:
+@pytest.mark.fault(
+    "out of memory on a node",
+    area="cluster",
+    provoked="a job that takes more than three times its mem_mb",
+)
+def test_out_of_memory(calamity: Controller, observed: Observed) -> None:
     failure = calamity.failure("greedy")
     assert "out of memory" in failure or "OUT_OF_MEMORY" in failure or "0:9" in failure
+    observed("reported as out of memory, with the resource to raise; every other job finished")
 
 
-def test_no_such_partition(calamity: Controller) -> None:
+@pytest.mark.fault(
+    "an impossible request",
+    area="cluster",
+    provoked="slurm_partition=nowhere",
+)
+def test_no_such_partition(calamity: Controller, observed: Observed) -> None:
     assert "Not submitted: sbatch: error: invalid partition specified: nowhere" in calamity.said
     assert calamity.starts("nowhere") == 0
+    observed("reported in sbatch's own words, nothing started; every other job finished")
 
 
-def test_a_node_that_dies(calamity: Controller) -> None:
+@pytest.mark.fault(
+    "a node that dies",
+    area="cluster",
+    provoked="slurmd and all that runs on its node killed under a job",
+)
+def test_a_node_that_dies(calamity: Controller, observed: Observed) -> None:
     """Slurm runs its jobs again elsewhere, and nothing is reported but the success."""
     assert calamity.failure("orphaned") == ""
     assert calamity.starts("orphaned") == 2
+    observed("Slurm runs the job again, and its success is all that is reported")
 
 
+@pytest.mark.fault(
+    "a preemption, and a time limit, of a job that saves",
+    area="cluster",
+    provoked="a job of the urgent partition on its node; a limit of one minute",
+)
 @pytest.mark.parametrize("job", ["preempted", "resumed"])
-def test_preemption_and_time_limit_of_a_job_that_saves(calamity: Controller, job: str) -> None:
+def test_preemption_and_time_limit_of_a_job_that_saves(
+    calamity: Controller, job: str, observed: Observed
+) -> None:
     """The signal reaches the process that saves; the requeued job goes on from there."""
     assert (calamity.folder / f"saved.{job}").exists()
     assert calamity.failure(job) == ""
     assert calamity.starts(job) == 2
+    observed(
+        "the signal reaches the process, which saves; requeued, it goes on from there and succeeds"
+    )
 
 
 def test_a_report_names_the_log_and_shows_its_end(calamity: Controller) -> None:
@@ -139,16 +189,31 @@ def test_a_report_names_the_log_and_shows_its_end(calamity: Controller) -> None:
     assert f"{log} ends with:" in calamity.said
 
 
-def test_the_next_run_makes_what_is_missing_and_no_more(calamity: Controller) -> None:
+@pytest.mark.fault(
+    "the run after all that",
+    area="cluster",
+    provoked="`snakemake -n --rerun-incomplete` after the faults above",
+)
+def test_the_next_run_makes_what_is_missing_and_no_more(
+    calamity: Controller, observed: Observed
+) -> None:
     assert calamity.run("-n") == 0
     counts = [line.split() for line in calamity.said.splitlines()]
     planned = {words[0] for words in counts if len(words) == 2 and words[0].startswith("job_")}
     missing = {"cancelled", "killed", "overdue", "greedy", "nowhere"}
     assert planned == {f"job_{name}" for name in missing}
     assert calamity.queued() == []
+    observed("names the jobs that failed and no others")
 
 
-def test_the_scheduler_comes_and_goes(slurm: SlurmCluster, tmp_path: Path) -> None:
+@pytest.mark.fault(
+    "slurmctld restarted and slurmdbd stopped during a run",
+    area="cluster",
+    provoked="both stopped while jobs run and while another is to be submitted, then started",
+)
+def test_the_scheduler_comes_and_goes(
+    slurm: SlurmCluster, tmp_path: Path, observed: Observed
+) -> None:
     """slurmctld restarted and away at a submission, slurmdbd stopped, during one run."""
     jobs = {f"first{number}": Job("sleep 15") for number in range(3)}
     jobs["failing"] = Job("sleep 15; exit 3")
@@ -178,9 +243,15 @@ def test_the_scheduler_comes_and_goes(slurm: SlurmCluster, tmp_path: Path) -> No
     assert "exit status 1" in run.failure("failing")
     assert "not requeued: this job was already requeued 0 times" in run.failure("stubborn")
     assert all(run.starts(job) == 1 for job in jobs)
+    observed("jobs go on; the submission is tried again until it succeeds; each job ran once")
 
 
-def test_ctrl_c_cancels_every_job(slurm: SlurmCluster, tmp_path: Path) -> None:
+@pytest.mark.fault(
+    "Ctrl-C",
+    area="cluster",
+    provoked="SIGINT to snakemake with twelve jobs running or waiting",
+)
+def test_ctrl_c_cancels_every_job(slurm: SlurmCluster, tmp_path: Path, observed: Observed) -> None:
     run = Controller(slurm, tmp_path, {f"job{number}": Job("sleep 600") for number in range(12)})
     run.start()
     until("all submitted", lambda: len(run.queued()) == 12)
@@ -188,9 +259,17 @@ def test_ctrl_c_cancels_every_job(slurm: SlurmCluster, tmp_path: Path) -> None:
     assert run.wait(60) == 1
     until("nothing left", lambda: run.queued() == [], 30)
     assert "Cancelled 12 jobs." in run.said
+    observed("every job cancelled, none left in the queue")
 
 
-def test_a_killed_controller_is_followed_by_another(slurm: SlurmCluster, tmp_path: Path) -> None:
+@pytest.mark.fault(
+    "snakemake killed on the login node",
+    area="cluster",
+    provoked="`kill -9` with ten jobs on the cluster, then the same command again",
+)
+def test_a_killed_controller_is_followed_by_another(
+    slurm: SlurmCluster, tmp_path: Path, observed: Observed
+) -> None:
     jobs = {f"job{number}": Job("sleep 20") for number in range(10)}
     run = Controller(slurm, tmp_path, jobs)
     run.start()
@@ -201,6 +280,7 @@ def test_a_killed_controller_is_followed_by_another(slurm: SlurmCluster, tmp_pat
     assert run.done == set(jobs)
     assert [run.starts(job) for job in jobs] == [1] * 10
     assert "Adopted job" in run.said
+    observed("running and waiting jobs adopted; each ran once; all outputs there")
 
 
 @pytest.fixture(params=["a file in its place", "read-only", "full"])
@@ -218,8 +298,13 @@ def bad_logs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.fault(
+    "a log folder that is full, read-only or a file",
+    area="cluster",
+    provoked="a full and a read-only file system, and a file, in its place",
+)
 def test_logs_that_cannot_be_written_fail_no_job(
-    slurm: SlurmCluster, tmp_path: Path, bad_logs: Path
+    slurm: SlurmCluster, tmp_path: Path, bad_logs: Path, observed: Observed
 ) -> None:
     work = tmp_path / "work"
     work.mkdir()
@@ -229,9 +314,17 @@ def test_logs_that_cannot_be_written_fail_no_job(
     # its text is in the job's own output, of which the report shows the end
     assert "exit status 1" in run.failure("fails")
     assert "why" in run.said
+    observed("no job fails for it; the text goes to the job's own output, which the report shows")
 
 
-def test_without_accounting(slurm_without_accounting: SlurmCluster, tmp_path: Path) -> None:
+@pytest.mark.fault(
+    "a cluster without accounting",
+    area="cluster",
+    provoked="no slurmdbd; one job cancelled, one killed, one failing",
+)
+def test_without_accounting(
+    slurm_without_accounting: SlurmCluster, tmp_path: Path, observed: Observed
+) -> None:
     """A job that vanishes from the queue is reported all the same."""
     jobs = {name: Job("sleep 2") for name in BYSTANDERS}
     jobs |= {"cancelled": Job("sleep 600"), "killed": Job("sleep 600"), "fails": Job("exit 3")}
@@ -250,3 +343,4 @@ def test_without_accounting(slurm_without_accounting: SlurmCluster, tmp_path: Pa
         "fails": "exit status 1",
     }.items():
         assert reason in run.failure(job)
+    observed("each reported with its reason within a minute; every other job finished")

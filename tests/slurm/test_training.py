@@ -4,9 +4,11 @@ import copy
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from .cluster import SlurmCluster
@@ -38,8 +40,16 @@ def _snakemake(folder: Path, cluster: SlurmCluster, *options: str) -> "subproces
     )  # fmt: skip
 
 
+@pytest.mark.fault(
+    "a time limit in the midst of training on a cluster",
+    area="cluster",
+    provoked="a student of over a minute with a limit of one",
+)
 def test_training_goes_on_after_its_time_limit(
-    slurm: SlurmCluster, tmp_path: Path, tiny: dict[str, Any]
+    slurm: SlurmCluster,
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    observed: Callable[[str], None],
 ) -> None:
     runs = {}
     for name, options in {
@@ -59,3 +69,4 @@ def test_training_goes_on_after_its_time_limit(
         here = tmp_path / "local" / there.relative_to(tmp_path / "slurm")
         assert there.read_bytes() == here.read_bytes(), file
     assert not list(tmp_path.glob("slurm/results/*/checkpoints/**/*.safetensors"))
+    observed("saved and requeued, as often as needed; model, history and logits equal bit for bit")
