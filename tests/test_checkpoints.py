@@ -519,11 +519,12 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
 @pytest.mark.fault(
     "a signal before torch is imported",
     area="training",
-    provoked="SIGUSR2 to `kdlm distill` as soon as it heeds it",
+    provoked="SIGUSR2 or Ctrl-C for `kdlm distill` as soon as it heeds them",
 )
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGINT])
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_a_signal_while_torch_is_imported_ends_it_in_good_order(
-    folder: Path, tmp_path: Path, observed: Observed
+    number: signal.Signals, folder: Path, tmp_path: Path, observed: Observed
 ) -> None:
     process = subprocess.Popen(command(folder, "sgd", tmp_path), stderr=subprocess.PIPE)
     status = Path(f"/proc/{process.pid}/status")
@@ -534,9 +535,9 @@ def test_a_signal_while_torch_is_imported_ends_it_in_good_order(
         if int(caught.split()[1], 16) >> (signal.SIGUSR2 - 1) & 1:
             break
         time.sleep(0.001)
-    process.send_signal(signal.SIGUSR2)
+    process.send_signal(number)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGUSR2
-    assert b"SIGUSR2: stopped in epoch 1 with 0 batches of it done" in error
+    assert process.returncode == 128 + number
+    assert f"{number.name}: stopped in epoch 1 with 0 batches of it done".encode() in error
     assert error.count(b"\n") == 1
     observed("ends in one line before its first batch, with the status of the signal")

@@ -1,7 +1,4 @@
-"""The DAG, end to end, on a tiny config in a folder of its own.
-
-One file, so that one worker runs the study while another has all other tests.
-"""
+"""The DAG, end to end, on a tiny config in a folder of its own."""
 
 import os
 import shutil
