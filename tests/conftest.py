@@ -1,6 +1,11 @@
 """A study that is tiny but whole, for the tests."""
 
 import copy
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,3 +69,22 @@ def tiny() -> dict[str, Any]:
 def config(tiny: dict[str, Any]) -> dict[str, Any]:
     """A copy of the tiny config, to be changed at will."""
     return copy.deepcopy(tiny)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Function that mounts a disk in memory with the given options."""
+    if os.geteuid() != 0 or not sys.platform.startswith("linux"):
+        pytest.skip("only root may mount a small disk, and only Linux has them in memory")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if subprocess.run(command, check=False).returncode:
+            pytest.skip("this root may not mount, as in a container")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", folder], check=True)

@@ -153,11 +153,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def observed(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Function that says what happened after the fault; several calls are joined."""
+    """Function that says what happened after the fault; several texts are joined, each once."""
 
     def observe(what: str) -> None:
         for name, row in request.node.user_properties:
-            if name == "fault":
+            if name == "fault" and what not in row["happened"]:
                 row["happened"] += f"; {what}" if row["happened"] else what
 
     return observe

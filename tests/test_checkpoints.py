@@ -1,24 +1,28 @@
 """An interrupted training ends with the bits of one that never was, or starts over and says why."""
 
+import dataclasses
 import json
 import logging
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kdlm import signals, students
+from kdlm import signals
 from kdlm.checkpoints import Keeping
-from kdlm.data import load
-from kdlm.prepared import prepare
+from kdlm.data import Dataset, load
+from kdlm.prepared import open_prepared, prepare
 from kdlm.specs import Recipe, StudentSpec, TeacherSpec
 from kdlm.students import distill
 from kdlm.tables import read_divergence
@@ -51,8 +55,12 @@ COMMON: dict[str, Any] = {
     "device": "cpu",
     "threads": 1,
 }
+Observed = Callable[[str], None]
+
 BATCHES = 4 * RECIPE["epochs"]
 OUTPUTS = ("model.safetensors", "history.parquet", "logits.parquet")
+SAME_BITS = "goes on from the checkpoint; weights, history and logits equal bit for bit"
+STARTS_OVER = "refused in one line; training starts over and ends with its own bits"
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +125,12 @@ def uninterrupted(folder: Path) -> Callable[[str], dict[str, bytes]]:
     return outcome
 
 
+@pytest.mark.fault(
+    "a training stopped before any batch",
+    area="training",
+    provoked="stopped up to four times, before batches drawn by hypothesis; SGD with and without "
+    "momentum, Adam, float64, bfloat16",
+)
 @pytest.mark.parametrize("recipe", RECIPES)
 @settings(
     max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -128,6 +142,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(
     folder: Path,
     uninterrupted: Callable[[str], dict[str, bytes]],
     stopping: Stopping,
+    observed: Observed,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     output = tmp_path_factory.mktemp("interrupted")
@@ -147,9 +162,17 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(
     assert contents(output) == uninterrupted(recipe)
     assert json.loads((output / "run.json").read_text())["resumed_from"] == expected
     assert {path.name for path in output.iterdir()} == {*OUTPUTS, "run.json"}
+    observed(SAME_BITS)
 
 
-def test_a_teacher_goes_on_too(folder: Path, stopping: Stopping, tmp_path: Path) -> None:
+@pytest.mark.fault(
+    "a teacher's training stopped",
+    area="training",
+    provoked="stopped in the middle of an epoch, then started again",
+)
+def test_a_teacher_goes_on_too(
+    folder: Path, stopping: Stopping, tmp_path: Path, observed: Observed
+) -> None:
     spec = TeacherSpec(recipe=Recipe(**RECIPE), **COMMON)
     data = folder / "digits.safetensors"
     train_teacher(spec, data, tmp_path / "whole")
@@ -160,10 +183,16 @@ def test_a_teacher_goes_on_too(folder: Path, stopping: Stopping, tmp_path: Path)
     train_teacher(spec, data, tmp_path / "interrupted", keeping)
     assert contents(tmp_path / "whole") == contents(tmp_path / "interrupted")
     assert not keeping.path.exists()
+    observed(SAME_BITS)
 
 
+@pytest.mark.fault(
+    "a training stopped just before it diverges",
+    area="training",
+    provoked="stopped before the very batch whose loss or gradient is not finite",
+)
 def test_what_diverges_ends_with_the_same_bytes_too(
-    folder: Path, stopping: Stopping, tmp_path: Path
+    folder: Path, stopping: Stopping, tmp_path: Path, observed: Observed
 ) -> None:
     wild = student().model_copy(
         update={"recipe": Recipe(**RECIPE | {"learning_rate": 10.0, "epochs": 20}), "loss": "lm"}
@@ -178,6 +207,7 @@ def test_what_diverges_ends_with_the_same_bytes_too(
         run(folder, wild, tmp_path / "interrupted", keeping)
     run(folder, wild, tmp_path / "interrupted", keeping)
     assert contents(tmp_path / "whole") == contents(tmp_path / "interrupted")
+    observed("it diverges in the same batch; weights, history and logits equal bit for bit")
 
 
 @pytest.mark.parametrize(
@@ -216,6 +246,11 @@ def refused(caplog: pytest.LogCaptureFixture) -> str:
     return lines[0]
 
 
+@pytest.mark.fault(
+    "a damaged checkpoint",
+    area="files",
+    provoked="emptied, cut to half its length, one of eight bits flipped",
+)
 @pytest.mark.parametrize("damage", ["truncated", "emptied", *range(8)])
 def test_a_damaged_checkpoint_is_refused(
     damage: str | int,
@@ -224,6 +259,7 @@ def test_a_damaged_checkpoint_is_refused(
     uninterrupted: Callable[[str], dict[str, bytes]],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    observed: Observed,
 ) -> None:
     content = bytearray(interrupted.path.read_bytes())
     if isinstance(damage, int):
@@ -235,51 +271,155 @@ def test_a_damaged_checkpoint_is_refused(
     run(folder, student(), tmp_path / "student", interrupted)
     assert str(interrupted.path) in refused(caplog)
     assert contents(tmp_path / "student") == uninterrupted("sgd")
+    observed(STARTS_OVER)
 
 
-def test_another_spec_is_refused(
-    interrupted: Keeping, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.fault(
+    "another file in the place of a checkpoint",
+    area="files",
+    provoked="whole weights and a whole table of the study copied to its path",
+)
+@pytest.mark.parametrize("file", ["model.safetensors", "history.parquet"])
+def test_a_file_that_is_no_checkpoint_is_refused(
+    file: str,
+    folder: Path,
+    uninterrupted: Callable[[str], dict[str, bytes]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    observed: Observed,
 ) -> None:
-    run(folder, student(seed=1), tmp_path / "student", interrupted)
+    keeping = Keeping(tmp_path / "checkpoint.safetensors", 1000, 1000)
+    shutil.copy(folder / "teacher0" / file, keeping.path)
+    run(folder, student(), tmp_path / "student", keeping)
+    assert f"{keeping.path} is no checkpoint" in refused(caplog)
+    assert contents(tmp_path / "student") == uninterrupted("sgd")
+    observed(STARTS_OVER)
+
+
+def start_over(
+    spec: StudentSpec, data: Path, teacher: Path, tmp_path: Path, interrupted: Keeping
+) -> None:
+    """Train beside a checkpoint of something else, and without one: both end the same."""
+    distill(spec, data, teacher, tmp_path / "student", interrupted)
+    distill(spec, data, teacher, tmp_path / "fresh")
+    assert contents(tmp_path / "student") == contents(tmp_path / "fresh")
+
+
+@pytest.mark.fault(
+    "a checkpoint of another spec", area="training", provoked="the checkpoint of another seed"
+)
+def test_another_spec_is_refused(
+    interrupted: Keeping,
+    folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    observed: Observed,
+) -> None:
+    data = folder / "digits.safetensors"
+    start_over(student(seed=1), data, folder / "teacher0", tmp_path, interrupted)
     assert "is of another spec" in refused(caplog)
+    observed(STARTS_OVER)
 
 
-def test_another_version_of_the_code_is_refused(
+@pytest.mark.parametrize(
+    ("attribute", "value", "other"),
+    [
+        pytest.param(
+            "kdlm.students.digest", lambda _: "another", "version of the code",
+            marks=pytest.mark.fault(
+                "a checkpoint of another version of the code",
+                area="training",
+                provoked="another digest of the sources that a student is made by",
+            ),
+        ),
+        pytest.param(
+            "kdlm.students.torch", types.SimpleNamespace(**vars(torch) | {"__version__": "0.0"}),
+            "version of torch",
+            marks=pytest.mark.fault(
+                "a checkpoint of another version of torch",
+                area="training",
+                provoked="torch that says it has another version",
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_another_version_is_refused(
+    attribute: str,
+    value: object,
+    other: str,
     interrupted: Keeping,
     folder: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
+    observed: Observed,
 ) -> None:
-    monkeypatch.setattr(students, "digest", lambda _: "another")
-    run(folder, student(), tmp_path / "student", interrupted)
-    assert "is of another version of the code" in refused(caplog)
+    monkeypatch.setattr(attribute, value)
+    data = folder / "digits.safetensors"
+    start_over(student(), data, folder / "teacher0", tmp_path, interrupted)
+    assert f"is of another {other}" in refused(caplog)
+    observed(STARTS_OVER)
 
 
+@pytest.mark.fault(
+    "a checkpoint of another teacher",
+    area="training",
+    provoked="the checkpoint of a student of a teacher with the same spec but its seed",
+)
 def test_another_teacher_is_refused(
-    interrupted: Keeping, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    interrupted: Keeping,
+    folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    observed: Observed,
 ) -> None:
-    distill(
-        student(),
-        folder / "digits.safetensors",
-        folder / "teacher1",
-        tmp_path / "student",
-        interrupted,
-    )
+    data = folder / "digits.safetensors"
+    start_over(student(), data, folder / "teacher1", tmp_path, interrupted)
     assert "is of another teacher" in refused(caplog)
+    observed(STARTS_OVER)
 
 
+@pytest.mark.fault(
+    "a checkpoint of another dataset",
+    area="training",
+    provoked="one label of the prepared dataset changed since it was saved",
+)
+def test_another_dataset_is_refused(
+    interrupted: Keeping,
+    folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    observed: Observed,
+) -> None:
+    prepared = open_prepared(folder / "digits.safetensors")
+    prepared.test_labels[0] = (prepared.test_labels[0] + 1) % 10
+    fields = {field.name: getattr(prepared, field.name) for field in dataclasses.fields(Dataset)}
+    prepare(Dataset(**fields), tmp_path / "other.safetensors")
+    start_over(
+        student(), tmp_path / "other.safetensors", folder / "teacher0", tmp_path, interrupted
+    )
+    assert "is of another data set" in refused(caplog)
+    observed(STARTS_OVER)
+
+
+@pytest.mark.fault(
+    "no checkpoint can be written",
+    area="files",
+    provoked="a file in the place of the checkpoints' folder",
+)
 def test_a_checkpoint_that_cannot_be_written_stops_no_training(
     folder: Path,
     uninterrupted: Callable[[str], dict[str, bytes]],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    observed: Observed,
 ) -> None:
     (tmp_path / "checkpoints").write_text("a file in the place of a folder")
     keeping = Keeping(tmp_path / "checkpoints/checkpoint.safetensors", 1, 1000)
     run(folder, student(), tmp_path / "student", keeping)
     assert contents(tmp_path / "student") == uninterrupted("sgd")
     assert "checkpoint.safetensors cannot be written" in caplog.text
+    observed("training goes on without, says so in one line a time, and ends with the same bits")
 
 
 def test_folders_that_others_use_stay(
@@ -311,16 +451,46 @@ def command(folder: Path, recipe: str, output: Path) -> list[str | Path]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("recipe", ["float64", "adam", "bfloat16"])
+@pytest.mark.parametrize(
+    ("recipe", "first"),
+    [
+        pytest.param(
+            "float64", signal.SIGKILL,
+            marks=pytest.mark.fault(
+                "SIGKILL while training",
+                area="training",
+                provoked="`kill -9` at four random moments, then the same command again",
+            ),
+        ),
+        pytest.param(
+            "adam", signal.SIGTERM,
+            marks=pytest.mark.fault(
+                "SIGTERM while training",
+                area="training",
+                provoked="four random moments, in turn with SIGKILL, then the same command again",
+            ),
+        ),
+        pytest.param(
+            "bfloat16", signal.SIGUSR2,
+            marks=pytest.mark.fault(
+                "SIGUSR2 while training",
+                area="training",
+                provoked="four random moments, in turn with SIGKILL, then the same command again",
+            ),
+        ),
+    ],
+)  # fmt: skip
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     recipe: str,
+    first: signal.Signals,
     folder: Path,
     uninterrupted: Callable[[str], dict[str, bytes]],
     tmp_path: Path,
+    observed: Observed,
 ) -> None:
     chance = random.Random(recipe)  # noqa: S311
     checkpoint = tmp_path / "checkpoints/x/checkpoint.safetensors"
-    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGUSR2, signal.SIGKILL):
+    for number in (first, signal.SIGKILL, first, signal.SIGKILL):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
         process = subprocess.Popen(command(folder, recipe, tmp_path), stderr=subprocess.PIPE)
         deadline = time.monotonic() + 60
@@ -343,11 +513,18 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     assert contents(tmp_path / "student") == uninterrupted(recipe)
     assert not (tmp_path / "checkpoints").exists()
     assert {path.name for path in (tmp_path / "student").iterdir()} == {*OUTPUTS, "run.json"}
+    observed(SAME_BITS)
 
 
+@pytest.mark.fault(
+    "a signal before torch is imported",
+    area="training",
+    provoked="SIGUSR2 or Ctrl-C for `kdlm distill` as soon as it heeds them",
+)
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGINT])
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_a_signal_while_torch_is_imported_ends_it_in_good_order(
-    folder: Path, tmp_path: Path
+    number: signal.Signals, folder: Path, tmp_path: Path, observed: Observed
 ) -> None:
     process = subprocess.Popen(command(folder, "sgd", tmp_path), stderr=subprocess.PIPE)
     status = Path(f"/proc/{process.pid}/status")
@@ -358,8 +535,9 @@ def test_a_signal_while_torch_is_imported_ends_it_in_good_order(
         if int(caught.split()[1], 16) >> (signal.SIGUSR2 - 1) & 1:
             break
         time.sleep(0.001)
-    process.send_signal(signal.SIGUSR2)
+    process.send_signal(number)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGUSR2
-    assert b"SIGUSR2: stopped in epoch 1 with 0 batches of it done" in error
+    assert process.returncode == 128 + number
+    assert f"{number.name}: stopped in epoch 1 with 0 batches of it done".encode() in error
     assert error.count(b"\n") == 1
+    observed("ends in one line before its first batch, with the status of the signal")

@@ -19,6 +19,8 @@ from sklearn.datasets import load_digits, load_sample_images
 from kdlm import names
 from kdlm.data import DATASETS, DataError, Dataset, load
 
+Observed = Callable[[str], None]
+
 INSTALLED_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -305,6 +307,11 @@ def packed(content: bytes) -> bytes:
 IMAGES = idx(made_fashion()["train-images-idx3-ubyte"])
 
 
+@pytest.mark.fault(
+    "damaged raw files of Fashion-MNIST",
+    area="files",
+    provoked="truncated, emptied, a wrong checksum, header or type; twelve ways",
+)
 @pytest.mark.parametrize(
     "content",
     [
@@ -322,13 +329,16 @@ IMAGES = idx(made_fashion()["train-images-idx3-ubyte"])
         pytest.param(packed(idx(np.zeros((5, 784), np.uint8))), id="wrong rank"),
     ],
 )
-def test_a_bad_idx_file_is_named_with_the_remedy(content: bytes, tmp_path: Path) -> None:
+def test_a_bad_idx_file_is_named_with_the_remedy(
+    content: bytes, tmp_path: Path, observed: Observed
+) -> None:
     write_flat(tmp_path, made_fashion())
     bad = tmp_path / "train-images-idx3-ubyte.gz"
     bad.write_bytes(content)
     message = complaint("fashion-mnist", tmp_path)
     assert f"{bad}: not a whole idx file" in message
     assert "fetch it again" in message
+    observed("one line that names the file and says to fetch it again")
 
 
 def test_a_bad_file_in_torchvisions_folder_is_named_too(tmp_path: Path) -> None:
@@ -469,6 +479,11 @@ class Dangerous:
         return Path.touch, (self.trace,)
 
 
+@pytest.mark.fault(
+    "changed raw files of CIFAR",
+    area="files",
+    provoked="another pickle in the place of a file, one that would run code if it were read",
+)
 @pytest.mark.parametrize("download", [True, False])
 @pytest.mark.parametrize("file", ["data_batch_3", "test_batch", "batches.meta"])
 def test_a_changed_cifar_file_is_named_and_not_unpickled(
@@ -477,6 +492,7 @@ def test_a_changed_cifar_file_is_named_and_not_unpickled(
     tmp_path: Path,
     cifar: Callable[[str], dict[str, Any]],
     offline: list[str],
+    observed: Observed,
 ) -> None:
     folder = cifar("cifar10")["folder"]
     trace = tmp_path / "unpickled"
@@ -486,6 +502,7 @@ def test_a_changed_cifar_file_is_named_and_not_unpickled(
     assert f"delete {folder} and run again" in message
     assert not trace.exists()
     assert len(offline) == (download and file != "batches.meta")
+    observed("one line that names the file; it is not unpickled")
 
 
 # ---- imagefolder
@@ -539,7 +556,12 @@ def test_imagefolder_turns_every_kind_of_image_into_rgb(tree: Path, mode: str) -
     assert torch.equal(dataset.train_images[0], squared(path, 16))
 
 
-def test_imagefolder_names_each_unreadable_image(tree: Path) -> None:
+@pytest.mark.fault(
+    "damaged images in a dataset's folder",
+    area="files",
+    provoked="text, a truncated PNG and an empty file in the place of images",
+)
+def test_imagefolder_names_each_unreadable_image(tree: Path, observed: Observed) -> None:
     text, cut, empty = (
         tree / "train" / "cat" / "1.png",
         tree / "train" / "dog" / "2.png",
@@ -550,6 +572,7 @@ def test_imagefolder_names_each_unreadable_image(tree: Path) -> None:
     empty.write_bytes(b"")
     message = complaint("imagefolder", tree, image_side=8)
     assert f"not readable as images: {text}, {cut}, {empty}; repair or remove them" in message
+    observed("one line that names all three")
 
 
 def test_imagefolder_wants_the_same_classes_in_both_parts(tree: Path) -> None:

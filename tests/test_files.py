@@ -15,10 +15,16 @@ import torch
 
 from kdlm.errors import InputError
 from kdlm.files import OPEN_SEAL, read_sealed, replacing, sealed, verify
+from kdlm.locks import hold
 from kdlm.networks import build, load_network, save_network
 from kdlm.tables import read_table, write_table
 
+Observed = Callable[[str], None]
+
 ROWS = [{"epoch": epoch, "split": "test", "objective": 1 / 3 + epoch} for epoch in range(3)]
+
+
+OLD_STAYS = "one line that names the file and the remedy; the old file stays, no half file"
 
 
 def table(path: Path) -> Callable[[], object]:
@@ -33,10 +39,28 @@ def network(path: Path) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize(
-    ("make", "name"), [(table, "history.parquet"), (network, "model.safetensors")]
-)
+    ("make", "name"),
+    [
+        pytest.param(
+            table, "history.parquet",
+            marks=pytest.mark.fault(
+                "a truncated or bit-flipped Parquet",
+                area="files",
+                provoked="one bit at a time, in head, foot and a sample of the rest; four lengths",
+            ),
+        ),
+        pytest.param(
+            network, "model.safetensors",
+            marks=pytest.mark.fault(
+                "truncated or bit-flipped weights",
+                area="files",
+                provoked="one bit at a time, in head, foot and a sample of the rest; four lengths",
+            ),
+        ),
+    ],
+)  # fmt: skip
 def test_a_bit_flipped_anywhere_and_a_truncation_are_named(
-    make: Callable[[Path], Callable[[], object]], name: str, tmp_path: Path
+    make: Callable[[Path], Callable[[], object]], name: str, tmp_path: Path, observed: Observed
 ) -> None:
     path = tmp_path / name
     read = make(path)
@@ -56,6 +80,7 @@ def test_a_bit_flipped_anywhere_and_a_truncation_are_named(
             read()
     path.write_bytes(good)
     read()
+    observed("never read; one line that names the file and says to delete it")
 
 
 def test_other_readers_read_a_sealed_table(tmp_path: Path) -> None:
@@ -84,19 +109,51 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_sealed(tmp_path / "x")
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
-def test_what_the_file_system_refuses_is_one_line(code: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        pytest.param(
+            errno.EDQUOT, "free some of your quota there",
+            marks=pytest.mark.fault(
+                "quota used up",
+                area="files",
+                provoked="the write of a file that is there already ends half way with EDQUOT",
+            ),
+        ),
+        pytest.param(
+            errno.EACCES, "allow writing to that folder",
+            marks=pytest.mark.fault(
+                "permission denied",
+                area="files",
+                provoked="the write of a file that is there already ends half way with EACCES",
+            ),
+        ),
+        (errno.ENOSPC, "free space on that disk"),
+        (errno.EROFS, "results have to be on a disk that can be written"),
+    ],
+)  # fmt: skip
+def test_what_the_file_system_refuses_is_one_line(
+    code: int, remedy: str, tmp_path: Path, observed: Observed
+) -> None:
     path = tmp_path / "x.txt"
     path.write_text("old")
-    refused = pytest.raises(InputError, match=r"x\.txt cannot be written \(.*run snakemake again")
+    refused = pytest.raises(InputError, match=rf"x\.txt cannot be written \(.*{remedy}")
     with refused, replacing(path) as temporary:
         temporary.write_text("half of the n")
         raise OSError(code, os.strerror(code))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+    observed(OLD_STAYS)
 
 
-def test_no_space_for_the_second_half_leaves_the_old_file(tmp_path: Path) -> None:
+@pytest.mark.fault(
+    "a limit on the size of files",
+    area="files",
+    provoked="`ulimit -f` below the size of a table that is there already in a smaller version",
+)
+def test_no_space_for_the_second_half_leaves_the_old_file(
+    tmp_path: Path, observed: Observed
+) -> None:
     """A limit on the size of files, which everybody may set, stops a write in its middle."""
     path = tmp_path / "history.parquet"
     table(path)
@@ -110,37 +167,62 @@ def test_no_space_for_the_second_half_leaves_the_old_file(tmp_path: Path) -> Non
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+    observed(OLD_STAYS)
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not sys.platform.startswith("linux"),
-    reason="only root may mount a small disk to fill, and the size limit is tested instead",
+@pytest.mark.fault(
+    "disk full", area="files", provoked="weights larger than what is left of a disk of 64 kB"
 )
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=False
-    )
-    if mount.returncode:
-        pytest.skip("this root may not mount, as in a container; the size limit is tested instead")
-    try:
-        table(tmp_path / "history.parquet")
-        before = (tmp_path / "history.parquet").read_bytes()
-        with pytest.raises(InputError, match=r"cannot be written \(No space left.*free space"):
-            network(tmp_path / "model.safetensors")
-        assert (tmp_path / "history.parquet").read_bytes() == before
-        assert len(list(tmp_path.iterdir())) == 1
-    finally:
-        subprocess.run(["umount", tmp_path], check=True)
+def test_a_full_disk_leaves_what_is_there(
+    small_disk: Callable[[str], Path], observed: Observed
+) -> None:
+    folder = small_disk("size=64k")
+    table(folder / "history.parquet")
+    before = (folder / "history.parquet").read_bytes()
+    with pytest.raises(InputError, match=r"cannot be written \(No space left.*free space"):
+        network(folder / "model.safetensors")
+    assert (folder / "history.parquet").read_bytes() == before
+    assert len(list(folder.iterdir())) == 1
+    observed("one line that names the file and the remedy; no half file; all else stays")
 
 
-def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+@pytest.mark.fault(
+    "a read-only disk",
+    area="files",
+    provoked="a disk that is mounted read-only after a first table",
+)
+def test_a_read_only_disk(small_disk: Callable[[str], Path], observed: Observed) -> None:
+    path = small_disk("size=64k") / "history.parquet"
+    table(path)
+    before = path.read_bytes()
+    subprocess.run(["mount", "-o", "remount,ro", path.parent], check=True)
+    with pytest.raises(InputError, match=r"cannot be written \(Read-only.*on a disk that can be"):
+        table(path)
+    with pytest.raises(InputError, match=r"\.lock cannot be written \(Read-only"):
+        hold(path.parent / "study")
+    assert path.read_bytes() == before
+    observed(OLD_STAYS)
+
+
+@pytest.mark.fault(
+    "a file in the place of a folder", area="files", provoked="a file named as the results' folder"
+)
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path, observed: Observed) -> None:
     (tmp_path / "results").write_text("")
     refused = pytest.raises(InputError, match=r"x\.txt cannot be written .*move the file away")
     with refused, replacing(tmp_path / "results/x.txt") as temporary:
         temporary.write_text("")
+    observed("one line that names the file and the remedy")
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+@pytest.mark.fault(
+    "SIGKILL while a file is written",
+    area="files",
+    provoked="`kill -9` of a process with half a file written, then the same again",
+)
+def test_what_a_killed_process_left_is_removed_by_the_next(
+    tmp_path: Path, observed: Observed
+) -> None:
     path = tmp_path / "x.txt"
     code = (
         "import os, pathlib, signal, sys; from kdlm.files import replacing\n"
@@ -159,3 +241,4 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> No
     with replacing(path) as temporary:
         temporary.write_text("again")
     assert sorted(tmp_path.iterdir()) == [other, path]
+    observed("no file of that name; the next writer removes the half, but not one still in use")

@@ -2,6 +2,8 @@ import json
 import math
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +15,11 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from kdlm.data import DataError, Dataset
+from kdlm.data import DataError, Dataset, load
 from kdlm.errors import InputError
 from kdlm.prepared import first_images, normalise, open_prepared, prepare
+
+Observed = Callable[[str], None]
 
 TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -157,7 +161,10 @@ def test_images_are_mapped_and_writing_to_them_leaves_the_file_alone(path: Path)
     assert not torch.equal(open_prepared(path).train_images, prepared.train_images)
 
 
-def test_no_flipped_bit_goes_unseen(path: Path) -> None:
+@pytest.mark.fault(
+    "a bit-flipped prepared dataset", area="files", provoked="every byte in turn, one bit of it"
+)
+def test_no_flipped_bit_goes_unseen(path: Path, observed: Observed) -> None:
     prepare(make_dataset(train=2, test=1, shape=(1, 2, 2)), path)
     good = path.read_bytes()
     reference = open_prepared(path)
@@ -178,6 +185,7 @@ def test_no_flipped_bit_goes_unseen(path: Path) -> None:
             assert torch.equal(getattr(read, field), getattr(reference, field))
     assert all(str(path) in complaint for complaint in complaints)
     assert len(complaints) > 0.95 * len(good)
+    observed("one line that names the file, or nothing that is read has changed")
 
 
 def truncated(path: Path) -> None:
@@ -220,6 +228,11 @@ def replaced_by_a_folder(path: Path) -> None:
     path.mkdir()
 
 
+@pytest.mark.fault(
+    "a truncated prepared dataset, or another file in its place",
+    area="files",
+    provoked="a byte too few, empty, text, weights, other tensors, none, a folder",
+)
 @pytest.mark.parametrize(
     "harm",
     [
@@ -235,7 +248,7 @@ def replaced_by_a_folder(path: Path) -> None:
     ],
 )
 def test_a_file_that_is_not_ours_is_named_with_the_remedy(
-    harm: Callable[[Path], None], path: Path
+    harm: Callable[[Path], None], path: Path, observed: Observed
 ) -> None:
     prepare(make_dataset(), path)
     harm(path)
@@ -243,6 +256,23 @@ def test_a_file_that_is_not_ours_is_named_with_the_remedy(
         open_prepared(path)
     assert str(path) in str(caught.value)
     assert "run snakemake again" in str(caught.value)
+    observed("one line that names the file and what to do")
+
+
+@pytest.mark.fault(
+    "two jobs prepare one dataset",
+    area="two at once",
+    provoked="three `kdlm prepare` of the same file at the same time",
+)
+def test_two_jobs_prepare_the_same_dataset(path: Path, observed: Observed) -> None:
+    alone = path.with_name("alone.safetensors")
+    prepare(load("digits"), alone)
+    command = [sys.executable, "-m", "kdlm", "prepare", "--name", "digits", "--output", str(path)]
+    jobs = [subprocess.Popen(command) for _ in range(3)]
+    assert [job.wait() for job in jobs] == [0, 0, 0]
+    assert path.read_bytes() == alone.read_bytes()
+    assert sorted(path.parent.iterdir()) == [alone, path]
+    observed("each writes the whole file under a name of its own; the bytes are those of one alone")
 
 
 def test_a_data_error_is_the_users_to_mend() -> None:

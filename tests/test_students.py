@@ -1,22 +1,30 @@
 """Properties of trained teachers and students, on real digits and small networks."""
 
+import itertools
 import json
 import logging
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.numpy import load_file
 
+from kdlm.checkpoints import Keeping
+from kdlm.cli import main
 from kdlm.comparisons import load_outcome
 from kdlm.config import parse
 from kdlm.data import load
 from kdlm.errors import InputError
 from kdlm.images import Images, predict
+from kdlm.losses import LOSSES
 from kdlm.networks import load_network
+from kdlm.optimizers import SGD
 from kdlm.outputs import read_logits
 from kdlm.prepared import open_prepared, prepare
 from kdlm.specs import Recipe, StudentSpec, TeacherSpec
@@ -24,6 +32,9 @@ from kdlm.students import distill
 from kdlm.tables import read_divergence, read_spec, read_table
 from kdlm.teachers import train_teacher
 from kdlm.training import resolve_device
+
+Observed = Callable[[str], None]
+Change = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 RECIPE: dict[str, Any] = {
     "optimizer": "sgd",
@@ -242,18 +253,35 @@ def test_classes_of_teacher_and_data_must_agree(
     assert str(student.teachers["he"]) in str(caught.value)
 
 
-def test_a_damaged_teacher_is_named(student: _Distiller, tmp_path: Path) -> None:
+@pytest.mark.fault(
+    "a damaged teacher",
+    area="files",
+    provoked="another file in the place of its weights when a student is to be trained",
+)
+def test_a_damaged_teacher_is_named(
+    student: _Distiller, tmp_path: Path, observed: Observed
+) -> None:
     broken = tmp_path / "teacher"
     broken.mkdir()
     (broken / "model.safetensors").write_bytes(b"not a network")
     spec = StudentSpec.model_validate(read_spec(student("kd", 4.0) / "history.parquet"))
     with pytest.raises(InputError, match=r"model\.safetensors.*delete it"):
         distill(spec, student.data, broken, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+    observed("one line that names the file and says to delete it; no student is written")
 
 
+@pytest.mark.fault(
+    "a student that diverges, seen in its files",
+    area="numbers",
+    provoked="logits matching with a learning rate of 1e30, and of 10",
+)
 @pytest.mark.parametrize("learning_rate", [1e30, 10.0])
 def test_a_student_that_diverges_is_a_result_of_its_last_whole_epoch(
-    student: _Distiller, learning_rate: float, caplog: pytest.LogCaptureFixture
+    student: _Distiller,
+    learning_rate: float,
+    caplog: pytest.LogCaptureFixture,
+    observed: Observed,
 ) -> None:
     recipe = {"learning_rate": learning_rate, "epochs": 9, "precision": "float32"}
     with caplog.at_level(logging.ERROR):
@@ -286,6 +314,110 @@ def test_a_student_that_diverges_is_a_result_of_its_last_whole_epoch(
         ended = load_network(shorter / "model.safetensors").state_dict()
         for name, value in model.state_dict().items():
             assert torch.equal(value, ended[name])
+    observed(
+        "history, weights and logits are those after its last whole epoch, all finite, and bear "
+        "epoch, batch and what was not finite"
+    )
+
+
+def _spoil_loss(monkeypatch: pytest.MonkeyPatch, step: int, value: float) -> None:
+    """``value`` for the loss of the step."""
+    _change_loss(monkeypatch, step, lambda loss, _: loss + value)
+
+
+def _spoil_gradient(monkeypatch: pytest.MonkeyPatch, step: int, value: float) -> None:
+    """A finite loss whose gradient on the logits is ``value``."""
+
+    def spoiled(loss: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        logits.register_hook(lambda gradient: gradient + value)  # type: ignore[no-untyped-call]
+        return loss
+
+    _change_loss(monkeypatch, step, spoiled)
+
+
+def _change_loss(monkeypatch: pytest.MonkeyPatch, step: int, change: Change) -> None:
+    whole, steps = LOSSES["kd"], itertools.count(1)
+
+    def changed(student_logits: torch.Tensor, **arguments: Any) -> torch.Tensor:
+        loss: torch.Tensor = whole(student_logits=student_logits, **arguments)
+        # what is recorded is computed in float64
+        train = student_logits.dtype == torch.float32
+        return change(loss, student_logits) if train and next(steps) == step else loss
+
+    monkeypatch.setitem(LOSSES, "kd", changed)
+
+
+def _spoil_weights(monkeypatch: pytest.MonkeyPatch, step: int, value: float) -> None:
+    """``value`` for one weight after the step before, so that this one is the first to see it."""
+    whole, steps = SGD.step, itertools.count(2)
+
+    def spoiled(self: SGD, gradients: list[torch.Tensor], rate: float) -> None:
+        whole(self, gradients, rate)
+        if next(steps) == step:
+            self.parameters[0].detach()[0, 0, 0, 0] = value
+
+    monkeypatch.setattr(SGD, "step", spoiled)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize(
+    ("what", "spoil"),
+    [
+        pytest.param(
+            "loss", _spoil_loss,
+            marks=pytest.mark.fault(
+                "NaN or infinity in the loss",
+                area="numbers",
+                provoked="put in the loss of the second batch of the second epoch",
+            ),
+        ),
+        pytest.param(
+            "gradient", _spoil_gradient,
+            marks=pytest.mark.fault(
+                "NaN or infinity in the gradient",
+                area="numbers",
+                provoked="put in the gradient of the second batch of the second epoch",
+            ),
+        ),
+        pytest.param(
+            "weights", _spoil_weights,
+            marks=pytest.mark.fault(
+                "NaN or infinity in the weights",
+                area="numbers",
+                provoked="put in one weight before the second batch of the second epoch",
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_a_number_that_is_not_finite_stops_training_at_once(
+    what: str,
+    spoil: Callable[[pytest.MonkeyPatch, int, float], None],
+    value: float,
+    student: _Distiller,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    observed: Observed,
+) -> None:
+    recipe = Recipe(**RECIPE | {"epochs": 3, "precision": "float32"})
+    keys = {"initialisation": "he", "mean_gap": 0.0, "perturbation": 0}
+    spec = StudentSpec(recipe=recipe, loss="kd", temperature=4.0, **COMMON | keys)
+    keeping = Keeping(tmp_path / "checkpoint.safetensors", 1, 1000)
+    # three batches an epoch
+    spoil(monkeypatch, 5, value)
+    distill(spec, student.data, student.teachers["he"], tmp_path / "student", keeping)
+    found = {"epoch": 2, "batch": 2, "what": what}
+    assert read_divergence(tmp_path / "student/history.parquet") == found
+    (line,) = (record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+    assert f"diverged in epoch 2, batch 2: {what} NaN or infinite; kept is epoch 1" in line
+    assert f"last good checkpoint: {keeping.path} (epoch 2, 0 batches of it done)" in line
+    written = pq.read_table(tmp_path / "student/history.parquet")
+    assert set(written["epoch"].to_pylist()) == {0, 1}
+    assert written["objective"].null_count == 0
+    observed(
+        "training stops at that batch; epoch, batch and last good checkpoint are named; the "
+        "history ends with the epoch before"
+    )
 
 
 def test_a_student_that_does_not_diverge_says_so(student: _Distiller) -> None:
@@ -294,9 +426,20 @@ def test_a_student_that_does_not_diverge_says_so(student: _Distiller) -> None:
     assert json.loads((folder / "run.json").read_text())["diverged"] is None
 
 
-def test_a_teacher_that_diverges_is_an_error(data: Path, tmp_path: Path) -> None:
+@pytest.mark.fault(
+    "a teacher that diverges",
+    area="numbers",
+    provoked="`kdlm train-teacher` with a learning rate of 1e30",
+)
+def test_a_teacher_that_diverges_is_an_error(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], observed: Observed
+) -> None:
     recipe = Recipe(**RECIPE | {"learning_rate": 1e30, "precision": "float32"})
     spec = TeacherSpec(recipe=recipe, initialisation="he", **COMMON)
-    with pytest.raises(InputError, match=r"teacher diverged in epoch 1, batch \d.*learning rate"):
-        train_teacher(spec, data, tmp_path / "teacher")
+    arguments = ["--spec", spec.canonical_json(), "--data", data, "--output", tmp_path / "teacher"]
+    assert main(["train-teacher", *map(str, arguments)]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"kdlm: {tmp_path}/teacher: the teacher diverged in epoch 1, batch ")
+    assert "give its recipe a smaller learning rate; last good checkpoint: none" in error
     assert not (tmp_path / "teacher").exists()
+    observed("status 1 and one line with epoch, batch, last good checkpoint and what to do")

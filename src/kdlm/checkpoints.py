@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -75,32 +75,33 @@ class Checkpoint:
             return None
         path = self.keeping.path
         try:
-            verify(path)
+            kept, tensors = self._read(path)
         except InputError as error:
             logger.warning("checkpoint refused, training starts over: %s", error)
             return None
-        with safe_open(path, framework="pt") as file:
-            kept = json.loads(file.metadata()[_KEY])
-            other = [
-                name for name, value in self.identity.items() if kept["identity"].get(name) != value
-            ]
-            if other:
-                logger.warning(
-                    "checkpoint refused, training starts over: %s is of another %s",
-                    path,
-                    " and another ".join(other),
-                )
-                return None
-            tensors = {
-                name: _laid_out(file.get_tensor(name), stride)
-                for name, stride in kept["strides"].items()
-            }
         epoch, batch = kept["epoch"], kept["batch"]
         self.resumptions = [*kept["resumptions"], {"epoch": epoch, "batch": batch}]
         self._epoch = epoch
         self.last = f"{path} (epoch {epoch}, {batch} batches of it done)"
         logger.info("resumed from %s", self.last)
         return State(epoch, batch, tensors, kept["facts"])
+
+    def _read(self, path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        verify(path)
+        try:
+            with safe_open(path, framework="pt") as file:
+                kept: dict[str, Any] = json.loads(file.metadata()[_KEY])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is no checkpoint") from error
+        other = [
+            name for name, value in self.identity.items() if kept["identity"].get(name) != value
+        ]
+        if other:
+            raise InputError(f"{path} is of another {' and another '.join(other)}")
+        return kept, {
+            name: _laid_out(tensors[name], stride) for name, stride in kept["strides"].items()
+        }
 
     def keep(self, epoch: int, batch: int, state: Callable[[], State]) -> None:
         """Save the ``state`` before a batch if that is due; end the process if a signal asks to.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kdlm.errors import InputError
 
-__all__ = ["OPEN_SEAL", "read_sealed", "replacing", "sealed", "verify"]
+__all__ = ["OPEN_SEAL", "read_sealed", "refusals", "replacing", "sealed", "verify"]
 
 _MARK = b"kdlm-sha256:"
 _SEAL = re.compile(_MARK + rb"([0-9a-f]{64})")
@@ -96,6 +96,24 @@ def read_sealed(path: Path) -> bytes:
 
 
 @contextmanager
+def refusals(path: Path) -> Iterator[None]:
+    """What the file system refuses while ``path`` is written, as one line with the remedy.
+
+    Raises:
+        InputError: the file system refuses, being full, read-only or forbidden.
+
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "see to that")
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error}); "
+            f"{remedy} and run snakemake again"
+        ) from error
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` to write to; renamed to ``path`` once written and flushed.
 
@@ -103,13 +121,13 @@ def replacing(path: Path) -> Iterator[Path]:
     neither name is left behind; what a killed process left is removed by the next one.
 
     Raises:
-        InputError: the file system refuses, being full, read-only or forbidden.
+        InputError: as `refusals`.
 
     """
     path = Path(path)
     ours = f".{path.name}.{platform.node()}."
     temporary = path.with_name(f"{ours}{os.getpid()}.part")
-    try:
+    with refusals(path):
         _make_folder(path.parent)
         _remove_abandoned(path.parent, ours)
         try:
@@ -120,12 +138,6 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "see to that")
-        raise InputError(
-            f"{path} cannot be written ({error.strerror or error}); "
-            f"{remedy} and run snakemake again"
-        ) from error
     _flush_folder(path.parent)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from kdlm.errors import InputError
+from kdlm.files import refusals
 
 __all__ = ["hold", "waiting"]
 
@@ -28,13 +29,12 @@ def hold(folder: Path) -> TextIO:
     """Take ``folder`` for this process, which has it until it ends or closes what is returned.
 
     Raises:
-        InputError: another process has it; it is named. Or the folder cannot be written to.
+        InputError: another process has it; it is named. Or the folder cannot be written.
 
     """
-    try:
-        file = _open(folder / ".lock")
-    except OSError as error:
-        raise InputError(f"{folder}: {error.strerror}; make it a folder to write to") from None
+    path = folder / ".lock"
+    with refusals(path):
+        file = _open(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -47,9 +47,10 @@ def hold(folder: Path) -> TextIO:
     except OSError as error:
         # some cluster file systems have none; Snakemake's own lock is then what there is
         logger.warning("%s: no locks on this file system (%s)", folder, error.strerror)
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
+    with refusals(path):
+        os.ftruncate(file.fileno(), 0)
+        # not through the buffer, which would try once more when the file is closed
+        os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     return file
 
 

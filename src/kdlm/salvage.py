@@ -16,12 +16,14 @@ from kdlm import claims, collect, measure
 from kdlm.config import Study
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES, draw
-from kdlm.files import replacing
+from kdlm.files import refusals, replacing
 from kdlm.tables import SCHEMAS, write_table
 
 __all__ = ["salvage"]
 
 logger = logging.getLogger(__name__)
+
+_MEANS = ("layer_means", "init_means")
 
 
 def salvage(study: Study, folder: Path) -> list[Path]:
@@ -42,7 +44,10 @@ def salvage(study: Study, folder: Path) -> list[Path]:
         raise InputError(f"{folder}: no network of this study is there; nothing to tell")
     for network in lost:
         logger.warning("%s: %s", network.status, network.reason)
-    with TemporaryDirectory(dir=folder, prefix=".salvage-", ignore_cleanup_errors=True) as name:
+    with (
+        refusals(folder),
+        TemporaryDirectory(dir=folder, prefix=".salvage-", ignore_cleanup_errors=True) as name,
+    ):
         stage = Path(name)
         _write_tables(study, folder, found, stage / "tables")
         verdicts = claims.judge(study, stage / "tables")
@@ -68,9 +73,6 @@ def _write_tables(study: Study, folder: Path, found: list[collect.Network], tabl
         **dict(zip(_MEANS, (means, summary), strict=True)),
     }.items():
         write_table(table, rows, tables / f"{table}.parquet")
-
-
-_MEANS = ("layer_means", "init_means")
 
 
 def _draw_figures(study: Study, stage: Path) -> None:

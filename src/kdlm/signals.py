@@ -5,8 +5,9 @@ from types import FrameType
 
 __all__ = ["heed", "received"]
 
-# a scheduler's end of time and preemption, submitit's requeue, Ctrl-C
-_HEEDED = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
+# a scheduler's end of time and preemption, Ctrl-C, submitit's requeue; who sees from outside that
+# the last is heeded knows that all are
+_HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 _received: list[int] = []
 
@@ -16,7 +17,7 @@ def _note(number: int, _frame: FrameType | None) -> None:
 
 
 def heed() -> None:
-    """From now on note SIGTERM, SIGUSR2 and SIGINT instead of ending at once.
+    """From now on note SIGTERM, SIGINT and SIGUSR2 instead of ending at once.
 
     Call it before torch is imported, which takes seconds in which a signal may arrive.
     """
