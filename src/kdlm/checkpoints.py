@@ -63,7 +63,7 @@ class Checkpoint:
         """``identity`` holds by name all that decides the result: another one, another training."""
         self.keeping = keeping
         self.identity = dict(identity)
-        self.resumptions: list[dict[str, int]] = []
+        self.resumptions: list[dict[str, int | str]] = []
         self.last = "none"
         """The last good checkpoint in words."""
         self._epoch = 1
@@ -80,7 +80,7 @@ class Checkpoint:
             logger.warning("checkpoint refused, training starts over: %s", error)
             return None
         epoch, batch = kept["epoch"], kept["batch"]
-        self.resumptions = [*kept["resumptions"], {"epoch": epoch, "batch": batch}]
+        self.resumptions = [*kept["resumptions"], kept["place"]]
         self._epoch = epoch
         self.last = f"{path} (epoch {epoch}, {batch} batches of it done)"
         logger.info("resumed from %s", self.last)
@@ -136,6 +136,12 @@ class Checkpoint:
             "facts": state.facts,
             "strides": {name: tensor.stride() for name, tensor in state.tensors.items()},
             "resumptions": self.resumptions,
+            "place": {
+                "epoch": state.epoch,
+                "batch": state.batch,
+                # another instruction set may round otherwise: worth a note, not the work done
+                "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            },
             "sha256": OPEN_SEAL,
         }
         # safetensors refuses tensors that share memory

@@ -31,7 +31,7 @@ def write_outputs(
     history: list[dict[str, Any]],
     logits: Mapping[str, tuple[Tensor, Tensor]],
     device: torch.device,
-    resumptions: list[dict[str, int]],
+    resumptions: list[dict[str, int | str]],
     diverged: dict[str, Any] | None = None,
 ) -> None:
     """Write model.safetensors, history.parquet, logits.parquet and run.json.

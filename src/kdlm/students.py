@@ -119,6 +119,7 @@ def distill(
             "spec": spec.canonical_json(),
             "version of the code": digest("kdlm.students"),
             "version of torch": torch.__version__,
+            "kind of device": device.type,
             "data set": prepared.sha256,
             "teacher": verify(teacher / "model.safetensors") + verify(teacher / "logits.parquet"),
         },

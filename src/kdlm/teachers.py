@@ -54,6 +54,7 @@ def train_teacher(
             "spec": spec.canonical_json(),
             "version of the code": digest("kdlm.teachers"),
             "version of torch": torch.__version__,
+            "kind of device": device.type,
             "data set": prepared.sha256,
         },
     )

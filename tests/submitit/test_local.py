@@ -1,8 +1,8 @@
 """This machine as a cluster, without Snakemake."""
 
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from snakemake_executor_plugin_submitit.cluster import Phase, State
@@ -44,14 +44,18 @@ def test_jobs_run_and_end(tmp_path: Path, setup: list[str]) -> None:
 @pytest.mark.parametrize("setup", [[], ["true"]])
 def test_cancel(tmp_path: Path, setup: list[str]) -> None:
     machine = LocalMachine(setup=setup)
-    (job_id,) = _submit(machine, tmp_path, "touch begun; sleep 3; touch done")
+    (job_id,) = _submit(machine, tmp_path, "echo $$ > new; mv new begun; exec sleep 60")
     wait_for((tmp_path / "begun").exists, lambda: "it does not begin")
+    process = psutil.Process(int((tmp_path / "begun").read_text()))
     assert machine.states([job_id]) == {job_id: State(Phase.ALIVE, "RUNNING")}
     machine.cancel([job_id])
     wait_for(lambda: not machine.states([job_id]), lambda: "it goes on")
-    time.sleep(3)
-    assert not (tmp_path / "done").exists()
+    wait_for(lambda: _ended(process), lambda: "its process goes on")
     machine.cancel([job_id])
+
+
+def _ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_process_of_others_is_no_job(tmp_path: Path) -> None:
