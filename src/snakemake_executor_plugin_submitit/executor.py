@@ -190,7 +190,7 @@ class Executor(RemoteExecutor):
             title=one.title,
             tag=tag,
             runtime=limit,
-            notice=min(self._settings.notice, limit // 4),
+            notice=min(self._settings.notice, limit // 2),
             max_requeues=self._settings.max_requeues,
         )
 

@@ -110,7 +110,7 @@ class JobCommand:
         pump = threading.Thread(target=_pump, args=(child.stdout, log), daemon=True)
         pump.start()
         try:
-            status = child.wait()
+            status = _wait(child)
         finally:
             _kill(child.pid)
         # A process that the job left behind may hold the pipe open.
@@ -195,6 +195,15 @@ def _listen(pid: int, heard: threading.Event) -> None:
         time.sleep(pause)
         pause = min(2 * pause, 60)
     heard.set()
+
+
+def _wait(child: subprocess.Popen[bytes]) -> int:
+    """`Popen.wait`, which however takes a status that is not to be had for 0, a success."""
+    result = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    child.wait()
+    if result is None or result.si_code != os.CLD_EXITED:
+        return -(result.si_status if result else signal.SIGKILL)
+    return result.si_status
 
 
 def _succeeds(child: subprocess.Popen[bytes], seconds: float) -> bool:

@@ -15,11 +15,11 @@ from .cluster import SlurmCluster
 
 ROOT = Path(__file__).parents[2]
 TARGET = "results/tiny/tables/runs.parquet"
-EPOCHS = 120
+EPOCHS = 200
 
 
 def _config(tiny: dict[str, Any]) -> dict[str, Any]:
-    """One student that trains for longer than a minute, the shortest limit that Slurm knows."""
+    """One student that trains for longer than its time limit allows."""
     config = copy.deepcopy(tiny)
     config["recipes"]["long"] = config["recipes"]["short"] | {
         "epochs": EPOCHS,
@@ -43,7 +43,7 @@ def _snakemake(folder: Path, cluster: SlurmCluster, *options: str) -> "subproces
 @pytest.mark.fault(
     "a time limit in the midst of training on a cluster",
     area="cluster",
-    provoked="a student of over a minute with a limit of one",
+    provoked="a student that trains for longer than its limit",
 )
 def test_training_goes_on_after_its_time_limit(
     slurm: SlurmCluster,
@@ -54,7 +54,7 @@ def test_training_goes_on_after_its_time_limit(
     runs = {}
     for name, options in {
         "local": ["--cores", "1"],
-        "slurm": ["--profile", str(ROOT / "slurm"), "--set-resources", "distill:runtime=1"],
+        "slurm": ["--profile", str(ROOT / "slurm"), "--set-resources", "distill:runtime=2"],
     }.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "study.yaml").write_text(yaml.safe_dump(_config(tiny)))
