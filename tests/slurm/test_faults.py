@@ -317,7 +317,7 @@ def test_logs_that_cannot_be_written_fail_no_job(
 @pytest.mark.fault(
     "a cluster without accounting",
     area="cluster",
-    provoked="no slurmdbd; jobs cancelled, killed, failing, and at their limit without a requeue left",
+    provoked="no slurmdbd; jobs cancelled, killed, failing, and out of time and of requeues",
 )
 def test_without_accounting(
     slurm_without_accounting: SlurmCluster, tmp_path: Path, observed: Observed
