@@ -6,6 +6,7 @@ Heavy packages are imported inside the command that needs them, so that ``claims
 import argparse
 import json
 import logging
+import platform
 import sys
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +18,9 @@ from kdlm.errors import InputError
 from kdlm.specs import InitMeansSpec, Spec, StudentSpec, TeacherSpec
 
 __all__ = ["main"]
+
+_BY_HAND = ("claims", "reproduce", "schema")
+"""Commands that no rule calls; the others are jobs, whose logs end with where they ran."""
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
@@ -159,6 +163,27 @@ def _figure(arguments: argparse.Namespace) -> None:
     draw(arguments.name, _study(arguments.folder), arguments.folder)
 
 
+def _report(arguments: argparse.Namespace) -> None:
+    from kdlm.archive.study import render_report  # noqa: PLC0415
+
+    render_report(arguments.folder, arguments.output)
+
+
+def _archive(arguments: argparse.Namespace) -> None:
+    from kdlm.archive.study import archive_study  # noqa: PLC0415
+
+    study = _study(arguments.folder)
+    output = arguments.output or arguments.folder / f"archive/{study.study}.zip"
+    archive_study(
+        study,
+        arguments.folder,
+        output,
+        weights=arguments.weights,
+        logits=arguments.logits,
+        include_diff=arguments.include_diff,
+    )
+
+
 def _schema(arguments: argparse.Namespace) -> None:
     import yaml  # noqa: PLC0415
 
@@ -170,7 +195,7 @@ def _schema(arguments: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kdlm", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
@@ -213,6 +238,25 @@ def _parser() -> argparse.ArgumentParser:
     folder_command("theory", _theory, "measure the gradient's limit and the identities")
     folder_command("judge", _judge, "decide every claim")
     folder_command("figure", _figure, "draw one figure").add_argument("name")
+
+    report = folder_command("report", _report, "make Snakemake's report on a finished study")
+    report.add_argument("--output", type=Path, required=True)
+
+    archive = folder_command("archive", _archive, "pack a finished study into one file")
+    archive.add_argument("--output", type=Path, help="default: archive/<study>.zip in the folder")
+    archive.add_argument("--weights", action="store_true", help="with every network's weights")
+    archive.add_argument(
+        "--logits",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="with every network's logits; without them fewer tables can be rebuilt",
+    )
+    archive.add_argument(
+        "--include-diff",
+        action="store_true",
+        help="archive a source that differs from its commit, and the difference",
+    )
+
     command("schema", _schema, "write the config's JSON schema").add_argument("output", type=Path)
     return parser
 
@@ -226,4 +270,6 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"kdlm: {error}", file=sys.stderr)
         return 1
+    if arguments.command not in _BY_HAND:
+        logging.getLogger(__name__).info("finished on %s", platform.node())
     return 0

@@ -27,6 +27,7 @@ EXEMPT = frozenset(
         "provenance",
         "specs",
         "tables",
+        "tolerances",
     )
 )
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INIT_MEANS_KEYS",
+    "JOB_TABLES",
     "SCHEMAS",
     "SCHEMA_VERSION",
     "STUDENT_KEYS",
@@ -246,6 +247,10 @@ SCHEMAS: Mapping[str, _Columns] = {
         "measured_on": ("text", "1", "what it was measured on, and the reason if inconclusive"),
     },
 }
+
+
+JOB_TABLES = ("history", "logits", "means")
+"""The tables that training and initialisation jobs write; all others are gathered from them."""
 
 
 def arrow_schema(name: str, spec: Mapping[str, Any] | None = None) -> pa.Schema:
