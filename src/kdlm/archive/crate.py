@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from rocrate.model.contextentity import ContextEntity
 from rocrate.model.entity import Entity
@@ -27,7 +28,8 @@ _PROFILES = {
     "https://w3id.org/workflowhub/workflow-ro-crate/1.0": ("Workflow RO-Crate", "1.0"),
 }
 _SHA256 = "https://w3id.org/ro/terms/workflow-run#sha256"
-_COMPLETED = {"@id": "http://schema.org/CompletedActionStatus"}
+_COMPLETED = "http://schema.org/CompletedActionStatus"
+_BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 _FORMATS = {
     ".diff": "text/x-diff",
     ".log": "text/plain",
@@ -36,8 +38,6 @@ _FORMATS = {
     ".safetensors": "application/octet-stream",
     ".tsv": "text/tab-separated-values",
 }
-
-Described_ = Mapping[str, tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,7 @@ class Described:
 
 def iso(seconds: float) -> str:
     """Seconds since 1970 as ISO 8601, in UTC to the millisecond."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def describe_crate(described: Described) -> bytes:
@@ -99,7 +98,8 @@ def _describe_root(crate: ROCrate, described: Described, agent: Entity) -> None:
     )
     # no moment of archiving: two archives of the same results are the same bytes
     crate.datePublished = iso(max(job.ended for job in described.jobs))
-    crate.creator = crate.publisher = agent
+    crate.root_dataset["author"] = agent
+    crate.publisher = _context(crate, "#authors", "Organization", name="The kdlm authors")
     crate.root_dataset["conformsTo"] = [
         _context(crate, uri, "CreativeWork", name=name, version=version)
         for uri, (name, version) in _PROFILES.items()
@@ -120,6 +120,7 @@ def _add_workflow(crate: ROCrate, described: Described) -> Entity:
             "version": described.commit,
             "url": f"{SOURCE}/README.md",
             "license": {"@id": "https://spdx.org/licenses/MIT"},
+            "conformsTo": {"@id": _BIOSCHEMAS},
         },
     )
     crate.add_dataset(
@@ -184,11 +185,14 @@ def _left_out(name: str) -> str:
     return f"#left-out/{name}"
 
 
-def _entity(crate: ROCrate, name: str) -> Entity | None:
+def _entity(crate: ROCrate, name: str) -> Entity:
     """The entity of a file, archived or not."""
-    from urllib.parse import quote  # noqa: PLC0415
-
     return crate.get(quote(name)) or crate.get(_left_out(name))
+
+
+def _compact(entities: list[Entity]) -> Entity | list[Entity]:
+    """One alone is not written as a list."""
+    return entities[0] if len(entities) == 1 else entities
 
 
 def _add_job(crate: ROCrate, described: Described, job: Job, agent: Entity) -> Entity:
@@ -197,8 +201,8 @@ def _add_job(crate: ROCrate, described: Described, job: Job, agent: Entity) -> E
     action = crate.add_action(
         crate.get(f"{_WORKFLOW}#{job.rule}"),
         identifier=f"#job-{identifier}",
-        object=[entity for name in job.inputs if (entity := _entity(crate, name))],
-        result=[entity for name in job.outputs if (entity := _entity(crate, name))],
+        object=_compact([_entity(crate, name) for name in job.inputs]),
+        result=_compact([_entity(crate, name) for name in job.outputs]),
         properties={
             "name": f"{job.rule}: {PurePosixPath(job.outputs[0]).parent}",
             "description": job.command,
@@ -244,8 +248,8 @@ def _add_run(
         parameter = crate.add_formal_parameter(
             slot, "File", identifier=f"{_WORKFLOW}#{slot}", description=text
         )
-        parameter["workExample"] = entities
-        workflow.append_to(slot, parameter)
+        parameter["workExample"] = _compact(entities)
+        workflow[slot] = parameter
         for entity in entities:
             entity["exampleOfWork"] = parameter
     start, end = (
@@ -288,5 +292,7 @@ def _add_run(
         },
     )
     for name in described.files:
+        if name == "README.md":
+            _entity(crate, name)["about"] = crate.root_dataset
         if name.startswith("snakemake/") or name.endswith(("/report.html", FACTS)):
             _entity(crate, name)["about"] = organised

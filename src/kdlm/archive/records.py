@@ -14,6 +14,10 @@ __all__ = ["Job", "check_sources", "controller_logs", "jobs", "read_records"]
 
 Record = dict[str, Any]
 
+_RULE = re.compile(rb"^(?:local)?rule \w+:$", re.MULTILINE)
+_PACKING = re.compile(
+    rb"^(?:\[[^\n]*\]\n)?(?:local)?rule (?:render_report|archive\w*):$", re.MULTILINE
+)
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 
 
@@ -115,15 +119,15 @@ def _digests(parameter: str) -> list[str]:
     return _DIGEST.findall(text) if re.fullmatch(r"([0-9a-f]{16})+", text) else []
 
 
-def controller_logs(root: Path, last: str) -> dict[str, bytes]:
-    """Snakemake's own logs by name, each up to where the job of rule ``last`` begins.
+def controller_logs(root: Path) -> dict[str, bytes]:
+    """Snakemake's own logs by name, those of runs that did a job of the study.
 
-    That job comes after all that is archived, and from there on a log may still grow.
+    Each ends where the report or an archive is made, which comes after all that is archived: from
+    there on the log may still grow.
     """
     logs = {}
     for path in sorted((root / ".snakemake/log").glob("*.snakemake.log")):
-        text = path.read_bytes()
-        head = re.split(rb"\n(?:\[[^\n]*\]\n)?(?:local)?rule %b:" % last.encode(), text)[0]
-        if b"rule " in head:
-            logs[path.name] = head + b"\n"
+        head = _PACKING.split(path.read_bytes(), maxsplit=1)[0]
+        if _RULE.search(head):
+            logs[path.name] = head
     return logs

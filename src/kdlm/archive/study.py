@@ -26,9 +26,6 @@ from kdlm.tables import replacing
 
 __all__ = ["archive_study", "render_report"]
 
-_REPORT = "render_report"
-"""The rule of the report, the last before the archive's own."""
-
 _README = """# Study {study} of kdlm, as it was run
 
 Made by kdlm {version} at commit {commit}{changed}.
@@ -114,7 +111,7 @@ def _traces(root: Path, ran: Iterable[Job]) -> dict[str, Content]:
     names = [name for job in ran for name in (*job.logs, job.benchmark)]
     return {
         **{name: root / name for name in names if (root / name).is_file()},
-        **{f"snakemake/log/{name}": text for name, text in controller_logs(root, _REPORT).items()},
+        **{f"snakemake/log/{name}": text for name, text in controller_logs(root).items()},
     }
 
 
