@@ -184,6 +184,34 @@ def _archive(arguments: argparse.Namespace) -> None:
     )
 
 
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from kdlm.reproduce.check import ask_on_terminal, reproduce  # noqa: PLC0415
+    from kdlm.reproduce.outcome import Level  # noqa: PLC0415
+
+    archive = arguments.archive
+    outcomes = reproduce(
+        archive,
+        arguments.folder or Path(f"{archive.stem}-reproduced"),
+        [Level(level) for level in arguments.level],
+        jobs=arguments.jobs,
+        seed=arguments.sample_seed,
+        consent=(lambda _: True) if arguments.yes else ask_on_terminal,
+        report=arguments.json,
+    )
+    print(outcomes.as_table())
+    if complaint := outcomes.first_complaint():
+        raise InputError(complaint)
+
+
+def _count(text: str) -> int | None:
+    """A number of jobs; None for all of them."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number above 0, or all, not {text!r}")
+    return int(text)
+
+
 def _schema(arguments: argparse.Namespace) -> None:
     import yaml  # noqa: PLC0415
 
@@ -256,6 +284,21 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="archive a source that differs from its commit, and the difference",
     )
+
+    reproduce = command("reproduce", _reproduce, "check an archive, and rebuild or rerun it")
+    reproduce.add_argument("archive", type=Path)
+    reproduce.add_argument(
+        "--level", nargs="+", choices=("L0", "L1", "L2", "L3", "L4"), default=["L1", "L4"],
+        help="L0 integrity, L1 rebuilt, L2 rerun to the bit, L3 rerun within tolerances, "
+        "L4 verdicts; default: L1 L4",
+    )  # fmt: skip
+    reproduce.add_argument(
+        "--jobs", type=_count, default=3, help="how many jobs L2 and L3 rerun, or all; default: 3"
+    )
+    reproduce.add_argument("--sample-seed", type=int, default=0, help="which jobs; default: 0")
+    reproduce.add_argument("--folder", type=Path, help="new or empty; <archive>-reproduced")
+    reproduce.add_argument("--yes", action="store_true", help="run the archive's code unasked")
+    reproduce.add_argument("--json", type=Path, help="where the outcome goes, name by name")
 
     command("schema", _schema, "write the config's JSON schema").add_argument("output", type=Path)
     return parser

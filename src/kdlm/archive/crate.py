@@ -118,6 +118,7 @@ def _add_workflow(crate: ROCrate, described: Described) -> Entity:
             "name": "kdlm",
             "description": "Teachers, students, initialisation means, theory, claims, figures",
             "version": described.commit,
+            "encodingFormat": "text/plain",
             "url": f"{SOURCE}/README.md",
             "license": {"@id": "https://spdx.org/licenses/MIT"},
             "conformsTo": {"@id": _BIOSCHEMAS},

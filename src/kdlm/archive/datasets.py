@@ -52,7 +52,9 @@ ORIGINS = {
         "none stated; its page asks for a citation",
         None,
     ),
-    "imagefolder": Origin("A folder of images of the user's own", None, "the user's to state", None),
+    "imagefolder": Origin(
+        "A folder of images of the user's own", None, "the user's to state", None
+    ),
 }
 """By the names used in config.yaml."""
 

@@ -128,9 +128,7 @@ def _specs(study: Study) -> dict[str, Any]:
     }
 
 
-def _facts(
-    study: Study, source: Source, left_out: Mapping[str, tuple[int, str]]
-) -> dict[str, Any]:
+def _facts(study: Study, source: Source, left_out: Mapping[str, tuple[int, str]]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "kdlm": __version__,

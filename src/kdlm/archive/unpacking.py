@@ -94,7 +94,9 @@ def _check_layout(archive: Path, raw: IO[bytes], opened: zipfile.ZipFile) -> Non
         expected.CRC, expected.flag_bits = info.CRC, info.flag_bits & 0x800
         expected.compress_size, expected.file_size = info.compress_size, info.file_size
         # a file of two gibibytes and more has a 64-bit size
-        headers = [expected.FileHeader(zip64) for zip64 in (False, True)[info.file_size > 1 << 30 :]]
+        headers = [
+            expected.FileHeader(zip64) for zip64 in (False, True)[info.file_size > 1 << 30 :]
+        ]
         raw.seek(position)
         found = raw.read(max(map(len, headers)))
         header = next((one for one in headers if found.startswith(one)), None)

@@ -1,0 +1,122 @@
+"""The whole of ``python -m kdlm reproduce``: unpack, ask, check level by level, report."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdlm import __version__
+from kdlm.errors import InputError
+from kdlm.reproduce.integrity import check_integrity
+from kdlm.reproduce.outcome import Level, Outcomes
+from kdlm.reproduce.unpacked import Unpacked, open_archive
+from kdlm.tables import replacing
+
+__all__ = ["ask_on_terminal", "reproduce"]
+
+
+def ask_on_terminal(question: str) -> bool:
+    """Whether the user says yes.
+
+    Raises:
+        InputError: there is no terminal to ask on.
+
+    """
+    if not sys.stdin.isatty():
+        raise InputError(f"{question} There is no terminal to ask on: say --yes, or --level L0")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def reproduce(
+    archive: Path,
+    folder: Path,
+    levels: Sequence[Level],
+    *,
+    jobs: int | None = 3,
+    seed: int = 0,
+    consent: Callable[[str], bool],
+    report: Path | None = None,
+) -> Outcomes:
+    """Check an archive at the asked levels, of which L0 is always one.
+
+    Args:
+        archive: the file.
+        folder: a new or empty folder to unpack and work in.
+        levels: what is asked for.
+        jobs: how many jobs are rerun for L2 and L3; None for all, and then tables, claims and
+            figures are made of them, and L4 is judged on those.
+        seed: of the draw.
+        consent: asked before any code of the archive is run.
+        report: where the outcome goes as JSON, also where the archive is refused.
+
+    Raises:
+        InputError: the archive is refused, or no consent was given; the message names the entry.
+
+    """
+    asked = tuple(level for level in Level if level in {*levels, Level.INTEGRITY})
+    outcomes = Outcomes(asked)
+    facts: dict[str, Any] = {"archive": archive.name, "kdlm": __version__}
+    try:
+        unpacked = open_archive(archive, folder)
+        facts |= _facts(unpacked)
+        check_integrity(unpacked, outcomes)
+        if asked != (Level.INTEGRITY,):
+            _ask(unpacked, consent)
+            facts["sample"] = _run(unpacked, outcomes, jobs, seed)
+    except InputError as error:
+        facts["refused"] = str(error)
+        raise
+    finally:
+        if report:
+            with replacing(report) as temporary:
+                text = json.dumps(facts | outcomes.as_json(), indent=1, ensure_ascii=False)
+                temporary.write_text(f"{text}\n")
+    return outcomes
+
+
+def _facts(unpacked: Unpacked) -> dict[str, Any]:
+    return {
+        "sha256": unpacked.sha256,
+        "study": unpacked.study.study,
+        "source": unpacked.facts["source"],
+        "made_by": unpacked.facts.get("kdlm"),
+    }
+
+
+def _ask(unpacked: Unpacked, consent: Callable[[str], bool]) -> None:
+    """Have the user allow that the archive's code is run."""
+    question = (
+        f"This runs the Python code in {unpacked.archive} (commit "
+        f"{unpacked.facts['source'].get('commit')!r}) as you, with all that you may do."
+    )
+    if not consent(question):
+        raise InputError("nothing of the archive was run; its integrity alone is --level L0")
+
+
+def _run(
+    unpacked: Unpacked, outcomes: Outcomes, jobs: int | None, seed: int
+) -> dict[str, Any] | None:
+    from kdlm.reproduce.rebuild import rebuild, remake  # noqa: PLC0415
+    from kdlm.reproduce.rerun import draw, rerun, rerunnable  # noqa: PLC0415
+    from kdlm.reproduce.verdicts import compare_verdicts  # noqa: PLC0415
+
+    asked = outcomes.asked
+    reruns = tuple(level for level in asked if level in (Level.RERUN, Level.TOLERANCE))
+    sample, judged = None, None
+    if reruns:
+        every = rerunnable(unpacked.study)
+        drawn = every if jobs is None else draw(every, jobs, seed)
+        sample = {"seed": seed, "of": len(every), "jobs": [job.folder for job in drawn]}
+        made = rerun(unpacked, drawn, outcomes, reruns)
+        if jobs is None:
+            remake(unpacked, made, outcomes)
+            judged = made
+    if Level.REBUILT in asked or (Level.VERDICT in asked and judged is None):
+        rebuilt = rebuild(unpacked, outcomes)
+        judged = judged or rebuilt
+    if Level.VERDICT in asked and judged is not None:
+        compare_verdicts(unpacked, judged, outcomes)
+        whose = "rerun" if jobs is None and reruns else "archived"
+        outcomes.notes.append(f"L4 judges claims made from the {whose} jobs' files")
+    return sample

@@ -1,0 +1,124 @@
+"""An archive in a folder of its own, all of it checked; and running the source it holds."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdlm.archive import FORMAT
+from kdlm.archive.manifest import file_sha256
+from kdlm.archive.names import FACTS, SOURCE
+from kdlm.archive.unpacking import unpack
+from kdlm.config import Study, parse
+from kdlm.errors import InputError
+
+__all__ = ["Unpacked", "open_archive"]
+
+_THREADS = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """A checked archive."""
+
+    archive: Path
+    folder: Path
+    sha256: str
+    """Of the archive itself."""
+    digests: dict[str, str]
+    """SHA-256 by name of every file in the archive."""
+    facts: dict[str, Any]
+    study: Study
+
+    @property
+    def results(self) -> Path:
+        """The archived study's folder."""
+        return self.folder / self.prefix
+
+    @property
+    def prefix(self) -> str:
+        """Of the names of results."""
+        return f"results/{self.study.study}"
+
+    def digest(self, name: str) -> str | None:
+        """SHA-256 of an output, archived or left out."""
+        left_out = self.facts["left_out"].get(name, {})
+        return self.digests.get(name) or left_out.get("sha256")
+
+    def run(self, arguments: list[str], folder: Path, threads: int = 1) -> str | None:
+        """Run a command of the archived source in ``folder``; what went wrong, or None.
+
+        No shell is involved, nothing that the archive has as a command line is run, and modules
+        come from the archive's source before any that is installed.
+        """
+        environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
+            "PYTHONPATH": str((self.folder / SOURCE / "src").resolve()),
+            # the checked source stays as it is
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # as Snakemake sets them for a job of as many threads
+            **dict.fromkeys(_THREADS, str(threads)),
+        }
+        run = subprocess.run(  # noqa: S603
+            # -P: not the modules of the folder it runs in
+            [sys.executable, "-P", "-m", "kdlm", *arguments],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if run.returncode == 0:
+            return None
+        last = [line for line in run.stdout.splitlines() if line.strip()][-1:]
+        return f"kdlm {arguments[0]} ended with status {run.returncode}: {''.join(last)}"
+
+
+def open_archive(archive: Path, folder: Path) -> Unpacked:
+    """Check ``archive`` and unpack it into ``folder``, which must be new or empty.
+
+    Raises:
+        InputError: see `kdlm.archive.unpacking.unpack`; or it is of another format, or its config
+            is not one that this version knows.
+
+    """
+    digests = unpack(archive, folder)
+    facts = _json(folder, FACTS)
+    try:
+        found, name = facts["format"], facts["study"]
+        if not isinstance(facts["left_out"], dict) or not isinstance(facts["source"], dict):
+            raise TypeError
+    except (KeyError, TypeError):
+        raise InputError(f"{archive}: {FACTS} lacks what an archive says of itself") from None
+    if found != FORMAT:
+        raise InputError(
+            f"{archive}: format {found}, this version reads {FORMAT}; use the source it holds: "
+            f"PYTHONPATH={folder / SOURCE / 'src'} python -m kdlm reproduce {archive}"
+        )
+    if f"results/{name}/study.json" not in digests:
+        raise InputError(f"{archive}: {FACTS} says study {name!r}, of which there is no study.json")
+    study = parse(_json(folder, f"results/{name}/study.json"))
+    if study.study != name:
+        raise InputError(f"{archive}: {FACTS} says study {name!r}, study.json {study.study!r}")
+    return Unpacked(archive, folder, file_sha256(archive), digests, facts, study)
+
+
+def _json(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / name).read_text())
+    except FileNotFoundError:
+        raise InputError(f"the archive holds no {name}") from None
+    except ValueError as error:
+        raise InputError(f"{folder / name}: not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{folder / name}: not a JSON object")
+    return found
