@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 .PHONY: study test lint lock schema clean-venv
 
 study: $(READY)
-	$(BIN)/snakemake --profile workflow/profiles/local
-	@$(BIN)/python -m kdlm claims results/digits
+	@$(BIN)/snakemake --profile workflow/profiles/local; status=$$?; \
+	$(BIN)/python -m kdlm claims results/digits; exit $$status
 
 test: $(READY) lint
 	$(BIN)/pytest -n 2 --dist loadfile --durations 10

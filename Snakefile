@@ -19,6 +19,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/archive.smk"
+include: "workflow/rules/salvage.smk"
 
 
 rule all:

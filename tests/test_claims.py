@@ -64,6 +64,7 @@ RECIPES = {
     "mixed": {"optimizer": "sgd", "weight_decay": 5e-4, "ce_weight": 0.1},
 }
 PRINTED = {("eq7-printed", "printed"), ("eq8-printed", "printed"), ("b4-printed", "printed")}
+FINISHED = {"status": "finished", "reason": None}
 TABLES = [field.name for field in dataclasses.fields(Evidence) if field.name != "margins"]
 
 
@@ -127,6 +128,7 @@ def runs() -> pd.DataFrame:
     return pd.DataFrame(
         [
             network
+            | FINISHED
             | {"num_classes": 10, "parameters": 5, "epochs": 2, "last_accuracy": 0.9}
             | {"best_accuracy": 0.9, "best_epoch": 2, "logit_mean": 0.0, "logit_rms": 4.0}
             | {"logit_magnitude": around(3 * magnitude.get(network["loss"], 1), network["seed"])}
@@ -147,6 +149,7 @@ def histories() -> pd.DataFrame:
                 drift = around(1.2, network["seed"]) * epoch / 2 if split == "probe" else math.nan
                 rows.append(
                     network
+                    | {"status": "finished"}
                     | {"epoch": epoch, "split": split, "objective": 1.0, "accuracy": 0.9}
                     | {"mean_logit": 0.1, "mean_logit_drift": drift, "logit_rms": 4.0, "gap": 0.0}
                     | {"logit_gradient_sum": 1e-15 if zero_sum else 0.7}
@@ -162,7 +165,7 @@ def pair(
     disagreement: float, accuracy: float,
 ) -> dict[str, Any]:  # fmt: skip
     return {
-        "kind": kind, **group,
+        "kind": kind, **group, **FINISHED,
         **{f"{key}_a": value for key, value in a.items()},
         **{f"{key}_b": value for key, value in b.items()},
         "temperature_over_rms": a["temperature"] / 5,

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from kdlm import comparisons
 from kdlm.comparisons import compare, load_outcome
 from kdlm.errors import InputError
+from kdlm.files import OPEN_SEAL, sealed
 from kdlm.tables import SCHEMAS, STUDENT_KEYS, read_table, write_table
 
 Student = tuple[dict[str, Any], Path]
@@ -23,6 +24,10 @@ RMS = {("resnet20-he-long", 0): 2.0, ("resnet20-xavier-long", 1): 5.0}
 GROUP = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
 SIDE = ["loss", "temperature", "mean_gap", "perturbation", "seed"]
 INF = math.inf
+
+
+def save_weights(state: dict[str, npt.NDArray[Any]], path: Path) -> None:
+    path.write_bytes(sealed(save(state, {"sha256": OPEN_SEAL})))
 
 
 def keys(loss: str, temperature: float, gap: float, ulps: int, seed: int, **group: Any) -> Any:
@@ -51,7 +56,7 @@ def write(folder: Path, generator: np.random.Generator) -> None:
     }
     state = {name: value.astype(np.float32) for name, value in state.items()}
     counts = {"bn.num_batches_tracked": np.array(generator.integers(100))}
-    save_file(state | counts, folder / "model.safetensors")
+    save_weights(state | counts, folder / "model.safetensors")
     write_logits(folder, generator.normal(size=(IMAGES, CLASSES)).astype(np.float32))
 
 
@@ -274,7 +279,7 @@ def test_what_all_classes_share_moves_no_distance(tmp_path: Path) -> None:
     state["classifier.bias"] -= np.float32(5)
     for name in ("bn.running_mean", "bn.running_var", "bn.num_batches_tracked"):
         state[name] = np.asarray(state[name] + state[name].dtype.type(9))
-    save_file(state, tmp_path / "b/model.safetensors")
+    save_weights(state, tmp_path / "b/model.safetensors")
     z = np.stack(read_table(tmp_path / "b/logits.parquet", "logits")["logits"].to_list())
     write_logits(tmp_path / "b", z + np.arange(IMAGES, dtype=np.float32)[:, None])
     after = distances(tmp_path / "a", tmp_path / "b")
@@ -289,7 +294,7 @@ def test_one_weight_moves_the_distance_by_as_much(tmp_path: Path) -> None:
     assert distances(tmp_path / "a", tmp_path / "b")["weights_distance"] == 0
     state = load_file(tmp_path / "b/model.safetensors")
     state["stem.weight"][0, 0] = state["stem.weight"][0, 0] + np.float32(0.5)
-    save_file(state, tmp_path / "b/model.safetensors")
+    save_weights(state, tmp_path / "b/model.safetensors")
     found = distances(tmp_path / "a", tmp_path / "b")
     assert found["weights_distance"] == pytest.approx(0.5, rel=1e-6)
     assert found["logits_distance"] == 0

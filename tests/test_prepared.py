@@ -168,7 +168,7 @@ def test_no_flipped_bit_goes_unseen(path: Path) -> None:
         path.write_bytes(bad)
         try:
             read = open_prepared(path)
-        except DataError as error:
+        except InputError as error:
             complaints.append(str(error))
             continue
         # the header may survive a change in its blanks; what it says may not
@@ -239,7 +239,7 @@ def test_a_file_that_is_not_ours_is_named_with_the_remedy(
 ) -> None:
     prepare(make_dataset(), path)
     harm(path)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(InputError) as caught:
         open_prepared(path)
     assert str(path) in str(caught.value)
     assert "run snakemake again" in str(caught.value)

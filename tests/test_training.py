@@ -5,7 +5,7 @@ import math
 import torch
 from torch.nn import functional
 
-from kdlm.training import gradient_sums
+from kdlm.history import gradient_sums
 
 
 def of_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

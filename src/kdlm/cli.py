@@ -9,13 +9,17 @@ import logging
 import platform
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
+from kdlm import signals
 from kdlm.config import Study, parse, schema
 from kdlm.errors import InputError
 from kdlm.specs import InitMeansSpec, Spec, StudentSpec, TeacherSpec
+
+if TYPE_CHECKING:
+    from kdlm.checkpoints import Keeping
 
 __all__ = ["main"]
 
@@ -45,7 +49,7 @@ def _study(folder: Path) -> Study:
 
 
 def _resolve(arguments: argparse.Namespace) -> None:
-    from kdlm.tables import replacing  # noqa: PLC0415
+    from kdlm.files import replacing  # noqa: PLC0415
 
     study = parse(json.loads(arguments.config))
     with replacing(arguments.output) as temporary:
@@ -66,16 +70,27 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 
 def _train_teacher(arguments: argparse.Namespace) -> None:
+    signals.heed()
     from kdlm.teachers import train_teacher  # noqa: PLC0415
 
-    train_teacher(_spec(TeacherSpec, arguments.spec), arguments.data, arguments.output)
+    spec = _spec(TeacherSpec, arguments.spec)
+    train_teacher(spec, arguments.data, arguments.output, _keeping(arguments))
 
 
 def _distill(arguments: argparse.Namespace) -> None:
+    signals.heed()
     from kdlm.students import distill  # noqa: PLC0415
 
     spec = _spec(StudentSpec, arguments.spec)
-    distill(spec, arguments.data, arguments.teacher, arguments.output)
+    distill(spec, arguments.data, arguments.teacher, arguments.output, _keeping(arguments))
+
+
+def _keeping(arguments: argparse.Namespace) -> "Keeping | None":
+    from kdlm.checkpoints import Keeping  # noqa: PLC0415
+
+    if arguments.checkpoint is None:
+        return None
+    return Keeping(arguments.checkpoint, arguments.checkpoint_epochs, arguments.checkpoint_minutes)
 
 
 def _init_means(arguments: argparse.Namespace) -> None:
@@ -102,7 +117,7 @@ def _collect(arguments: argparse.Namespace) -> None:
     from kdlm.tables import write_table  # noqa: PLC0415
 
     folder = arguments.folder
-    networks = list(collect.networks(_study(folder), folder))
+    networks = collect.none_missing(collect.networks(_study(folder), folder))
     write_table("runs", collect.runs(networks), folder / "tables/runs.parquet")
     write_table("histories", collect.histories(networks), folder / "tables/histories.parquet")
 
@@ -121,8 +136,9 @@ def _compare(arguments: argparse.Namespace) -> None:
     from kdlm import collect  # noqa: PLC0415
     from kdlm.tables import write_table  # noqa: PLC0415
 
-    table = collect.comparisons(_study(arguments.folder), arguments.folder)
-    write_table("comparisons", table, arguments.folder / "tables/comparisons.parquet")
+    folder = arguments.folder
+    networks = collect.none_missing(collect.networks(_study(folder), folder))
+    write_table("comparisons", collect.comparisons(networks), folder / "tables/comparisons.parquet")
 
 
 def _theory(arguments: argparse.Namespace) -> None:
@@ -152,9 +168,22 @@ def _claims(arguments: argparse.Namespace) -> None:
     if not path.is_file():
         raise InputError(f"{path} is missing: run snakemake first, or name a study's folder")
     print(format_claims(read_table(path, "claims")))
+    runs = read_table(arguments.folder / "tables/runs.parquet", "runs")
+    lost = runs[runs["status"] != "finished"]
+    if len(lost):
+        print(f"\n{len(lost)} of {len(runs)} networks are not finished:")
+    for status, reason in zip(lost["status"], lost["reason"], strict=True):
+        print(f"  {status}: {reason}")
     figures = arguments.folder / "figures"
     if figures.is_dir():
         print(f"\nFigures: {figures}/")
+
+
+def _salvage(arguments: argparse.Namespace) -> None:
+    from kdlm.salvage import salvage  # noqa: PLC0415
+
+    for path in salvage(_study(arguments.folder), arguments.folder):
+        print(path)
 
 
 def _figure(arguments: argparse.Namespace) -> None:
@@ -258,6 +287,10 @@ def _parser() -> argparse.ArgumentParser:
         job.add_argument("--data", type=Path, required=True, help="the prepared dataset")
         if name == "distill":
             job.add_argument("--teacher", type=Path, required=True, help="the teacher's folder")
+        if name != "init-means":
+            job.add_argument("--checkpoint", type=Path, help="file to go on from after a stop")
+            job.add_argument("--checkpoint-epochs", type=int, default=10, help="between saves")
+            job.add_argument("--checkpoint-minutes", type=float, default=10, help="between saves")
         job.add_argument("--output", type=Path, required=True)
 
     folder_command("collect", _collect, "gather tables runs and histories")
@@ -265,6 +298,7 @@ def _parser() -> argparse.ArgumentParser:
     folder_command("compare", _compare, "measure how far students are apart")
     folder_command("theory", _theory, "measure the gradient's limit and the identities")
     folder_command("judge", _judge, "decide every claim")
+    folder_command("salvage", _salvage, "gather what a failed run has left; print what changed")
     folder_command("figure", _figure, "draw one figure").add_argument("name")
 
     report = folder_command("report", _report, "make Snakemake's report on a finished study")

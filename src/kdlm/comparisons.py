@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
+from kdlm.files import read_sealed
 from kdlm.tables import SCHEMAS, STUDENT_KEYS, read_table
 
 __all__ = ["Outcome", "compare", "load_outcome", "test_logits"]
@@ -50,7 +51,7 @@ def test_logits(folder: Path) -> tuple[Array, npt.NDArray[np.int64]]:
 
 def load_outcome(folder: Path) -> Outcome:
     """Read the student in ``folder``."""
-    state = load_file(folder / "model.safetensors")
+    state = load(read_sealed(folder / "model.safetensors"))
     parts = []
     for name in sorted(state):
         if name.endswith(BUFFERS):
@@ -70,7 +71,9 @@ def load_outcome(folder: Path) -> Outcome:
 
 
 def compare(
-    students: Sequence[tuple[Keys, Path]], teacher_rms: Mapping[tuple[str, int], float]
+    students: Sequence[tuple[Keys, Path]],
+    teacher_rms: Mapping[tuple[str, int], float],
+    lost: Mapping[Path, tuple[str, str]] | None = None,
 ) -> pd.DataFrame:
     """Table ``comparisons``: every pair of students that differ in one respect.
 
@@ -81,22 +84,28 @@ def compare(
     Args:
         students: path keys, typed as in `STUDENT_KEYS`, and folder of each.
         teacher_rms: rms of z − c of each teacher's test logits, by its name and seed.
+        lost: status and reason of each student that is not finished, by folder; its pairs are in
+            the table without a distance, as are shares of a distance between seeds that is lost.
 
     """
+    lost = lost or {}
     groups: dict[tuple[Any, ...], list[tuple[Keys, Path]]] = defaultdict(list)
     for keys, folder in students:
         groups[tuple(keys[key] for key in GROUP)].append((keys, folder))
     rows = []
     for group, members in groups.items():
-        rms = teacher_rms[group[0], group[1]]
-        outcomes = [(keys, load_outcome(folder)) for keys, folder in members]
+        rms = teacher_rms.get((group[0], group[1]), np.nan)
+        outcomes = [
+            (keys, lost[folder] if folder in lost else load_outcome(folder))
+            for keys, folder in members
+        ]
         for kind, (keys_a, a), (keys_b, b) in _pairs(outcomes):
             rows.append(
                 {"kind": kind, **dict(zip(GROUP, group, strict=True))}
                 | {f"{key}_a": keys_a[key] for key in SIDE}
                 | {f"{key}_b": keys_b[key] for key in SIDE}
                 | {"temperature_over_rms": keys_a["temperature"] / rms}
-                | _distances(a, b)
+                | _compared(a, b)
             )
     if not rows:
         return pd.DataFrame(columns=list(SCHEMAS["comparisons"]))
@@ -108,7 +117,11 @@ def _with_shares(pairs: pd.DataFrame) -> pd.DataFrame:
     arm = ["loss", "temperature", "mean_gap"]
     seeds = pairs[pairs["kind"] == "seed"]
     own = seeds.rename(columns={f"{key}_a": key for key in arm})
-    between = own.groupby([*GROUP, *arm])[["weights_distance", "logits_distance"]].mean()
+    # a mean without a lost seed would be another measure
+    groups = own.groupby([*GROUP, *arm])
+    distances = groups[["weights_distance", "logits_distance"]]
+    between = distances.mean().where(distances.count().eq(groups.size(), axis=0))
+    missed = groups["reason"].first()
     for measure in ("weights", "logits"):
         distance = f"{measure}_distance"
         sides = [
@@ -121,10 +134,15 @@ def _with_shares(pairs: pd.DataFrame) -> pd.DataFrame:
             for side in ("a", "b")
         ]
         pairs[f"{measure}_share"] = pairs[distance] / (sum(sides) / 2)
+    for side in ("a", "b"):
+        keys = [*GROUP, *(f"{key}_{side}" for key in arm)]
+        merged = pairs.merge(missed.rename("missed"), how="left", left_on=keys, right_index=True)
+        pairs["reason"] = pairs["reason"].where(pairs["reason"].notna(), merged["missed"])
     return pairs
 
 
-Member = tuple[Keys, Outcome]
+Lost = tuple[str, str]
+Member = tuple[Keys, Outcome | Lost]
 
 
 def _pairs(members: list[Member]) -> Iterator[tuple[str, Member, Member]]:
@@ -148,6 +166,18 @@ def _kind(a: Keys, b: Keys) -> str | None:
     if differing == {"seed"}:
         return "seed"
     return None if "seed" in differing else "objective"
+
+
+def _compared(a: Outcome | Lost, b: Outcome | Lost) -> dict[str, Any]:
+    lost = [side for side in (a, b) if not isinstance(side, Outcome)]
+    if not isinstance(a, Outcome) or not isinstance(b, Outcome):
+        nothing = dict.fromkeys(_MEASURES, np.nan)
+        # "missing" is the worse, and the later in the alphabet
+        return {"status": max(lost)[0], "reason": "; ".join(why for _, why in lost)} | nothing
+    return {"status": "finished", "reason": None} | _distances(a, b)
+
+
+_MEASURES = ("weights_distance", "logits_distance", "agreement", "accuracy_difference")
 
 
 def _distances(a: Outcome, b: Outcome) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The theory of the study, measured on random logits and on those of its trained networks."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,19 @@ from kdlm.theory import gradient_limit
 __all__ = ["theory"]
 
 
-def theory(study: Study, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables ``gradient_limit`` and ``identities`` of a study.
+def theory(
+    study: Study, folder: Path, missing: Container[Path] = ()
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tables ``gradient_limit`` and ``identities`` of a study, less the networks ``missing``.
+
+    The logits of a student that diverged are as good as any: they are of its last whole epoch.
 
     Raises:
         InputError: the logits of a network are missing or damaged.
 
     """
-    cases = [*random_cases(study.theory.samples, study.theory.seed), *_trained(study, folder)]
+    random = random_cases(study.theory.samples, study.theory.seed)
+    cases = [*random, *_trained(study, folder, missing)]
     limits = [
         gradient_limit(case.student, case.teacher, study.theory.temperatures).assign(
             source=case.name
@@ -37,12 +42,14 @@ def theory(study: Study, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.concat(limits, ignore_index=True), pd.DataFrame(rows)
 
 
-def _trained(study: Study, folder: Path) -> Iterator[Case]:
+def _trained(study: Study, folder: Path, missing: Container[Path]) -> Iterator[Case]:
     """Test logits of one student of each loss, with its teacher's."""
     samples = study.theory.samples
     for keys in study.theory_students():
-        student = folder / student_directory(keys) / "logits.parquet"
-        teacher = folder / teacher_directory(teacher_of(keys)) / "logits.parquet"
+        places = folder / student_directory(keys), folder / teacher_directory(teacher_of(keys))
+        if any(place in missing for place in places):
+            continue
+        student, teacher = (place / "logits.parquet" for place in places)
         labels = read_table(student, "logits")["label"].to_numpy(np.int64)
         yield Case(
             f"student of {keys['loss']}, T = {keys['temperature']}, gap {keys['mean_gap']}",

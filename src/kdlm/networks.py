@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from kdlm.errors import InputError
+from kdlm.files import OPEN_SEAL, replacing, sealed, verify
 from kdlm.resnet import ARCHITECTURES, ResNet
-from kdlm.tables import replacing
 
 __all__ = ["build", "load_network", "place", "save_network"]
 
@@ -43,10 +43,10 @@ def save_network(
         "num_classes": state["classifier.bias"].numel(),
         "in_channels": in_channels,
         "spec": spec,
+        "sha256": OPEN_SEAL,
     }
     with replacing(path) as temporary:
-        # save_file would leave a file that only its owner may read
-        temporary.write_bytes(save(state, {_KEY: json.dumps(facts, sort_keys=True)}))
+        temporary.write_bytes(sealed(save(state, {_KEY: json.dumps(facts, sort_keys=True)})))
 
 
 def load_network(path: Path, dtype: torch.dtype | None = None) -> ResNet:
@@ -56,6 +56,7 @@ def load_network(path: Path, dtype: torch.dtype | None = None) -> ResNet:
         InputError: the file is missing, damaged or not a network of this study.
 
     """
+    verify(path)
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()[_KEY])

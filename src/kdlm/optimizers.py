@@ -62,6 +62,15 @@ class SGD:
             foreach=False,
         )
 
+    def state(self) -> dict[str, Tensor]:
+        """What the next step depends on besides parameters and gradients."""
+        return {str(i): value for i, value in enumerate(self.momentum) if value is not None}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from the `state` of another optimiser of the same recipe."""
+        for i, value in state.items():
+            self.momentum[int(i)] = value.to(self.parameters[int(i)].device)
+
 
 class Adam:
     """Adam (Kingma, Ba, arXiv 1412.6980), or AdamW, which decays weights apart from it."""
@@ -93,6 +102,23 @@ class Adam:
             maximize=False,
             foreach=False,
         )
+
+    def _kinds(self) -> dict[str, list[Tensor]]:
+        return {"mean": self.mean, "square": self.square, "steps": self.steps}
+
+    def state(self) -> dict[str, Tensor]:
+        """What the next step depends on besides parameters and gradients."""
+        return {
+            f"{kind}.{i}": value
+            for kind, values in self._kinds().items()
+            for i, value in enumerate(values)
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from the `state` of another optimiser of the same recipe."""
+        for name, value in state.items():
+            kind, i = name.split(".")
+            self._kinds()[kind][int(i)].copy_(value)
 
 
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam, "adamw": Adam}

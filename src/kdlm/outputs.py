@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from kdlm.errors import InputError
+from kdlm.files import replacing
 from kdlm.networks import save_network
 from kdlm.provenance import circumstances
 from kdlm.resnet import ResNet
 from kdlm.specs import StudentSpec, TeacherSpec
-from kdlm.tables import read_arrow, replacing, write_table
+from kdlm.tables import read_arrow, write_table
 
 __all__ = ["read_logits", "write_outputs"]
 
@@ -30,11 +31,14 @@ def write_outputs(
     history: list[dict[str, Any]],
     logits: Mapping[str, tuple[Tensor, Tensor]],
     device: torch.device,
+    resumptions: list[dict[str, int]],
+    diverged: dict[str, Any] | None = None,
 ) -> None:
     """Write model.safetensors, history.parquet, logits.parquet and run.json.
 
-    ``logits`` holds per split the logits (N, K) and the labels (N,). Everything but run.json is a
-    function of the spec, the code and the hardware alone.
+    ``logits`` holds per split the logits (N, K) and the labels (N,), ``resumptions`` the epoch and
+    batch of each checkpoint that the training went on from, ``diverged`` where it ceased to be one.
+    Everything but run.json is a function of the spec, the code and the hardware alone.
     """
     described = spec.model_dump(mode="json")
     save_network(
@@ -44,7 +48,7 @@ def write_outputs(
         in_channels=in_channels,
         spec=described,
     )
-    write_table("history", history, directory / "history.parquet", described)
+    write_table("history", history, directory / "history.parquet", described, diverged)
     splits = [
         pa.table(
             {
@@ -56,9 +60,12 @@ def write_outputs(
         )
         for split, (values, labels) in logits.items()
     ]
-    write_table("logits", pa.concat_tables(splits), directory / "logits.parquet", described)
+    write_table(
+        "logits", pa.concat_tables(splits), directory / "logits.parquet", described, diverged
+    )
     with replacing(directory / "run.json") as temporary:
-        temporary.write_text(json.dumps(circumstances(device), indent=2) + "\n")
+        run = circumstances(device) | {"resumed_from": resumptions, "diverged": diverged}
+        temporary.write_text(json.dumps(run, indent=2) + "\n")
 
 
 def read_logits(path: Path, split: str) -> Tensor:

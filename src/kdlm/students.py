@@ -1,29 +1,25 @@
 """Distilling a student: the interventions before training, the distillation loss during it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kdlm.checkpoints import Checkpoint, Keeping
 from kdlm.errors import InputError
+from kdlm.files import verify
+from kdlm.images import DTYPES, EVALUATION_BATCH, Images, train_mode_logits
 from kdlm.initialisation import initialise, perturb, stream
 from kdlm.losses import LOSSES
 from kdlm.networks import build, load_network, place
 from kdlm.outputs import read_logits, write_outputs
 from kdlm.prepared import Prepared, open_prepared
 from kdlm.resnet import ResNet
+from kdlm.sources import digest
 from kdlm.specs import StudentSpec
-from kdlm.training import (
-    DTYPES,
-    EVALUATION_BATCH,
-    Images,
-    configure_torch,
-    resolve_device,
-    train,
-    train_mode_logits,
-)
+from kdlm.training import configure_torch, resolve_device, train
 
 __all__ = ["distill"]
 
@@ -82,12 +78,21 @@ def _initial_student(
     return model
 
 
-def distill(spec: StudentSpec, data: Path, teacher: Path, directory: Path) -> None:
+def distill(
+    spec: StudentSpec,
+    data: Path,
+    teacher: Path,
+    directory: Path,
+    keeping: Keeping | None = None,
+) -> None:
     """Train one student of the teacher in folder ``teacher`` and write it to ``directory``.
+
+    A student that diverges is a result: it is written as it was after its last whole epoch.
 
     Raises:
         InputError: a file cannot be read, teacher and dataset differ in their classes, or the
             device is not there.
+        SystemExit: a signal asked to stop.
 
     """
     configure_torch(spec.threads)
@@ -108,7 +113,17 @@ def distill(spec: StudentSpec, data: Path, teacher: Path, directory: Path) -> No
         student_mean=teacher_mean + spec.mean_gap,
         teacher_mean=teacher_mean,
     )
-    trained = train(model, objective, spec, prepared, role="student")
+    checkpoint = Checkpoint(
+        keeping,
+        {
+            "spec": spec.canonical_json(),
+            "version of the code": digest("kdlm.students"),
+            "version of torch": torch.__version__,
+            "data set": prepared.sha256,
+            "teacher": verify(teacher / "model.safetensors") + verify(teacher / "logits.parquet"),
+        },
+    )
+    trained = train(model, objective, spec, prepared, "student", checkpoint)
     write_outputs(
         directory,
         spec=spec,
@@ -117,4 +132,7 @@ def distill(spec: StudentSpec, data: Path, teacher: Path, directory: Path) -> No
         history=trained.history,
         logits={"test": (trained.test_logits, prepared.test_labels)},
         device=device,
+        resumptions=checkpoint.resumptions,
+        diverged=asdict(trained.diverged) if trained.diverged else None,
     )
+    checkpoint.remove()

@@ -5,9 +5,7 @@ so that equal results are equal bytes. Times, hosts and versions go into ``run.j
 """
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kdlm.errors import InputError
+from kdlm.files import OPEN_SEAL, read_sealed, replacing, sealed
 
 if TYPE_CHECKING:
     # half a second that a training job has no use for
@@ -23,19 +22,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INIT_MEANS_KEYS",
-    "JOB_TABLES",
     "SCHEMAS",
     "SCHEMA_VERSION",
     "STUDENT_KEYS",
     "TEACHER_KEYS",
     "read_arrow",
+    "read_divergence",
     "read_spec",
     "read_table",
     "replacing",
     "write_table",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a column changes its name, type or meaning; part of every job's parameters."""
 
 _TYPES = {
@@ -112,7 +111,18 @@ _HISTORY: _Columns = {
     "gap": ("float", "logit", "students only: mean over samples of c^s - c^t"),
 }
 
+_STATUS: _Columns = {
+    "status": (
+        "text",
+        "1",
+        "finished; diverged: training ended where a number was NaN or infinite; "
+        "missing: its files are not there or damaged",
+    ),
+    "reason": ("text", "1", "why numbers of this row are null that should not be"),
+}
+
 _RUN: _Columns = {
+    **_STATUS,
     "num_classes": ("int", "1", "K, outputs of the network"),
     "parameters": ("int", "1", "number of trained parameters"),
     "epochs": ("int", "epoch", "epochs trained"),
@@ -157,6 +167,7 @@ SCHEMAS: Mapping[str, _Columns] = {
     "histories": {
         "role": ("text", "1", "teacher or student"),
         **STUDENT_KEYS,
+        "status": _STATUS["status"],
         **_HISTORY,
     },
     "runs": {"role": ("text", "1", "teacher or student"), **STUDENT_KEYS, **_RUN},
@@ -171,6 +182,8 @@ SCHEMAS: Mapping[str, _Columns] = {
         **{k: STUDENT_KEYS[k] for k in list(STUDENT_KEYS)[:5]},
         **{f"{k}_a": v for k, v in _SIDE.items()},
         **{f"{k}_b": v for k, v in _SIDE.items()},
+        "status": ("text", "1", "finished, or what the worse of the two is: diverged or missing"),
+        "reason": _STATUS["reason"],
         "temperature_over_rms": ("float", "1", "temperature_a over the rms of the teacher's z - c"),
         "weights_distance": (
             "float",
@@ -249,15 +262,17 @@ SCHEMAS: Mapping[str, _Columns] = {
 }
 
 
-JOB_TABLES = ("history", "logits", "means")
-"""The tables that training and initialisation jobs write; all others are gathered from them."""
-
-
-def arrow_schema(name: str, spec: Mapping[str, Any] | None = None) -> pa.Schema:
-    """Arrow schema of a table; column metadata hold unit and meaning, the file's the ``spec``."""
+def arrow_schema(
+    name: str,
+    spec: Mapping[str, Any] | None = None,
+    diverged: Mapping[str, Any] | None = None,
+) -> pa.Schema:
+    """Arrow schema of a table; column metadata hold unit and meaning, the file's the rest."""
     metadata = {"kdlm.table": name, "kdlm.schema_version": str(SCHEMA_VERSION)}
     if spec is not None:
         metadata["kdlm.spec"] = json.dumps(spec, sort_keys=True)
+    if diverged is not None:
+        metadata["kdlm.diverged"] = json.dumps(diverged, sort_keys=True)
     return pa.schema(
         [
             pa.field(column, _TYPES[kind], metadata={"unit": unit, "meaning": meaning})
@@ -267,32 +282,16 @@ def arrow_schema(name: str, spec: Mapping[str, Any] | None = None) -> pa.Schema:
     )
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to; renamed to ``path`` once written and flushed.
-
-    A reader sees the old file or the whole new one. After an error neither name is left behind.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # the suffix stays last: some writers choose their format by it
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_table(
     name: str,
     rows: "pa.Table | pd.DataFrame | list[dict[str, Any]]",
     path: Path,
     spec: Mapping[str, Any] | None = None,
+    diverged: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``rows`` as table ``name``; NaN, and columns that the rows lack, become null.
+
+    The file's metadata hold the ``spec`` of the job, and where its training ``diverged``.
 
     Raises:
         ValueError: a column is not in the schema.
@@ -304,7 +303,7 @@ def write_table(
     else:
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows)
         table = table.drop_columns([c for c in table.column_names if c.startswith("__index")])
-    schema = arrow_schema(name, spec)
+    schema = arrow_schema(name, spec, diverged)
     unknown = set(table.column_names) - set(schema.names)
     if unknown:
         raise ValueError(f"table {name} has no column {', '.join(sorted(unknown))}")
@@ -314,8 +313,12 @@ def write_table(
         else pa.nulls(len(table), field.type)
         for field in schema
     ]
+    content = pa.BufferOutputStream()
+    with pq.ParquetWriter(content, schema, compression="zstd") as writer:
+        writer.write_table(pa.table(arrays, schema=schema))
+        writer.add_key_value_metadata({"kdlm.sha256": OPEN_SEAL})
     with replacing(path) as temporary:
-        pq.write_table(pa.table(arrays, schema=schema), temporary, compression="zstd")
+        temporary.write_bytes(sealed(content.getvalue().to_pybytes()))
 
 
 def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -329,19 +332,23 @@ def read_arrow(path: Path, name: str) -> pa.Table:
     """Read one file of table ``name``.
 
     Raises:
-        InputError: the file is not a Parquet file, or not this table; the message names it.
+        InputError: the file is missing, damaged, or not this table; the message names it.
 
     """
-    try:
-        table = pq.read_table(path, partitioning=None)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"{path}: not a readable Parquet file ({error}); delete it and run snakemake again"
-        ) from error
+    table = _read(path).read()
     missing = set(SCHEMAS[name]) - set(table.column_names)
     if missing:
         raise InputError(f"{path}: not a table '{name}': no column {', '.join(sorted(missing))}")
     return table
+
+
+def _read(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(pa.BufferReader(read_sealed(path)))
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{path}: not a Parquet file; delete it and run snakemake again"
+        ) from error
 
 
 def read_table(path: Path, name: str) -> "pd.DataFrame":
@@ -350,8 +357,15 @@ def read_table(path: Path, name: str) -> "pd.DataFrame":
     return frame
 
 
+def read_divergence(path: Path) -> dict[str, Any] | None:
+    """Epoch, batch and what was not finite, of a training that diverged; errors as `read_arrow`."""
+    metadata = _read(path).schema_arrow.metadata or {}
+    diverged: dict[str, Any] | None = json.loads(metadata.get(b"kdlm.diverged", b"null"))
+    return diverged
+
+
 def read_spec(path: Path) -> dict[str, Any]:
-    """The specification of the job that wrote the Parquet file ``path``."""
-    metadata = pq.read_schema(path).metadata or {}
+    """The specification of the job that wrote the Parquet file ``path``; errors as `read_arrow`."""
+    metadata = _read(path).schema_arrow.metadata or {}
     spec: dict[str, Any] = json.loads(metadata.get(b"kdlm.spec", b"{}"))
     return spec

@@ -6,19 +6,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kdlm.checkpoints import Checkpoint, Keeping
+from kdlm.errors import InputError
+from kdlm.images import DTYPES, Images, predict
 from kdlm.initialisation import initialise, stream
 from kdlm.networks import build, place
 from kdlm.outputs import write_outputs
 from kdlm.prepared import open_prepared
+from kdlm.sources import digest
 from kdlm.specs import TeacherSpec
-from kdlm.training import (
-    DTYPES,
-    Images,
-    configure_torch,
-    predict,
-    resolve_device,
-    train,
-)
+from kdlm.training import configure_torch, resolve_device, train
 
 __all__ = ["train_teacher"]
 
@@ -31,14 +28,17 @@ class _CrossEntropy:
         return functional.cross_entropy(logits, labels)
 
 
-def train_teacher(spec: TeacherSpec, data: Path, directory: Path) -> None:
+def train_teacher(
+    spec: TeacherSpec, data: Path, directory: Path, keeping: Keeping | None = None
+) -> None:
     """Train one teacher on the prepared dataset ``data`` and write its outputs to ``directory``.
 
     Its logits are stored for the test and the training images, both in eval mode and without
     augmentation: the students' mean gap refers to the training images' mean.
 
     Raises:
-        InputError: the dataset cannot be read, or the device is not there.
+        InputError: the dataset cannot be read, the device is not there, or training diverges.
+        SystemExit: a signal asked to stop.
 
     """
     configure_torch(spec.threads)
@@ -48,7 +48,22 @@ def train_teacher(spec: TeacherSpec, data: Path, directory: Path) -> None:
     model = build(spec.architecture, prepared.num_classes, channels, DTYPES[spec.recipe.precision])
     initialise(model, spec.initialisation, stream(spec.seed, "teacher weights"))
     place(model, device)
-    trained = train(model, _CrossEntropy(), spec, prepared, role="teacher")
+    checkpoint = Checkpoint(
+        keeping,
+        {
+            "spec": spec.canonical_json(),
+            "version of the code": digest("kdlm.teachers"),
+            "version of torch": torch.__version__,
+            "data set": prepared.sha256,
+        },
+    )
+    trained = train(model, _CrossEntropy(), spec, prepared, "teacher", checkpoint)
+    if trained.diverged:
+        raise InputError(
+            f"{directory}: the teacher diverged in epoch {trained.diverged.epoch}, batch "
+            f"{trained.diverged.batch}, so its students have nothing to learn from; give its "
+            f"recipe a smaller learning rate; last good checkpoint: {checkpoint.last}"
+        )
     model.eval()
     train_images = Images.of(prepared, "train", spec.recipe, torch.device(device))
     write_outputs(
@@ -62,4 +77,6 @@ def train_teacher(spec: TeacherSpec, data: Path, directory: Path) -> None:
             "test": (trained.test_logits, prepared.test_labels),
         },
         device=device,
+        resumptions=checkpoint.resumptions,
     )
+    checkpoint.remove()

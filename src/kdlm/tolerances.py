@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from kdlm.specs import Spec
-from kdlm.tables import JOB_TABLES, SCHEMAS
+from kdlm.tables import SCHEMAS
 
 __all__ = ["TOLERANCES", "Tolerance", "Tolerances"]
 
@@ -49,9 +49,13 @@ TOLERANCES = {
 """By column of the tables that training and initialisation jobs write."""
 
 
+_JOB_TABLES = ("history", "logits", "means")
+"""What training and initialisation jobs write; all other tables are gathered from them."""
+
+
 def _whole(given: dict[str, Tolerance]) -> dict[str, Tolerance]:
     """The given tolerances, and for every other column the default."""
-    known = {column for table in JOB_TABLES for column in SCHEMAS[table]}
+    known = {column for table in _JOB_TABLES for column in SCHEMAS[table]}
     if unknown := sorted(set(given) - set(TOLERANCES)):
         hint = "it is compared exactly" if unknown[0] in known else "no table has it"
         raise ValueError(

@@ -1,4 +1,4 @@
-"""One training loop for teachers and students, and what it records.
+"""One training loop for teachers and students.
 
 The loop knows no loss: whoever calls it brings an `Objective`. That keeps a teacher's code, and so
 its weights, independent of every distillation loss.
@@ -6,87 +6,28 @@ its weights, independent of every distillation loss.
 
 import gc
 import logging
+import math
 import os
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kdlm.augmentation import augment
+from kdlm.checkpoints import Checkpoint, State
 from kdlm.errors import InputError
+from kdlm.history import Objective, Recorder, Tally
+from kdlm.images import Images, predict
 from kdlm.initialisation import stream
-from kdlm.optimizers import OPTIMIZERS, learning_rate
-from kdlm.prepared import Prepared, normalise
+from kdlm.optimizers import OPTIMIZERS, SGD, Adam, learning_rate
+from kdlm.prepared import Prepared
 from kdlm.specs import Recipe, StudentSpec, TeacherSpec
 
-__all__ = [
-    "Images",
-    "Objective",
-    "Trained",
-    "configure_torch",
-    "predict",
-    "resolve_device",
-    "train",
-    "train_mode_logits",
-]
+__all__ = ["Divergence", "Trained", "configure_torch", "resolve_device", "train"]
 
 logger = logging.getLogger(__name__)
-
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
-"""Of weights and images; bfloat16 is autocast over float32 weights."""
-
-EVALUATION_BATCH = 512
-"""Images a forward pass where no gradient is needed; bounds memory only."""
-
-
-class Objective(Protocol):
-    """What a network is trained to minimise."""
-
-    def reference(self, images: Tensor) -> Tensor:
-        """The teacher's logits for a batch of images, (batch, K); NaN where there is no teacher."""
-        ...
-
-    def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:
-        """Batch mean of the loss, a scalar."""
-        ...
-
-
-@dataclass(frozen=True)
-class Images:
-    """One split of a dataset on the device: uint8 (N, C, H, W), labels, and their scaling."""
-
-    pixels: Tensor
-    labels: Tensor
-    mean: tuple[float, ...]
-    sd: tuple[float, ...]
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, prepared: Prepared, split: str, recipe: Recipe, device: torch.device) -> "Images":
-        """The ``train`` or ``test`` images of a prepared dataset."""
-        pixels, labels = {
-            "train": (prepared.train_images, prepared.train_labels),
-            "test": (prepared.test_images, prepared.test_labels),
-        }[split]
-        return cls(
-            pixels.to(device),
-            labels.to(device),
-            prepared.mean,
-            prepared.sd,
-            DTYPES[recipe.precision],
-        )
-
-    def scaled(self, pixels: Tensor) -> Tensor:
-        """Pixels as the network sees them: zero mean and unit sd per channel."""
-        return normalise(pixels, self.mean, self.sd, self.dtype)
-
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """All images in their order, scaled, in batches of ``size``."""
-        for pixels in torch.split(self.pixels, size):
-            yield self.scaled(pixels)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -125,141 +66,82 @@ def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[An
     return nullcontext()
 
 
-def train_mode_logits(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits with BatchNorm on the batch's own statistics, its running statistics left alone."""
-    was_training = model.training
-    model.train()
-    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    with torch.no_grad():
-        logits: Tensor = model(images)
-        for buffer, value in kept:
-            buffer.copy_(value)
-    model.train(was_training)
-    return logits
+@dataclass(frozen=True)
+class Divergence:
+    """Where a training ceased to be one."""
 
-
-@torch.no_grad()
-def predict(model: Callable[[Tensor], Tensor], images: Images) -> Tensor:
-    """Logits (N, K) of all images in their order; the model's mode is the caller's choice."""
-    return torch.cat([model(batch) for batch in images.batches(EVALUATION_BATCH)])
-
-
-def gradient_sums(gradient: Tensor) -> Tensor:
-    """Per sample |Σ_i g_i| / Σ_i |g_i|, eqs (5) and (6).
-
-    Args:
-        gradient: of a batch mean on the logits, (batch, K), float64.
-
-    Returns:
-        (batch,) A sample that is classified so surely that its whole gradient is below √ε, where
-        p_i − y_i is little more than the rounding of p_i, counts as 0.
-
-    """
-    gradient = gradient * len(gradient)
-    total = gradient.abs().sum(dim=1)
-    ratio = gradient.sum(dim=1).abs() / total
-    return ratio.masked_fill(total <= torch.finfo(gradient.dtype).eps ** 0.5, 0)
-
-
-@dataclass
-class _Tally:
-    """Running totals over the batches of one split in one epoch, in float64."""
-
-    samples: int = 0
-    loss: float = 0.0
-    right: int = 0
-    logit_total: float = 0.0
-    centred_square: float = 0.0
-    gap: float = 0.0
-    gradient_sum: float = 0.0
-
-    def add(self, objective: Objective, logits: Tensor, reference: Tensor, labels: Tensor) -> None:
-        # evaluated in float64 at the logits that occur, so that gradient_sum tests the formula and
-        # not float32's rounding
-        wide, reference = logits.detach().double().requires_grad_(), reference.double()
-        loss = objective(wide, reference, labels)
-        (gradient,) = torch.autograd.grad(loss, wide)
-        wide = wide.detach()
-        centre = wide.mean(dim=1)
-        self.samples += len(labels)
-        self.loss += float(loss.detach()) * len(labels)
-        self.right += int((wide.argmax(dim=1) == labels).sum())
-        self.logit_total += float(centre.sum())
-        self.centred_square += float((wide - centre[:, None]).square().mean(dim=1).sum())
-        self.gap += float((centre - reference.mean(dim=1)).sum())
-        largest = gradient_sums(gradient).max()
-        # not Python's max, which would lose a NaN
-        self.gradient_sum = float(largest.clamp(min=self.gradient_sum))
-
-    def row(self) -> dict[str, float]:
-        return {
-            "objective": self.loss / self.samples,
-            "accuracy": self.right / self.samples,
-            "mean_logit": self.logit_total / self.samples,
-            "logit_rms": (self.centred_square / self.samples) ** 0.5,
-            "logit_gradient_sum": self.gradient_sum,
-            "gap": self.gap / self.samples,
-        }
-
-
-@dataclass
-class _Recorder:
-    """Writes the history: a row per epoch and split."""
-
-    model: nn.Module
-    objective: Objective
-    test: Images
-    probe: Tensor
-    probe_labels: Tensor
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.initial_weight = self._classifier("weight")
-        self.initial_bias = self._classifier("bias")
-        self.initial_centre = train_mode_logits(self.model, self.probe).double().mean(dim=1)
-        self.probe_reference = self.objective.reference(self.probe)
-        self.test_reference = torch.cat(
-            [self.objective.reference(batch) for batch in self.test.batches(EVALUATION_BATCH)]
-        )
-        self.test_logits = torch.empty(0)
-
-    def _classifier(self, name: str) -> Tensor:
-        return self.model.get_parameter(f"classifier.{name}").detach().double().clone()
-
-    def _sums(self) -> dict[str, float]:
-        weight = self._classifier("weight") - self.initial_weight
-        bias = self._classifier("bias") - self.initial_bias
-        return {
-            "classifier_weight_sum": float(weight.sum(dim=0).norm()),
-            "classifier_bias_sum": float(bias.sum().abs()),
-            "classifier_weight_change": float(weight.norm()),
-            "classifier_bias_change": float(bias.norm()),
-        }
-
-    def record(self, epoch: int, trained: _Tally | None) -> None:
-        sums = self._sums()
-        probe = _Tally()
-        logits = train_mode_logits(self.model, self.probe)
-        probe.add(self.objective, logits, self.probe_reference, self.probe_labels)
-        drift = (logits.double().mean(dim=1) - self.initial_centre).square().mean().sqrt()
-        row = {"epoch": epoch, **sums}
-        self.rows.append(row | {"split": "probe", "mean_logit_drift": float(drift)} | probe.row())
-        if trained is None:
-            return
-        self.rows.append(row | {"split": "train"} | trained.row())
-        self.model.eval()
-        self.test_logits = predict(self.model, self.test)
-        tested = _Tally()
-        tested.add(self.objective, self.test_logits, self.test_reference, self.test.labels)
-        self.rows.append(row | {"split": "test"} | tested.row())
+    epoch: int
+    batch: int
+    """The first is 1."""
+    what: str
+    """``weights``, ``loss`` or ``gradient``: the first of these that was NaN or infinite."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training leaves: the history's rows and the last epoch's test logits (N, K)."""
+    """What training leaves: the history's rows and the last whole epoch's test logits (N, K)."""
 
     history: list[dict[str, Any]]
     test_logits: Tensor
+    diverged: Divergence | None = None
+
+
+@dataclass
+class _Progress:
+    """All that changes while a network is trained."""
+
+    model: nn.Module
+    optimizer: SGD | Adam
+    order: torch.Generator
+    views: torch.Generator
+    recorder: Recorder
+    epoch: int = 1
+    batch: int = 0
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        self.begin(self.epoch)
+
+    def begin(self, epoch: int) -> None:
+        """Between two epochs, or before the first."""
+        self.epoch, self.batch, self.tally = epoch, 0, Tally()
+        self.epoch_order = self.order.get_state()
+        self.whole = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def state(self) -> State:
+        parts: dict[str, dict[str, Tensor]] = {
+            "model": self.model.state_dict(),
+            "whole": self.whole,
+            "optimizer": self.optimizer.state(),
+            "recorder": self.recorder.initial,
+            "stream": {"order": self.epoch_order, "views": self.views.get_state()},
+        }
+        return State(
+            self.epoch,
+            self.batch,
+            {f"{part}:{name}": value for part, of in parts.items() for name, value in of.items()},
+            {"tally": asdict(self.tally), "history": self.recorder.rows},
+        )
+
+    def restore(self, state: State) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {
+                name.removeprefix(prefix): value
+                for name, value in state.tensors.items()
+                if name.startswith(prefix)
+            }
+
+        device = next(self.model.parameters()).device
+        self.epoch, self.batch = state.epoch, state.batch
+        self.model.load_state_dict(part("model:"))
+        self.whole = part("whole:")
+        self.optimizer.restore(part("optimizer:"))
+        self.recorder.initial = {name: t.to(device) for name, t in part("recorder:").items()}
+        self.epoch_order = state.tensors["stream:order"]
+        self.order.set_state(self.epoch_order)
+        self.views.set_state(state.tensors["stream:views"])
+        self.tally = Tally(**state.facts["tally"])
+        self.recorder.rows = state.facts["history"]
 
 
 def train(
@@ -268,11 +150,15 @@ def train(
     spec: TeacherSpec | StudentSpec,
     prepared: Prepared,
     role: str,
+    checkpoint: Checkpoint,
 ) -> Trained:
-    """Train ``model`` in place for the epochs of its recipe.
+    """Train ``model`` in place for the epochs of its recipe, going on from the ``checkpoint``.
 
     Batch order and augmentation come from streams of the spec's seed and the ``role`` alone, so
     all students of one seed see the same views in the same order, whatever their loss.
+
+    Training ends early where a number is not finite; the model is then that of the last whole
+    epoch, as is all else that is returned.
     """
     recipe = spec.recipe
     device = next(model.parameters()).device
@@ -282,17 +168,21 @@ def train(
     parameters = list(model.parameters())
     optimizer = OPTIMIZERS[recipe.optimizer](parameters, recipe)
     probe = train_images.pixels[: recipe.batch_size]
-    recorder = _Recorder(
+    recorder = Recorder(
         model, objective, test_images, train_images.scaled(probe), train_images.labels[: len(probe)]
     )
-    recorder.record(0, None)
+    progress = _Progress(model, optimizer, order, views, recorder)
+    if saved := checkpoint.load():
+        progress.restore(saved)
+    else:
+        recorder.record(0, None)
 
-    for epoch in range(1, recipe.epochs + 1):
+    for epoch in range(progress.epoch, recipe.epochs + 1):
         model.train()
         rate = learning_rate(recipe, epoch)
-        tally = _Tally()
         permutation = torch.randperm(len(train_images.labels), generator=order).to(device)
-        for batch in torch.split(permutation, recipe.batch_size):
+        for batch in torch.split(permutation, recipe.batch_size)[progress.batch :]:
+            checkpoint.keep(epoch, progress.batch, progress.state)
             pixels, labels = train_images.pixels[batch], train_images.labels[batch]
             if recipe.augment:
                 pixels = augment(pixels, spec.crop_padding, spec.flip, views)
@@ -301,9 +191,15 @@ def train(
                 reference = objective.reference(images)
                 logits = model(images).to(images.dtype)
             loss = objective(logits, reference, labels)
-            optimizer.step(list(torch.autograd.grad(loss, parameters)), rate)
-            tally.add(objective, logits, reference, labels)
-        recorder.record(epoch, tally)
+            gradients = list(torch.autograd.grad(loss, parameters))
+            progress.batch += 1
+            if not _finite([loss, *gradients]):
+                return _diverged(progress, loss, checkpoint, test_images)
+            optimizer.step(gradients, rate)
+            progress.tally.add(objective, logits, reference, labels)
+        if not recorder.record(epoch, progress.tally):
+            return _diverged(progress, loss, checkpoint, test_images)
+        progress.begin(epoch + 1)
         logger.info(
             "epoch %d/%d  objective %.6g  train accuracy %.4f  test accuracy %.4f",
             epoch,
@@ -312,3 +208,32 @@ def train(
             recorder.rows[-1]["accuracy"],
         )
     return Trained(recorder.rows, recorder.test_logits)
+
+
+def _finite(tensors: list[Tensor]) -> bool:
+    """Whether no number in ``tensors`` is NaN or infinite: both outlast a maximum."""
+    return math.isfinite(nn.utils.get_total_norm(tensors, norm_type=math.inf))
+
+
+def _diverged(
+    progress: _Progress, loss: Tensor, checkpoint: Checkpoint, test_images: Images
+) -> Trained:
+    """Go back to the last whole epoch."""
+    model = progress.model
+    if not _finite(list(model.parameters())):
+        what = "weights"
+    else:
+        what = "gradient" if _finite([loss]) else "loss"
+    found = Divergence(progress.epoch, progress.batch, what)
+    logger.error(
+        "diverged in epoch %d, batch %d: %s NaN or infinite; kept is epoch %d; "
+        "last good checkpoint: %s",
+        found.epoch,
+        found.batch,
+        what,
+        found.epoch - 1,
+        checkpoint.last,
+    )
+    model.load_state_dict(progress.whole)
+    model.eval()
+    return Trained(progress.recorder.rows, predict(model, test_images), found)

@@ -21,9 +21,16 @@ rule distill:
     resources:
         mem_mb=3000,
         runtime=1440,
+        # how much work a killed job loses; no parameters, for a change of them changes no result
+        checkpoint_epochs=10,
+        checkpoint_minutes=10,
     params:
+        checkpoint=f"{FOLDER}/checkpoints/students/{STUDENTS.wildcard_pattern}/checkpoint.safetensors",
         spec=spec_of(STUDENTS, STUDENT_SPECS),
         sources=digest("kdlm.students"),
     shell:
         "python -m kdlm distill --spec {params.spec:q} --data {input.data:q}"
-        " --teacher $(dirname {input.teacher:q}) --output $(dirname {output.model:q}) 2> {log:q}"
+        " --teacher $(dirname {input.teacher:q})"
+        " --checkpoint {params.checkpoint:q} --checkpoint-epochs {resources.checkpoint_epochs}"
+        " --checkpoint-minutes {resources.checkpoint_minutes}"
+        " --output $(dirname {output.model:q}) 2> {log:q}"

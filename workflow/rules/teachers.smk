@@ -19,9 +19,15 @@ rule train_teacher:
     resources:
         mem_mb=3000,
         runtime=1440,
+        # how much work a killed job loses; no parameters, for a change of them changes no result
+        checkpoint_epochs=10,
+        checkpoint_minutes=10,
     params:
+        checkpoint=f"{FOLDER}/checkpoints/teachers/{TEACHERS.wildcard_pattern}/checkpoint.safetensors",
         spec=spec_of(TEACHERS, TEACHER_SPECS),
         sources=digest("kdlm.teachers"),
     shell:
         "python -m kdlm train-teacher --spec {params.spec:q} --data {input.data:q}"
+        " --checkpoint {params.checkpoint:q} --checkpoint-epochs {resources.checkpoint_epochs}"
+        " --checkpoint-minutes {resources.checkpoint_minutes}"
         " --output $(dirname {output.model:q}) 2> {log:q}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from kdlm.archive.manifest import file_sha256, format_manifest
 from kdlm.archive.names import MANIFEST, complaints, pickled
 from kdlm.errors import InputError
-from kdlm.tables import replacing
+from kdlm.files import replacing
 
 __all__ = ["MODE", "TIME", "Content", "entry", "pack", "sha256_of", "size_of"]
 

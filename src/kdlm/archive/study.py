@@ -22,7 +22,7 @@ from kdlm.archive.source import Source, checkout, operator, read_source
 from kdlm.config import Study
 from kdlm.errors import InputError
 from kdlm.layout import init_means_directory, student_directory, teacher_directory
-from kdlm.tables import replacing
+from kdlm.files import replacing
 
 __all__ = ["archive_study", "render_report"]
 

@@ -5,7 +5,15 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured, at_most, exactly
+from kdlm.claims.evidence import (
+    Claim,
+    Evidence,
+    Finding,
+    NotMeasured,
+    at_most,
+    exactly,
+    whole,
+)
 from kdlm.config import Margins
 
 __all__ = ["CLAIMS"]
@@ -18,10 +26,20 @@ def _all_numbers(rows: pd.DataFrame, column: str, name: str) -> None:
         raise NotMeasured(f"not a number for {failed[name].iloc[0]}")
 
 
+def _all_logits(evidence: Evidence) -> None:
+    """Trained logits are of each teacher's and of the first student of each loss."""
+    runs = evidence.runs
+    students = runs[runs["role"] == "student"].groupby("loss", sort=False).head(1)
+    used = pd.concat([runs[runs["role"] == "teacher"], students])
+    # those of a student that diverged are as good as any
+    whole(used[used["status"] == "missing"], "last_accuracy")
+
+
 def _identity(claim: str, form: str) -> Callable[[Evidence], Finding]:
     """Worst violation over all cases."""
 
     def measure(evidence: Evidence) -> Finding:
+        _all_logits(evidence)
         table = evidence.identities
         rows = table[(table["claim"] == claim) & (table["form"] == form)]
         if rows.empty:
@@ -55,6 +73,7 @@ def _limit(form: str) -> Callable[[Evidence], Finding]:
 
 
 def _slope(evidence: Evidence) -> Finding:
+    _all_logits(evidence)
     table = evidence.gradient_limit
     slopes = table[table["form"] == "corrected"].groupby("source")["slope"].first().dropna()
     if slopes.empty:
@@ -73,10 +92,15 @@ def _zero_sum(claim: str, loss: str) -> Callable[[Evidence], Finding]:
 
     def measure(evidence: Evidence) -> Finding:
         stored = _identity(claim, "as stated")(evidence)
-        table = evidence.histories
-        pure = evidence.runs[(evidence.runs["ce_weight"] == 0) | (loss == "ce")]["recipe"].unique()
-        trained = (table["loss"] == loss) | ((loss == "ce") & (table["role"] == "teacher"))
-        rows = table[trained & table["recipe"].isin(pure)]
+        runs = evidence.runs
+        pure = runs[(runs["ce_weight"] == 0) | (loss == "ce")]["recipe"].unique()
+
+        def chosen(table: pd.DataFrame) -> pd.DataFrame:
+            trained = (table["loss"] == loss) | ((loss == "ce") & (table["role"] == "teacher"))
+            return table[trained & table["recipe"].isin(pure)]
+
+        whole(chosen(runs), "last_accuracy")
+        rows = chosen(evidence.histories)
         if rows.empty:
             raise NotMeasured(f"no network of this study is trained with {loss} alone")
         _all_numbers(rows, "logit_gradient_sum", "recipe")

@@ -20,6 +20,7 @@ __all__ = [
     "at_most",
     "exactly",
     "over_seeds",
+    "whole",
     "worst",
 ]
 
@@ -95,6 +96,23 @@ def worst(findings: list[Finding], margin: tuple[float, float]) -> Finding:
 def at_most(limit: float) -> tuple[float, float]:
     """The margin of a distance: one-sided, for the interval of a tiny one reaches below zero."""
     return -math.inf, limit
+
+
+def whole(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The ``rows`` that a claim has chosen, if all have the numbers in ``columns``.
+
+    A student that diverged or is missing has its rows in the tables, without numbers but with the
+    reason. A claim that would have counted one is not judged on the rest as if nothing were.
+
+    Raises:
+        NotMeasured: numbers are lost; says why.
+
+    """
+    reasons = rows.loc[rows["reason"].notna() & rows[list(columns)].isna().any(axis=1), "reason"]
+    if not reasons.empty:
+        first, *others = reasons.unique()
+        raise NotMeasured(f"{first}" + (f"; and {len(others)} more" if others else ""))
+    return rows
 
 
 def over_seeds(values: pd.Series, measured_on: str) -> Finding:

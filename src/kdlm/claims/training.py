@@ -19,6 +19,7 @@ from kdlm.claims.evidence import (
     at_most,
     exactly,
     over_seeds,
+    whole,
     worst,
 )
 from kdlm.config import Margins
@@ -68,10 +69,12 @@ def _worst_group(
     """
     if rows.empty:
         raise NotMeasured("no such pair of students in this study")
-    measured = rows.assign(most=rows[columns].max(axis=1, skipna=False)).dropna(subset="most")
+    measured = whole(rows, *columns)
+    measured = measured.assign(most=rows[columns].max(axis=1, skipna=False)).dropna(subset="most")
     if measured.empty:
         raise NotMeasured("one seed only, so no distance between seeds to compare with")
-    controls = _pairs(evidence, "floor")
+    controls = _pairs(evidence, "floor").merge(measured[GROUP].drop_duplicates())
+    controls = whole(controls, *(control or columns))
     controls = controls.assign(most=controls[control or columns].max(axis=1)).groupby(GROUP)["most"]
     means, largest = controls.mean(), controls.max()
     limit, findings = evidence.margins.floor, []
@@ -185,8 +188,8 @@ def _equivalence(other: str, measure_name: str) -> Callable[[Evidence], Finding]
         finite = rows[np.isfinite(rows["temperature_a"])]
         if finite.empty:
             raise NotMeasured(f"no KD at a finite temperature beside {other}")
-        rows = rows.assign(disagreement=1 - rows["agreement"])
         column, margin_of = _MEASURES[measure_name]
+        rows = whole(rows.assign(disagreement=1 - rows["agreement"]), column)
         margin = margin_of(evidence.margins)
         temperature = finite["temperature_a"].max()
         at = rows[rows["temperature_a"] == temperature]
@@ -211,7 +214,7 @@ def _final_probe(evidence: Evidence) -> pd.DataFrame:
     """Last epoch of every unperturbed student on the probe, with its optimiser and weight decay."""
     table = evidence.histories
     rows = table[(table["split"] == "probe") & (table["role"] == "student")]
-    rows = rows[rows["perturbation"] == 0]
+    rows = rows[(rows["perturbation"] == 0) & (rows["status"] != "diverged")]
     last = rows[rows["epoch"] == rows.groupby("recipe")["epoch"].transform("max")]
     recipes = evidence.runs.groupby("recipe")[["optimizer", "weight_decay", "num_classes"]].first()
     return last.merge(recipes, left_on="recipe", right_index=True)
@@ -246,11 +249,16 @@ def _contrast(rows: pd.DataFrame, statistic: Callable[[pd.DataFrame], pd.Series]
     return f"; in contrast: {', '.join(parts)}" if parts else ""
 
 
-def _conserving(rows: pd.DataFrame) -> pd.DataFrame:
+def _conserving(rows: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
     """CE and KD students under SGD without weight decay: the paper's best case."""
-    kept = rows[
-        rows["loss"].isin(["ce", "kd"]) & (rows["optimizer"] == "sgd") & (rows["weight_decay"] == 0)
-    ]
+
+    def chosen(table: pd.DataFrame) -> pd.DataFrame:
+        plain = (table["optimizer"] == "sgd") & (table["weight_decay"] == 0)
+        return table[table["loss"].isin(["ce", "kd"]) & plain]
+
+    runs = evidence.runs
+    whole(chosen(runs[(runs["role"] == "student") & (runs["perturbation"] == 0)]), "last_accuracy")
+    kept = chosen(rows)
     if kept.empty:
         raise NotMeasured("no CE or KD student under SGD without weight decay")
     return kept
@@ -258,7 +266,7 @@ def _conserving(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _means_stay(evidence: Evidence) -> Finding:
     rows = _final_probe(evidence)
-    kept = _conserving(rows)
+    kept = _conserving(rows, evidence)
     contrast = _contrast(rows, _drift)
     findings = [
         over_seeds(_drift(arm), f"{loss} students, SGD without weight decay{contrast}")
@@ -269,7 +277,7 @@ def _means_stay(evidence: Evidence) -> Finding:
 
 def _sums_stay(evidence: Evidence) -> Finding:
     rows = _final_probe(evidence)
-    kept = _conserving(rows)
+    kept = _conserving(rows, evidence)
     note = f"{len(kept)} students, SGD without weight decay{_contrast(rows, _class_sums)}"
     if _class_sums(kept).isna().any():
         raise NotMeasured("a sum over classes is not a number")
@@ -284,10 +292,11 @@ def _l1_like(evidence: Evidence) -> Finding:
     """
     runs = evidence.runs
     chosen = (runs["role"] == "student") & (runs["mean_gap"] != 0) & (runs["perturbation"] == 0)
-    magnitudes = runs[chosen & (runs["ce_weight"] == 0)].pivot_table(
+    signs = ["regularised-lm-printed", "regularised-lm-corrected"]
+    chosen &= (runs["ce_weight"] == 0) & runs["loss"].isin(["lm", *signs])
+    magnitudes = whole(runs[chosen], "logit_magnitude").pivot_table(
         index=[*GROUP, "mean_gap", "seed"], columns="loss", values="logit_magnitude"
     )
-    signs = ["regularised-lm-printed", "regularised-lm-corrected"]
     if not {"lm", *signs} <= set(magnitudes.columns):
         raise NotMeasured("no students of both forms of (8) and of LM at a mean gap other than 0")
     ratios = magnitudes[signs].div(magnitudes["lm"], axis=0).dropna()

@@ -18,6 +18,7 @@ __all__ = ["draw"]
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     """A panel per teacher, architecture and recipe; KD against T, all else as level lines."""
     runs = read_table(folder / "tables/runs.parquet", "runs")
+    runs = runs[runs["status"] == "finished"].copy()
     runs["accuracy"] = 100 * runs["last_accuracy"]
     students = runs[(runs["role"] == "student") & (runs["perturbation"] == 0)]
     keys = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]

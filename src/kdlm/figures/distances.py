@@ -25,6 +25,7 @@ MEASURES = {"weights_distance": "weights", "logits_distance": "centred test logi
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     """Rows: weights, logits; columns: against LM, against centred LM; in distances of two seeds."""
     table = read_table(folder / "tables/comparisons.parquet", "comparisons")
+    table = table[table["status"] == "finished"]
     group = _largest_group(table)
     table = table[(table["initialisation"] == group[0]) & (table["recipe"] == group[1])]
     pairs = table[

@@ -11,8 +11,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from kdlm.files import replacing
 from kdlm.specs import spell
-from kdlm.tables import replacing
 
 __all__ = [
     "COLOURS",
@@ -69,7 +69,9 @@ def save(figure: Figure, stem: Path) -> None:
         (".png", {"Software": None}),
     ):
         with replacing(stem.with_suffix(suffix)) as temporary:
-            figure.savefig(temporary, metadata=metadata, dpi=150, bbox_inches="tight")
+            figure.savefig(
+                temporary, format=suffix[1:], metadata=metadata, dpi=150, bbox_inches="tight"
+            )
 
 
 def share_legend(figure: Figure, title: str | None = None) -> None:

@@ -25,6 +25,7 @@ def draw(study: Study, folder: Path) -> Figure:
     gaps = table["mean_gap"].fillna(0).abs()
     shown = table[
         (table["role"] == "student")
+        & (table["status"] == "finished")
         & (table["split"] == "probe")
         & (table["initialisation"] == "he")
         & (table["perturbation"] == 0)
@@ -81,4 +82,4 @@ def _temperature(study: Study) -> float:
 
 def _classes(folder: Path) -> int:
     table = read_table(folder / "tables/runs.parquet", "runs")
-    return int(table["num_classes"].iloc[0])
+    return int(table["num_classes"].max())

@@ -11,7 +11,7 @@ from kdlm.errors import InputError
 from kdlm.reproduce.integrity import check_integrity
 from kdlm.reproduce.outcome import Level, Outcomes
 from kdlm.reproduce.unpacked import Unpacked, open_archive
-from kdlm.tables import replacing
+from kdlm.files import replacing
 
 __all__ = ["ask_on_terminal", "reproduce"]
 

@@ -1,0 +1,94 @@
+"""What can be told after a failure: tables, claims and figures of all that is there.
+
+They lie where those of a whole study would, until the next run makes these. What is not finished
+is in the tables as such, and no claim that it bears upon is decided.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from kdlm import claims, collect, measure
+from kdlm.config import Study
+from kdlm.errors import InputError
+from kdlm.figures import FIGURES, draw
+from kdlm.files import replacing
+from kdlm.tables import SCHEMAS, write_table
+
+__all__ = ["salvage"]
+
+logger = logging.getLogger(__name__)
+
+
+def salvage(study: Study, folder: Path) -> list[Path]:
+    """Files of a study's ``folder`` that were replaced: those that the failure left out of date.
+
+    They are dated before all that the study's jobs have written, so that Snakemake, once it has
+    forgotten what it knew of them, makes them anew.
+
+    Raises:
+        InputError: no network of the study is there, or a file cannot be written.
+
+    """
+    found = collect.networks(study, folder)
+    lost = [network for network in found if network.status != "finished"]
+    if len(lost) == len(found):
+        raise InputError(f"{folder}: no network of this study is there; nothing to tell")
+    for network in lost:
+        logger.warning("%s: %s", network.status, network.reason)
+    with TemporaryDirectory(dir=folder, prefix=".salvage-", ignore_cleanup_errors=True) as name:
+        stage = Path(name)
+        _write_tables(study, folder, found, stage / "tables")
+        verdicts = claims.judge(study, stage / "tables")
+        write_table("claims", verdicts, stage / "claims.parquet")
+        _draw_figures(study, stage)
+        return list(_install(stage, folder))
+
+
+def _write_tables(study: Study, folder: Path, found: list[collect.Network], tables: Path) -> None:
+    missing = {network.folder for network in found if network.status == "missing"}
+    limits, identities = measure.theory(study, folder, missing)
+    try:
+        means, summary = collect.init_means(study, folder)
+    except InputError as error:
+        logger.warning("no initialisation means: %s", error)
+        means, summary = (pd.DataFrame(columns=list(SCHEMAS[t])) for t in _MEANS)
+    for table, rows in {
+        "runs": collect.runs(found),
+        "histories": collect.histories(found),
+        "comparisons": collect.comparisons(found),
+        "gradient_limit": limits,
+        "identities": identities,
+        **dict(zip(_MEANS, (means, summary), strict=True)),
+    }.items():
+        write_table(table, rows, tables / f"{table}.parquet")
+
+
+_MEANS = ("layer_means", "init_means")
+
+
+def _draw_figures(study: Study, stage: Path) -> None:
+    for figure in FIGURES:
+        try:
+            draw(figure, study, stage)
+        except Exception as error:
+            # whatever it is that a figure makes of an empty table
+            logger.warning("no figure %s of what is there: %s", figure, error)
+
+
+def _install(stage: Path, folder: Path) -> Iterator[Path]:
+    """Move what is new into its place; what equals the file in its place is left alone."""
+    before = (folder / "study.json").stat().st_mtime - 1
+    for new in sorted(path for path in stage.rglob("*") if path.is_file()):
+        old = folder / new.relative_to(stage)
+        content = new.read_bytes()
+        if old.is_file() and old.read_bytes() == content:
+            continue
+        with replacing(old) as temporary:
+            temporary.write_bytes(content)
+            os.utime(temporary, (before, before))
+        yield old

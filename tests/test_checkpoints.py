@@ -1,0 +1,346 @@
+"""An interrupted training ends with the bits of one that never was, or starts over and says why."""
+
+import json
+import logging
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kdlm import signals, students
+from kdlm.checkpoints import Keeping
+from kdlm.data import load
+from kdlm.prepared import prepare
+from kdlm.specs import Recipe, StudentSpec, TeacherSpec
+from kdlm.students import distill
+from kdlm.teachers import train_teacher
+
+RECIPE: dict[str, Any] = {
+    "optimizer": "sgd",
+    "learning_rate": 0.05,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "schedule": {"name": "cosine"},
+    "epochs": 3,
+    "batch_size": 64,
+    "augment": True,
+}
+ADAM = {"optimizer": "adam", "momentum": 0.0, "learning_rate": 1e-3}
+RECIPES: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "float64": {"precision": "float64", "nesterov": True},
+    "bfloat16": {"precision": "bfloat16", "ce_weight": 0.1},
+    "adam": ADAM,
+    "plain": {"momentum": 0.0, "augment": False},
+}
+COMMON: dict[str, Any] = {
+    "architecture": "resnet8",
+    "initialisation": "he",
+    "crop_padding": 1,
+    "flip": False,
+    "seed": 0,
+    "device": "cpu",
+    "threads": 1,
+}
+BATCHES = 4 * RECIPE["epochs"]
+OUTPUTS = ("model.safetensors", "history.parquet", "logits.parquet")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of 4 batches, one of them not full, and two teachers."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    digits = load("digits")
+    few = type(digits)(
+        name="digits",
+        train_images=digits.train_images[:230],
+        train_labels=digits.train_labels[:230],
+        test_images=digits.test_images[:50],
+        test_labels=digits.test_labels[:50],
+        classes=digits.classes,
+    )
+    prepare(few, folder / "digits.safetensors")
+    for seed in (0, 1):
+        spec = TeacherSpec(recipe=Recipe(**RECIPE | {"epochs": 1}), **COMMON | {"seed": seed})
+        train_teacher(spec, folder / "digits.safetensors", folder / f"teacher{seed}")
+    return folder
+
+
+def student(recipe: str = "sgd", **changes: Any) -> StudentSpec:
+    facts = COMMON | {"loss": "kd", "temperature": 4.0, "mean_gap": 1.5, "perturbation": 0}
+    return StudentSpec(recipe=Recipe(**RECIPE | RECIPES[recipe]), **facts | changes)
+
+
+class Stopping:
+    """Stands for a signal that arrives before the batch ``after``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = -1
+        monkeypatch.setattr(signals, "received", self)
+
+    def __call__(self) -> signal.Signals | None:
+        self.left -= 1
+        return signal.SIGTERM if self.left == -1 else None
+
+
+@pytest.fixture
+def stopping() -> Iterator[Stopping]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield Stopping(monkeypatch)
+
+
+def run(folder: Path, spec: StudentSpec, output: Path, keeping: Keeping | None = None) -> None:
+    distill(spec, folder / "digits.safetensors", folder / "teacher0", output, keeping)
+
+
+def contents(output: Path) -> dict[str, bytes]:
+    return {name: (output / name).read_bytes() for name in OUTPUTS}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(folder: Path) -> Callable[[str], dict[str, bytes]]:
+    def outcome(recipe: str) -> dict[str, bytes]:
+        output = folder / "uninterrupted" / recipe
+        if not output.exists():
+            run(folder, student(recipe), output)
+        return contents(output)
+
+    return outcome
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(stops=st.lists(st.integers(0, BATCHES - 1), min_size=1, max_size=4))
+def test_stopped_anywhere_it_ends_with_the_same_bytes(
+    recipe: str,
+    stops: list[int],
+    folder: Path,
+    uninterrupted: Callable[[str], dict[str, bytes]],
+    stopping: Stopping,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    output = tmp_path_factory.mktemp("interrupted")
+    keeping = Keeping(output / "checkpoints/a/checkpoint.safetensors", 1000, 1000)
+    passed, expected = 0, []
+    for stop in stops:
+        if passed + stop >= BATCHES:
+            break
+        stopping.left = stop
+        with pytest.raises(SystemExit) as caught:
+            run(folder, student(recipe), output, keeping)
+        assert caught.value.code == 128 + signal.SIGTERM
+        passed += stop
+        expected.append({"epoch": passed // 4 + 1, "batch": passed % 4})
+    stopping.left = -1
+    run(folder, student(recipe), output, keeping)
+    assert contents(output) == uninterrupted(recipe)
+    assert json.loads((output / "run.json").read_text())["resumed_from"] == expected
+    assert {path.name for path in output.iterdir()} == {*OUTPUTS, "run.json"}
+
+
+def test_a_teacher_goes_on_too(folder: Path, stopping: Stopping, tmp_path: Path) -> None:
+    spec = TeacherSpec(recipe=Recipe(**RECIPE), **COMMON)
+    data = folder / "digits.safetensors"
+    train_teacher(spec, data, tmp_path / "whole")
+    keeping = Keeping(tmp_path / "checkpoint.safetensors", 1000, 1000)
+    stopping.left = 6
+    with pytest.raises(SystemExit):
+        train_teacher(spec, data, tmp_path / "interrupted", keeping)
+    train_teacher(spec, data, tmp_path / "interrupted", keeping)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "interrupted")
+    assert not keeping.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "minutes", "expected"), [(1, 1000, 2), (2, 1000, 1), (1000, 0, 12), (3, 1000, 0)]
+)
+def test_it_is_saved_after_epochs_and_after_minutes(
+    epochs: int,
+    minutes: float,
+    expected: int,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    saved = []
+    monkeypatch.setattr("kdlm.checkpoints.Checkpoint._save", lambda *_: saved.append(1))
+    keeping = Keeping(tmp_path / "checkpoint.safetensors", epochs, minutes)
+    run(folder, student(), tmp_path / "student", keeping)
+    assert len(saved) == expected
+
+
+@pytest.fixture
+def interrupted(folder: Path, stopping: Stopping, tmp_path: Path) -> Keeping:
+    """A checkpoint in the middle of the second epoch."""
+    keeping = Keeping(tmp_path / "checkpoint.safetensors", 1000, 1000)
+    stopping.left = 6
+    with pytest.raises(SystemExit):
+        run(folder, student(), tmp_path / "student", keeping)
+    return keeping
+
+
+def refused(caplog: pytest.LogCaptureFixture) -> str:
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(lines) == 1
+    assert "training starts over" in lines[0]
+    assert "\n" not in lines[0]
+    return lines[0]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "emptied", *range(8)])
+def test_a_damaged_checkpoint_is_refused(
+    damage: str | int,
+    interrupted: Keeping,
+    folder: Path,
+    uninterrupted: Callable[[str], dict[str, bytes]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    content = bytearray(interrupted.path.read_bytes())
+    if isinstance(damage, int):
+        position = random.Random(damage).randrange(len(content))  # noqa: S311
+        content[position] ^= 1 << damage
+    else:
+        content = content[: len(content) // 2] if damage == "truncated" else content[:0]
+    interrupted.path.write_bytes(content)
+    run(folder, student(), tmp_path / "student", interrupted)
+    assert str(interrupted.path) in refused(caplog)
+    assert contents(tmp_path / "student") == uninterrupted("sgd")
+
+
+def test_another_spec_is_refused(
+    interrupted: Keeping, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(folder, student(seed=1), tmp_path / "student", interrupted)
+    assert "is of another spec" in refused(caplog)
+
+
+def test_another_version_of_the_code_is_refused(
+    interrupted: Keeping,
+    folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(students, "digest", lambda _: "another")
+    run(folder, student(), tmp_path / "student", interrupted)
+    assert "is of another version of the code" in refused(caplog)
+
+
+def test_another_teacher_is_refused(
+    interrupted: Keeping, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    distill(
+        student(),
+        folder / "digits.safetensors",
+        folder / "teacher1",
+        tmp_path / "student",
+        interrupted,
+    )
+    assert "is of another teacher" in refused(caplog)
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_no_training(
+    folder: Path,
+    uninterrupted: Callable[[str], dict[str, bytes]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "checkpoints").write_text("a file in the place of a folder")
+    keeping = Keeping(tmp_path / "checkpoints/checkpoint.safetensors", 1, 1000)
+    run(folder, student(), tmp_path / "student", keeping)
+    assert contents(tmp_path / "student") == uninterrupted("sgd")
+    assert "checkpoint.safetensors cannot be written" in caplog.text
+
+
+def test_folders_that_others_use_stay(
+    folder: Path, stopping: Stopping, tmp_path: Path, interrupted: Keeping
+) -> None:
+    root = tmp_path / "checkpoints"
+    mine, other = root / "a/b/checkpoint.safetensors", root / "a/c/checkpoint.safetensors"
+    for path in (mine, other):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(interrupted.path.read_bytes())
+    (mine.parent / f".{mine.name}.host.1.part").write_text("killed while it was written")
+    stopping.left = -1
+    run(folder, student(), tmp_path / "student", Keeping(mine, 10, 10))
+    assert other.exists()
+    assert not mine.parent.exists()
+    run(folder, student(), tmp_path / "student", Keeping(other, 10, 10))
+    assert not root.exists()
+
+
+def command(folder: Path, recipe: str, output: Path) -> list[str | Path]:
+    return [
+        sys.executable, "-m", "kdlm", "distill",
+        "--spec", student(recipe).canonical_json(),
+        "--data", folder / "digits.safetensors",
+        "--teacher", folder / "teacher0",
+        "--output", output / "student",
+        "--checkpoint", output / "checkpoints/x/checkpoint.safetensors",
+        "--checkpoint-minutes", "0",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", ["float64", "adam", "bfloat16"])
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(
+    recipe: str,
+    folder: Path,
+    uninterrupted: Callable[[str], dict[str, bytes]],
+    tmp_path: Path,
+) -> None:
+    chance = random.Random(recipe)  # noqa: S311
+    checkpoint = tmp_path / "checkpoints/x/checkpoint.safetensors"
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGUSR2, signal.SIGKILL):
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+        process = subprocess.Popen(command(folder, recipe, tmp_path), stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if checkpoint.exists() and checkpoint.stat().st_mtime_ns != before:
+                break
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.05))
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        if process.returncode == 0:
+            break
+        if number == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert process.returncode == 128 + number
+            assert f"{number.name}: stopped in epoch".encode() in error
+            assert b"Traceback" not in error
+    subprocess.run(command(folder, recipe, tmp_path), check=True)
+    assert contents(tmp_path / "student") == uninterrupted(recipe)
+    assert not (tmp_path / "checkpoints").exists()
+    assert {path.name for path in (tmp_path / "student").iterdir()} == {*OUTPUTS, "run.json"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_a_signal_while_torch_is_imported_ends_it_in_good_order(
+    folder: Path, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(command(folder, "sgd", tmp_path), stderr=subprocess.PIPE)
+    status = Path(f"/proc/{process.pid}/status")
+    deadline = time.monotonic() + 60
+    # the signal is sent as soon as the process handles it: so it is found by who forwards signals
+    while time.monotonic() < deadline:
+        caught = next(line for line in status.read_text().splitlines() if "SigCgt" in line)
+        if int(caught.split()[1], 16) >> (signal.SIGUSR2 - 1) & 1:
+            break
+        time.sleep(0.001)
+    process.send_signal(signal.SIGUSR2)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGUSR2
+    assert b"SIGUSR2: stopped in epoch 1 with 0 batches of it done" in error
+    assert error.count(b"\n") == 1
