@@ -8,6 +8,7 @@ import json
 import logging
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_BY_HAND = ("claims", "reproduce", "schema")
+_BY_HAND = ("claims", "reproduce", "salvage", "schema")
 """Commands that no rule calls; the others are jobs, whose logs end with where they ran."""
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -117,7 +118,10 @@ def _collect(arguments: argparse.Namespace) -> None:
     from kdlm.tables import write_table  # noqa: PLC0415
 
     folder = arguments.folder
-    networks = collect.none_missing(collect.networks(_study(folder), folder))
+    # tables that need no weights are made without them
+    networks = collect.none_missing(
+        collect.networks(_study(folder), folder, needs=("logits.parquet",))
+    )
     write_table("runs", collect.runs(networks), folder / "tables/runs.parquet")
     write_table("histories", collect.histories(networks), folder / "tables/histories.parquet")
 
@@ -250,6 +254,44 @@ def _schema(arguments: argparse.Namespace) -> None:
     )
 
 
+_AddCommand = Callable[[str, object, str], argparse.ArgumentParser]
+
+
+def _add_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> None:
+    report = folder_command("report", _report, "make Snakemake's report on a finished study")
+    report.add_argument("--output", type=Path, required=True)
+
+    archive = folder_command("archive", _archive, "pack a finished study into one file")
+    archive.add_argument("--output", type=Path, help="default: archive/<study>.zip in the folder")
+    archive.add_argument("--weights", action="store_true", help="with every network's weights")
+    archive.add_argument(
+        "--logits",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="with every network's logits; without them fewer tables can be rebuilt",
+    )
+    archive.add_argument(
+        "--include-diff",
+        action="store_true",
+        help="archive a source that differs from its commit, and the difference",
+    )
+
+    reproduce = command("reproduce", _reproduce, "check an archive, and rebuild or rerun it")
+    reproduce.add_argument("archive", type=Path)
+    reproduce.add_argument(
+        "--level", nargs="+", choices=("L0", "L1", "L2", "L3", "L4"), default=["L1", "L4"],
+        help="L0 integrity, L1 rebuilt, L2 rerun to the bit, L3 rerun within tolerances, "
+        "L4 verdicts; default: L1 L4",
+    )  # fmt: skip
+    reproduce.add_argument(
+        "--jobs", type=_count, default=3, help="how many jobs L2 and L3 rerun, or all; default: 3"
+    )
+    reproduce.add_argument("--sample-seed", type=int, default=0, help="which jobs; default: 0")
+    reproduce.add_argument("--folder", type=Path, help="new or empty; <archive>-reproduced")
+    reproduce.add_argument("--yes", action="store_true", help="run the archive's code unasked")
+    reproduce.add_argument("--json", type=Path, help="where the outcome goes, name by name")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kdlm", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
@@ -301,39 +343,7 @@ def _parser() -> argparse.ArgumentParser:
     folder_command("salvage", _salvage, "gather what a failed run has left; print what changed")
     folder_command("figure", _figure, "draw one figure").add_argument("name")
 
-    report = folder_command("report", _report, "make Snakemake's report on a finished study")
-    report.add_argument("--output", type=Path, required=True)
-
-    archive = folder_command("archive", _archive, "pack a finished study into one file")
-    archive.add_argument("--output", type=Path, help="default: archive/<study>.zip in the folder")
-    archive.add_argument("--weights", action="store_true", help="with every network's weights")
-    archive.add_argument(
-        "--logits",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="with every network's logits; without them fewer tables can be rebuilt",
-    )
-    archive.add_argument(
-        "--include-diff",
-        action="store_true",
-        help="archive a source that differs from its commit, and the difference",
-    )
-
-    reproduce = command("reproduce", _reproduce, "check an archive, and rebuild or rerun it")
-    reproduce.add_argument("archive", type=Path)
-    reproduce.add_argument(
-        "--level", nargs="+", choices=("L0", "L1", "L2", "L3", "L4"), default=["L1", "L4"],
-        help="L0 integrity, L1 rebuilt, L2 rerun to the bit, L3 rerun within tolerances, "
-        "L4 verdicts; default: L1 L4",
-    )  # fmt: skip
-    reproduce.add_argument(
-        "--jobs", type=_count, default=3, help="how many jobs L2 and L3 rerun, or all; default: 3"
-    )
-    reproduce.add_argument("--sample-seed", type=int, default=0, help="which jobs; default: 0")
-    reproduce.add_argument("--folder", type=Path, help="new or empty; <archive>-reproduced")
-    reproduce.add_argument("--yes", action="store_true", help="run the archive's code unasked")
-    reproduce.add_argument("--json", type=Path, help="where the outcome goes, name by name")
-
+    _add_archive_commands(command, folder_command)
     command("schema", _schema, "write the config's JSON schema").add_argument("output", type=Path)
     return parser
 

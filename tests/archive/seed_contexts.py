@@ -10,7 +10,7 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-import requests
+from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from requests_cache import CachedSession
 from urllib3 import HTTPResponse
@@ -21,13 +21,13 @@ CONTEXT = "https://w3id.org/ro/crate/1.1/context"
 class Bundled(HTTPAdapter):
     """Answers every request with the bundled context."""
 
-    def send(self, request, **_options):
+    def send(self, request: PreparedRequest, *_: object, **__: object) -> Response:
         body = files("rocrate").joinpath("data/ro-crate.jsonld").read_bytes()
         assert json.loads(body)["@id"] == CONTEXT, "another rocrate: it ships another context"
         raw = HTTPResponse(
             body=io.BytesIO(body),
             headers={"Content-Type": "application/ld+json"},
-            status=requests.codes.ok,
+            status=200,
             preload_content=False,
         )
         return self.build_response(request, raw)

@@ -49,8 +49,8 @@ def results(study: Study, root: Path, *, weights: bool, logits: bool) -> Results
         "study.json",
         "report.html",
         "claims.parquet",
-        *(path.relative_to(folder) for kind in ("tables/*.parquet", "figures/*.svg")
-          for path in folder.glob(kind)),
+        *(path.relative_to(folder).as_posix()
+          for kind in ("tables/*.parquet", "figures/*.svg") for path in folder.glob(kind)),
         *(f"{job}/{name}" for job in job_folders(study) for name in _outputs(folder / job)),
     ]  # fmt: skip
     dropped = {

@@ -22,7 +22,11 @@ _LONGEST = 1024
 
 def complaint(name: str) -> str | None:
     """Why an archive may have no entry of this name; None where it may."""
-    path = PurePosixPath(name)
+    return _unsafe(name) or _foreign(PurePosixPath(name))
+
+
+def _unsafe(name: str) -> str | None:
+    """Names that mean another file, or another place, on some machine."""
     if not name or len(name) > _LONGEST or any(not c.isprintable() for c in name):
         return "a name that is empty, too long or not printable"
     if name.startswith("/") or "\\" in name or ":" in name:
@@ -31,10 +35,15 @@ def complaint(name: str) -> str | None:
         return "a path with an empty part, '.' or '..'"
     if unicodedata.normalize("NFC", name) != name:
         return "a name that is spelt in two ways (not NFC)"
+    return None
+
+
+def _foreign(path: PurePosixPath) -> str | None:
+    """Names that no archive of a study has."""
     if path.suffix.lower() in _EXECUTES_WHEN_READ:
         return "a pickle, or a format that may hold one"
     if len(path.parts) == 1:
-        return None if name in _TOP_FILES else "no file that an archive holds"
+        return None if str(path) in _TOP_FILES else "no file that an archive holds"
     if path.parts[0] not in _TOP_FOLDERS:
         return "in no folder that an archive has"
     if path.parts[0] != SOURCE and path.suffix not in _RESULTS | {".txt"}:

@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kdlm import __version__
@@ -21,8 +23,8 @@ from kdlm.archive.records import Job, check_sources, controller_logs, jobs, read
 from kdlm.archive.source import Source, checkout, operator, read_source
 from kdlm.config import Study
 from kdlm.errors import InputError
-from kdlm.layout import init_means_directory, student_directory, teacher_directory
 from kdlm.files import replacing
+from kdlm.layout import init_means_directory, student_directory, teacher_directory
 
 __all__ = ["archive_study", "render_report"]
 
@@ -168,14 +170,16 @@ def render_report(folder: Path, output: Path) -> None:
         InputError: Snakemake could make none.
 
     """
-    with replacing(output) as temporary:
+    with TemporaryDirectory() as scratch:
+        # Snakemake chooses the format by the name's end
+        made = Path(scratch, "report.html")
         run = subprocess.run(  # noqa: S603
             [
                 sys.executable, "-m", "snakemake",
                 "--snakefile", str(checkout() / "Snakefile"),
                 "--configfile", str(folder / "study.json"),
                 "--cores", "1", "--nolock", "--profile", "none", "--workflow-profile", "none",
-                "--report", str(temporary),
+                "--report", str(made),
             ],
             cwd=folder.resolve().parents[1],
             stdout=subprocess.PIPE,
@@ -185,3 +189,5 @@ def render_report(folder: Path, output: Path) -> None:
         )  # fmt: skip
         if run.returncode:
             raise InputError(f"snakemake --report failed: {run.stdout.strip()[-2000:]}")
+        with replacing(output) as temporary:
+            shutil.copyfile(made, temporary)

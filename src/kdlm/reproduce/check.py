@@ -8,10 +8,10 @@ from typing import Any
 
 from kdlm import __version__
 from kdlm.errors import InputError
+from kdlm.files import replacing
 from kdlm.reproduce.integrity import check_integrity
 from kdlm.reproduce.outcome import Level, Outcomes
 from kdlm.reproduce.unpacked import Unpacked, open_archive
-from kdlm.files import replacing
 
 __all__ = ["ask_on_terminal", "reproduce"]
 

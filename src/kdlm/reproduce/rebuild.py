@@ -92,12 +92,14 @@ def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:
         inner = name.removeprefix(f"{unpacked.prefix}/")
         if inner.split("/")[0] in ("study.json", "teachers", "students", "init_means"):
             _copy(unpacked, inner, folder)
+    planned: set[str] = set()
     for step in steps(unpacked):
         missing = next((need for need in step.needs if not (folder / need).is_file()), None)
-        if missing:
+        if missing and missing not in planned:
             _take(unpacked, step, missing, folder, outcomes)
-            continue
-        _make(unpacked, step, root, outcomes, Level.REBUILT)
+        else:
+            _make(unpacked, step, root, outcomes, Level.REBUILT, missing)
+            planned |= set(step.makes)
     return folder
 
 
@@ -108,8 +110,16 @@ def remake(unpacked: Unpacked, folder: Path, outcomes: Outcomes) -> None:
         _make(unpacked, step, folder.parents[1], outcomes, Level.RERUN)
 
 
-def _make(unpacked: Unpacked, step: Step, root: Path, outcomes: Outcomes, level: Level) -> None:
-    failure = unpacked.run(step.arguments(unpacked.prefix), root)
+def _make(
+    unpacked: Unpacked,
+    step: Step,
+    root: Path,
+    outcomes: Outcomes,
+    level: Level,
+    missing: str | None = None,
+) -> None:
+    failure = f"{missing} could not be made anew" if missing else None
+    failure = failure or unpacked.run(step.arguments(unpacked.prefix), root)
     for made in step.makes:
         name = f"{unpacked.prefix}/{made}"
         if level in outcomes.asked and (wanted := unpacked.digest(name)) is not None:

@@ -37,9 +37,9 @@ class Rerunnable:
         output = f"{prefix}/{self.folder}"
         if self.command == "init-means":
             output += "/means.parquet"
+        data = f"{prefix}/data/{self.dataset}.safetensors"
         teacher = ["--teacher", f"{prefix}/{self.teacher}"] if self.teacher else []
-        return [self.command, "--spec", self.spec, "--data", f"{prefix}/data/{self.dataset}.safetensors",
-                *teacher, "--output", output]  # fmt: skip
+        return [self.command, "--spec", self.spec, "--data", data, *teacher, "--output", output]
 
 
 def rerunnable(study: Study) -> list[Rerunnable]:

@@ -93,12 +93,9 @@ def open_archive(archive: Path, folder: Path) -> Unpacked:
     """
     digests = unpack(archive, folder)
     facts = _json(folder, FACTS)
-    try:
-        found, name = facts["format"], facts["study"]
-        if not isinstance(facts["left_out"], dict) or not isinstance(facts["source"], dict):
-            raise TypeError
-    except (KeyError, TypeError):
-        raise InputError(f"{archive}: {FACTS} lacks what an archive says of itself") from None
+    found, name = facts.get("format"), facts.get("study")
+    if not all(isinstance(facts.get(key), dict) for key in ("left_out", "source")):
+        raise InputError(f"{archive}: {FACTS} lacks what an archive says of itself")
     if found != FORMAT:
         raise InputError(
             f"{archive}: format {found}, this version reads {FORMAT}; use the source it holds: "

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from kdlm.errors import InputError
 from kdlm.reproduce.outcome import Level, Outcomes, State
 from kdlm.reproduce.unpacked import Unpacked
@@ -31,7 +29,7 @@ def compare_verdicts(unpacked: Unpacked, folder: Path, outcomes: Outcomes) -> No
 
 
 def _verdicts(path: Path) -> dict[str, str]:
-    claims: pd.DataFrame = read_table(path, "claims")
+    claims = read_table(path, "claims")
     # a claim may be judged against several others: what it was measured on tells them apart
     names = claims["id"] + " (" + claims["form"] + ")"
     repeats = names.groupby(names).cumcount()
