@@ -218,7 +218,7 @@ def _archive(arguments: argparse.Namespace) -> None:
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
-    from kdlm.reproduce.check import ask_on_terminal, reproduce  # noqa: PLC0415
+    from kdlm.reproduce.check import reproduce  # noqa: PLC0415
     from kdlm.reproduce.outcome import Level  # noqa: PLC0415
 
     archive = arguments.archive
@@ -228,12 +228,21 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         [Level(level) for level in arguments.level],
         jobs=arguments.jobs,
         seed=arguments.sample_seed,
-        consent=(lambda _: True) if arguments.yes else ask_on_terminal,
+        consent=_consent(yes=arguments.yes),
         report=arguments.json,
     )
     print(outcomes.as_table())
     if complaint := outcomes.first_complaint():
         raise InputError(complaint)
+
+
+def _consent(*, yes: bool) -> Callable[[str], bool] | None:
+    """How the user allows that an archive's code is run; None where there is no terminal."""
+    if yes:
+        return lambda _: True
+    if not sys.stdin.isatty():
+        return None
+    return lambda question: input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _count(text: str) -> int | None:

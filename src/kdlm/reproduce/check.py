@@ -1,31 +1,19 @@
 """The whole of ``python -m kdlm reproduce``: unpack, ask, check level by level, report."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from kdlm import __version__
+from kdlm.archive.names import SOURCE
 from kdlm.errors import InputError
 from kdlm.files import replacing
 from kdlm.reproduce.integrity import check_integrity
 from kdlm.reproduce.outcome import Level, Outcomes
 from kdlm.reproduce.unpacked import Unpacked, open_archive
 
-__all__ = ["ask_on_terminal", "reproduce"]
-
-
-def ask_on_terminal(question: str) -> bool:
-    """Whether the user says yes.
-
-    Raises:
-        InputError: there is no terminal to ask on.
-
-    """
-    if not sys.stdin.isatty():
-        raise InputError(f"{question} There is no terminal to ask on: say --yes, or --level L0")
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+__all__ = ["reproduce"]
 
 
 def reproduce(
@@ -35,7 +23,7 @@ def reproduce(
     *,
     jobs: int | None = 3,
     seed: int = 0,
-    consent: Callable[[str], bool],
+    consent: Callable[[str], bool] | None,
     report: Path | None = None,
 ) -> Outcomes:
     """Check an archive at the asked levels, of which L0 is always one.
@@ -47,7 +35,7 @@ def reproduce(
         jobs: how many jobs are rerun for L2 and L3; None for all, and then tables, claims and
             figures are made of them, and L4 is judged on those.
         seed: of the draw.
-        consent: asked before any code of the archive is run.
+        consent: asked before any code of the archive is run; None where there is nobody to ask.
         report: where the outcome goes as JSON, also where the archive is refused.
 
     Raises:
@@ -58,11 +46,9 @@ def reproduce(
     outcomes = Outcomes(asked)
     facts: dict[str, Any] = {"archive": archive.name, "kdlm": __version__}
     try:
-        unpacked = open_archive(archive, folder)
+        unpacked = _opened(archive, folder, outcomes, consent)
         facts |= _facts(unpacked)
-        check_integrity(unpacked, outcomes)
         if asked != (Level.INTEGRITY,):
-            _ask(unpacked, consent)
             facts["sample"] = _run(unpacked, outcomes, jobs, seed)
     except InputError as error:
         facts["refused"] = str(error)
@@ -75,6 +61,31 @@ def reproduce(
     return outcomes
 
 
+def _opened(
+    archive: Path, folder: Path, outcomes: Outcomes, consent: Callable[[str], bool] | None
+) -> Unpacked:
+    """The archive, unpacked and whole, and with leave to run its code where that is asked for."""
+    runs_code = outcomes.asked != (Level.INTEGRITY,)
+    if runs_code and consent is None:
+        raise InputError(
+            f"{archive}: more than L0 runs code of the archive, and there is no terminal to ask "
+            f"on; say --yes if you trust it"
+        )
+    unpacked = open_archive(archive, folder)
+    check_integrity(unpacked, outcomes)
+    if not runs_code or consent is None:
+        return unpacked
+    if f"{SOURCE}/src/kdlm/__main__.py" not in unpacked.digests:
+        raise InputError(f"{archive} holds no source that could be run; check it with --level L0")
+    question = (
+        f"{archive} is whole. This runs the Python code in it (commit "
+        f"{unpacked.facts['source'].get('commit')!r}) as you, with all that you may do."
+    )
+    if not consent(question):
+        raise InputError(f"nothing of the archive was run; what was checked is in {folder}")
+    return unpacked
+
+
 def _facts(unpacked: Unpacked) -> dict[str, Any]:
     return {
         "sha256": unpacked.sha256,
@@ -82,16 +93,6 @@ def _facts(unpacked: Unpacked) -> dict[str, Any]:
         "source": unpacked.facts["source"],
         "made_by": unpacked.facts.get("kdlm"),
     }
-
-
-def _ask(unpacked: Unpacked, consent: Callable[[str], bool]) -> None:
-    """Have the user allow that the archive's code is run."""
-    question = (
-        f"This runs the Python code in {unpacked.archive} (commit "
-        f"{unpacked.facts['source'].get('commit')!r}) as you, with all that you may do."
-    )
-    if not consent(question):
-        raise InputError("nothing of the archive was run; its integrity alone is --level L0")
 
 
 def _run(

@@ -142,20 +142,26 @@ class Outcomes:
         ]
         if not found:
             return "-"
-        held = found.count(State.HELD)
         for state in (State.FAILED, State.REFUSED):
             if state in found:
-                return f"{state}" if len(found) == 1 else f"{held}/{len(found)}"
+                return f"{found.count(state)} {state}" if len(outputs) > 1 else state
+        held = found.count(State.HELD)
         if held == 0:
             return "-"
         return "yes" if held == len(outputs) else f"{held} of {len(outputs)}"
 
     def _exceptions(self) -> list[str]:
+        """What did not hold: a line for each level and reason, with the first output it is of."""
+        reasons: dict[tuple[Level, State, str], list[str]] = defaultdict(list)
+        for output, found in sorted(self.states.items()):
+            for level, (state, reason) in found.items():
+                if reason:
+                    reasons[level, state, reason].append(output)
         return [
-            f"{level} {state}: {output}: {reason}"
-            for output, found in sorted(self.states.items())
-            for level, (state, reason) in found.items()
-            if reason
+            f"{level} {state}: {outputs[0]}"
+            + (f" and {len(outputs) - 1} more" if len(outputs) > 1 else "")
+            + f": {reason}"
+            for (level, state, reason), outputs in reasons.items()
         ]
 
 
