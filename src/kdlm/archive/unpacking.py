@@ -1,13 +1,14 @@
 """Unpacking a zip that a stranger may have made: all is checked before anything is written.
 
-`zipfile` is trusted to inflate and to hold each entry against its CRC; what may be there at all,
-and where it goes, is decided here.
+`zipfile` reads the directory. What may be there at all, whether every byte of the zip is accounted
+for, and where files go, is decided here.
 """
 
 import hashlib
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -24,15 +25,18 @@ _RATIO = 250
 _SMALL = 1 << 20
 """Bytes below which no ratio is looked at."""
 
-_CHUNK = 1 << 20
+_STEP = 1 << 16
+"""Packed bytes inflated at once: they become 64 MiB at most."""
+
+_LONGEST_HEADER = 1 << 13
+
+_REST = struct.Struct("<3H2L")
+"""Of an entry in the directory: comment, disk, two sets of attributes, offset."""
 
 _END = struct.Struct("<4s4H2LH")
-"""The last record of a zip, without comment."""
+"""The last record of a zip: disks, counts, the directory's size and offset, a comment."""
 
-_MOST = 0xFFFF
-"""Entries that fit into it; a larger zip has a second, 64-bit one before it."""
-
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, struct.error)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError, struct.error)
 
 
 def unpack(archive: Path, folder: Path) -> dict[str, str]:
@@ -46,17 +50,18 @@ def unpack(archive: Path, folder: Path) -> dict[str, str]:
             manifest says; nothing has been written then.
 
     """
-    if not archive.is_file():
-        raise InputError(f"{archive} is missing")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already: remove it, or name another folder")
     try:
         with archive.open("rb") as raw, zipfile.ZipFile(raw) as opened:
-            _check_names(archive, opened.infolist())
-            _check_sizes(archive, opened.infolist())
-            _check_layout(archive, raw, opened)
-            digests = _check_contents(archive, opened)
-            _write(opened, folder)
+            entries = opened.infolist()
+            _check_names(archive, entries)
+            _check_sizes(archive, entries)
+            starts = _check_layout(archive, raw, opened)
+            digests = _check_contents(archive, raw, starts)
+            _write(raw, starts, folder)
+    except FileNotFoundError:
+        raise InputError(f"{archive} is missing") from None
     except _DAMAGE as error:
         raise InputError(f"{archive}: not a whole zip ({error})") from None
     return digests
@@ -82,84 +87,112 @@ def _check_sizes(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
             )
 
 
-def _check_layout(archive: Path, raw: IO[bytes], opened: zipfile.ZipFile) -> None:
-    """Every byte of the zip belongs to one entry, and its headers are as `pack` writes them.
+def _check_layout(
+    archive: Path, raw: IO[bytes], opened: zipfile.ZipFile
+) -> dict[int, zipfile.ZipInfo]:
+    """Every byte of the zip belongs to one entry, and all headers are as `pack` writes them.
 
     Readers that disagree about a zip read different contents from it, and overlapping entries are
     how a small zip becomes a bomb.
+
+    Returns:
+        The entries by where their packed contents start.
+
     """
-    position = 0
+    starts, position = {}, 0
     for info in opened.infolist():
-        expected = entry(info.filename)
-        expected.CRC, expected.flag_bits = info.CRC, info.flag_bits & 0x800
-        expected.compress_size, expected.file_size = info.compress_size, info.file_size
-        # a file of two gibibytes and more has a 64-bit size
-        headers = [
-            expected.FileHeader(zip64) for zip64 in (False, True)[info.file_size > 1 << 30 :]
-        ]
         raw.seek(position)
-        found = raw.read(max(map(len, headers)))
+        found = raw.read(_LONGEST_HEADER)
+        # with the sizes in 32 bits, or in 64 where zipfile wants them
+        headers = (_expected(info).FileHeader(zip64) for zip64 in (None, True))
         header = next((one for one in headers if found.startswith(one)), None)
-        facts = ("date_time", "compress_type", "create_system", "flag_bits", "internal_attr",
-                 "volume", "reserved", "comment")  # fmt: skip
-        if (
-            info.header_offset != position
-            or header is None
-            or any(getattr(info, fact) != getattr(expected, fact) for fact in facts)
-        ):
+        if header is None or info.header_offset != position:
             raise InputError(f"{archive}: {info.filename!r} refused: its headers are not in order")
+        starts[position + len(header)] = info
         position += len(header) + info.compress_size
-    raw.seek(-_END.size, 2)
+    raw.seek(position)
+    # a larger zip has 64-bit records there; zipfile checks what it reads of them
+    small = position < zipfile.ZIP64_LIMIT and len(starts) < zipfile.ZIP_FILECOUNT_LIMIT
+    if position != opened.start_dir or (small and raw.read() != _directory(opened)):
+        raise InputError(f"{archive}: refused: its directory is not in order")
+    return starts
+
+
+def _expected(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """The header that `pack` gives an entry of this name, size and CRC."""
+    expected = entry(info.filename)
+    for fact in ("CRC", "compress_size", "file_size", "header_offset"):
+        setattr(expected, fact, getattr(info, fact))
+    return expected
+
+
+def _directory(opened: zipfile.ZipFile) -> bytes:
+    """What stands after the last entry of a zip that needs no 64-bit records."""
+    entries = b""
+    for info in opened.infolist():
+        expected = _expected(info)
+        # what the local header has from the version to the lengths stands here too
+        header = expected.FileHeader()
+        entries += b"PK\1\2" + bytes([expected.create_version, expected.create_system])
+        entries += header[4:30] + _REST.pack(0, 0, 0, MODE << 16, info.header_offset) + header[30:]
     count = len(opened.infolist())
-    _, *numbers, size, start, comment = _END.unpack(raw.read())
-    plain = count < _MOST and position < 1 << 31
-    if position != opened.start_dir or comment or (plain and numbers != [0, 0, count, count]):
-        raise InputError(f"{archive}: refused: there are bytes that belong to no entry")
-    if plain and start + size != raw.tell() - _END.size:
-        raise InputError(f"{archive}: refused: there are bytes that belong to no entry")
+    return entries + _END.pack(b"PK\5\6", 0, 0, count, count, len(entries), opened.start_dir, 0)
 
 
-def _check_contents(archive: Path, opened: zipfile.ZipFile) -> dict[str, str]:
-    if MANIFEST not in opened.NameToInfo:
+def _check_contents(
+    archive: Path, raw: IO[bytes], starts: dict[int, zipfile.ZipInfo]
+) -> dict[str, str]:
+    places = {info.filename: start for start, info in starts.items()}
+    if MANIFEST not in places:
         raise InputError(f"{archive}: {MANIFEST} is missing: no archive of a study")
-    digests = parse_manifest(opened.read(MANIFEST), f"{archive}: {MANIFEST}")
-    names = {info.filename for info in opened.infolist()} - {MANIFEST}
+    manifest = b"".join(_contents(raw, places[MANIFEST], starts[places[MANIFEST]]))
+    digests = parse_manifest(manifest, f"{archive}: {MANIFEST}")
+    names = set(places) - {MANIFEST}
     if more := sorted(names - set(digests)):
         raise InputError(f"{archive}: {more[0]!r} refused: the manifest does not list it")
     if fewer := sorted(set(digests) - names):
         raise InputError(f"{archive}: {fewer[0]!r} is missing: the manifest lists it")
     for name in sorted(names):
+        total, head = hashlib.sha256(), b""
         try:
-            found = _sha256(opened, name)
+            for chunk in _contents(raw, places[name], starts[places[name]]):
+                total.update(chunk)
+                head = head if len(head) > 3 else head + chunk[:4]
         except _DAMAGE as error:
             raise InputError(f"{archive}: {name!r} is damaged ({error})") from None
-        if found is None:
+        if pickled(head):
             raise InputError(f"{archive}: {name!r} refused: a pickle, or a zip that may hold one")
-        if found != digests[name]:
+        if total.hexdigest() != digests[name]:
             raise InputError(
-                f"{archive}: {name!r} is not what was archived: its SHA-256 is {found}, "
-                f"the manifest has {digests[name]}"
+                f"{archive}: {name!r} is not what was archived: its SHA-256 is "
+                f"{total.hexdigest()}, the manifest has {digests[name]}"
             )
     return digests
 
 
-def _sha256(opened: zipfile.ZipFile, name: str) -> str | None:
-    """SHA-256 of an entry, None for a pickle."""
-    total = hashlib.sha256()
-    with opened.open(name) as stream:
-        head = stream.read(4)
-        if pickled(head):
-            return None
-        total.update(head)
-        while chunk := stream.read(_CHUNK):
-            total.update(chunk)
-    return total.hexdigest()
+def _contents(raw: IO[bytes], start: int, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """Contents of an entry; zipfile would not mind a stream that ends before or after it."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = crc = 0
+    for position in range(start, start + info.compress_size, _STEP):
+        raw.seek(position)
+        packed = raw.read(min(_STEP, start + info.compress_size - position))
+        chunk = inflater.decompress(packed)
+        size, crc = size + len(chunk), zlib.crc32(chunk, crc)
+        if size > info.file_size:
+            break
+        yield chunk
+    whole = inflater.eof and not inflater.unused_data
+    if not whole or (size, crc) != (info.file_size, info.CRC):
+        raise zipfile.BadZipFile("its size or CRC is not the stated one")
 
 
-def _write(opened: zipfile.ZipFile, folder: Path) -> None:
-    for info in opened.infolist():
+def _write(raw: IO[bytes], starts: dict[int, zipfile.ZipInfo], folder: Path) -> None:
+    for start, info in starts.items():
         path = folder / info.filename
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with opened.open(info) as stream, path.open("xb") as file:
-            while chunk := stream.read(_CHUNK):
-                file.write(chunk)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                file.writelines(_contents(raw, start, info))
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror})") from error
