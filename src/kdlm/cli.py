@@ -212,7 +212,7 @@ def _archive(arguments: argparse.Namespace) -> None:
         arguments.folder,
         output,
         weights=arguments.weights,
-        logits=arguments.logits,
+        small=arguments.small,
         include_diff=arguments.include_diff,
     )
 
@@ -274,10 +274,9 @@ def _add_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> 
     archive.add_argument("--output", type=Path, help="default: archive/<study>.zip in the folder")
     archive.add_argument("--weights", action="store_true", help="with every network's weights")
     archive.add_argument(
-        "--logits",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="with every network's logits; without them fewer tables can be rebuilt",
+        "--small",
+        action="store_true",
+        help="without logits and initialisation means: claims and figures are rebuilt from tables",
     )
     archive.add_argument(
         "--include-diff",

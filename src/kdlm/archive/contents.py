@@ -34,11 +34,12 @@ def job_folders(study: Study) -> Iterator[Path]:
         yield init_means_directory(keys)
 
 
-def results(study: Study, root: Path, *, weights: bool, logits: bool) -> Results:
+def results(study: Study, root: Path, *, weights: bool, small: bool) -> Results:
     """The outputs of the study whose Snakemake ran in ``root``.
 
     Left out are the prepared datasets (no data are archived), the figures' PNG files, which the
-    report has, and unless asked for weights, or asked not to, logits.
+    report has, and unless asked for, weights; of a small archive also the bulk of what jobs leave,
+    logits and initialisation means.
 
     Raises:
         InputError: the study is not finished.
@@ -55,7 +56,7 @@ def results(study: Study, root: Path, *, weights: bool, logits: bool) -> Results
     ]  # fmt: skip
     dropped = {
         *(() if weights else ("model.safetensors",)),
-        *(("logits.parquet",) if not logits else ()),
+        *(("logits.parquet", "means.parquet") if small else ()),
     }
     paths = sorted(folder / name for name in expected)
     for path in paths:

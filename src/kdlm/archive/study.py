@@ -48,7 +48,7 @@ def archive_study(
     output: Path,
     *,
     weights: bool = False,
-    logits: bool = True,
+    small: bool = False,
     include_diff: bool = False,
 ) -> None:
     """Write the archive of the finished study in ``folder``, results/<study>, to ``output``.
@@ -65,7 +65,7 @@ def archive_study(
     if folder.resolve() != root / place:
         raise InputError(f"{folder} is not {place}, the folder of its study")
     source = read_source(include_diff=include_diff)
-    found = results(study, root, weights=weights, logits=logits)
+    found = results(study, root, weights=weights, small=small)
     records = read_records(root, found.outputs)
     ran = tuple(jobs(records))
     check_sources(ran)

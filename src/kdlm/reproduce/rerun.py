@@ -10,7 +10,7 @@ from typing import Any
 from kdlm.archive.manifest import file_sha256
 from kdlm.config import DatasetConfig, Study
 from kdlm.layout import init_means_directory, student_directory, teacher_directory, teacher_of
-from kdlm.reproduce.columns import worst_column
+from kdlm.reproduce.columns import first_difference
 from kdlm.reproduce.machine import differences, here
 from kdlm.reproduce.outcome import Level, Outcomes, State
 from kdlm.reproduce.unpacked import Unpacked
@@ -185,7 +185,7 @@ class _Session:
             elif output in self.unpacked.digests and path.suffix == ".parquet":
                 archived = self.unpacked.folder / output
                 tolerances = self.unpacked.study.tolerances
-                difference = worst_column(archived, path, path.stem, tolerances)
+                difference = first_difference(archived, path, path.stem, tolerances)
                 self.outcomes.judge(output, level, difference)
 
     def _enter(self, job: Rerunnable, level: Level, state: State, reason: str) -> None:
