@@ -14,40 +14,38 @@ __all__ = ["TOLERANCES", "Tolerance", "Tolerances"]
 
 
 class Tolerance(Spec):
-    """A rerun's value b agrees with the archived a where |a − b| ≤ absolute + relative |a|."""
+    """A rerun's column b agrees with the archived a: rms(b − a) ≤ absolute + relative rms(a)."""
 
     absolute: float = Field(ge=0, description="in the unit of the column")
-    relative: float = Field(default=0.0, ge=0, description="in units of the archived value")
+    relative: float = Field(default=0.0, ge=0, description="in rms of the archived column")
 
 
-def _loose(absolute: float, relative: float = 0.0) -> Tolerance:
+def _within(absolute: float, relative: float = 0.0) -> Tolerance:
     return Tolerance(absolute=absolute, relative=relative)
 
 
 TOLERANCES = {
-    # Other instruction sets round otherwise and training amplifies that: a float32 teacher of
-    # other last bits is another draw of the same teacher, and its students follow it.
-    "objective": _loose(0.05, 0.5),
-    "accuracy": _loose(0.1),
-    "mean_logit": _loose(0.5),
-    "mean_logit_drift": _loose(0.2, 0.5),
-    "logit_rms": _loose(0.5, 0.25),
-    # below it, a sum is zero but for rounding
-    "logit_gradient_sum": _loose(1e-6),
-    "classifier_weight_sum": _loose(0.02, 0.5),
-    "classifier_bias_sum": _loose(0.02, 0.5),
-    "classifier_weight_change": _loose(0.05, 0.25),
-    "classifier_bias_change": _loose(0.05, 0.5),
-    "gap": _loose(0.5),
-    "logits": _loose(5.0, 0.5),
+    # Twice what the default study came to with AVX2 instead of AVX-512: other instruction sets
+    # round otherwise, training amplifies that, and students follow a teacher that is float32.
+    "objective": _within(0.05, 0.6),
+    "accuracy": _within(0.1),
+    "mean_logit": _within(0.2, 0.2),
+    "mean_logit_drift": _within(0.1, 0.5),
+    "logit_rms": _within(0.05, 0.15),
+    "logit_gradient_sum": _within(1e-6, 0.3),
+    "classifier_weight_sum": _within(0.001, 0.1),
+    "classifier_bias_sum": _within(0.001, 0.1),
+    "classifier_weight_change": _within(0.0, 0.1),
+    "classifier_bias_change": _within(0.0, 0.3),
+    "gap": _within(0.1, 0.1),
+    "logits": _within(0.0, 0.6),
     # untrained networks: nothing amplifies the rounding of float32
-    "mean": _loose(1e-5, 1e-4),
-    "sd_over_images": _loose(1e-5, 1e-4),
-    "rms": _loose(1e-5, 1e-4),
-    "predicted_sd": _loose(1e-5, 1e-4),
+    "mean": _within(1e-6, 1e-4),
+    "sd_over_images": _within(1e-6, 1e-4),
+    "rms": _within(1e-6, 1e-4),
+    "predicted_sd": _within(1e-6, 1e-4),
 }
 """By column of the tables that training and initialisation jobs write."""
-
 
 _JOB_TABLES = ("history", "logits", "means")
 """What training and initialisation jobs write; all other tables are gathered from them."""
