@@ -251,6 +251,7 @@ def test_shell_code_in_a_crate_is_text(
     records = json.loads((unpacked / "snakemake/records.json").read_text())
     specs = json.loads((unpacked / "specs.json").read_text())
     for entity in crate["@graph"]:
+        entity.pop("sha256", None)
         if entity["@type"] == "CreateAction":
             entity["description"] = f"touch {witness}; $(touch {witness})"
     for record in records.values():

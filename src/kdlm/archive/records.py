@@ -18,6 +18,7 @@ _RULE = re.compile(rb"^(?:local)?rule \w+:$", re.MULTILINE)
 _PACKING = re.compile(
     rb"^(?:\[[^\n]*\]\n)?(?:local)?rule (?:render_report|archive\w*):$", re.MULTILINE
 )
+_PLACE = re.compile(rb"^  (?:Base|Run|Working) directory: (/.+)$", re.MULTILINE)
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 
 
@@ -123,11 +124,13 @@ def controller_logs(root: Path) -> dict[str, bytes]:
     """Snakemake's own logs by name, those of runs that did a job of the study.
 
     Each ends where the report or an archive is made, which comes after all that is archived: from
-    there on the log may still grow.
+    there on the log may still grow. Where on its machine the study lay is left out.
     """
     logs = {}
     for path in sorted((root / ".snakemake/log").glob("*.snakemake.log")):
         head = _PACKING.split(path.read_bytes(), maxsplit=1)[0]
         if _RULE.search(head):
+            for place in sorted(set(_PLACE.findall(head)), key=len, reverse=True):
+                head = head.replace(place, b".")
             logs[path.name] = head
     return logs

@@ -151,17 +151,18 @@ class Outcomes:
         return "yes" if held == len(outputs) else f"{held} of {len(outputs)}"
 
     def _exceptions(self) -> list[str]:
-        """What did not hold: a line for each level and reason, with the first output it is of."""
-        reasons: dict[tuple[Level, State, str], list[str]] = defaultdict(list)
+        """What did not hold: a line for each output that failed, and for each reason to refuse."""
+        reasons: dict[tuple[Level, State, str, str], list[str]] = defaultdict(list)
         for output, found in sorted(self.states.items()):
             for level, (state, reason) in found.items():
+                alone = "" if state == State.REFUSED else output
                 if reason:
-                    reasons[level, state, reason].append(output)
+                    reasons[level, state, reason, alone].append(output)
         return [
             f"{level} {state}: {outputs[0]}"
             + (f" and {len(outputs) - 1} more" if len(outputs) > 1 else "")
             + f": {reason}"
-            for (level, state, reason), outputs in reasons.items()
+            for (level, state, reason, _), outputs in reasons.items()
         ]
 
 
