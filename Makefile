@@ -1,4 +1,5 @@
-# The two commands of the README. Both set up .venv first, from the lock.
+# The two commands of the README, and others. All set up .venv first, from the lock. Programs are
+# started through Python: a script's first line cannot name an interpreter whose path has spaces.
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.ready
@@ -10,14 +11,23 @@ VALIDATOR := .venv-roc/.ready
 REFERENCE := $(lastword $(sort $(wildcard results/reference/*.zip)))
 LEVEL ?= L1 L4
 
-.PHONY: study test reproduce lint lock schema clean-venv
+.PHONY: study test reproduce slow faults lint slurm-test slurm-demo slurm-benchmark lock schema clean-venv
 
 study: $(READY)
-	@$(BIN)/snakemake --profile workflow/profiles/local; status=$$?; \
+	@export XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$PWD/.snakemake/cache}"; \
+	$(BIN)/python -m snakemake --profile workflow/profiles/local; status=$$?; \
 	$(BIN)/python -m kdlm claims results/digits; exit $$status
 
 test: $(READY) $(VALIDATOR) lint
-	$(BIN)/pytest -n 2 --dist loadfile --durations 10
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --durations 10
+
+slow: $(READY)
+	$(BIN)/python -m pytest tests -m slow -n 2 --dist loadfile --durations 10
+
+# Every fault test, the slow ones too; a cluster's where a Slurm can be started.
+faults: $(READY)
+	$(BIN)/python -m pytest tests -m fault -n 2 --dist loadfile --fault-report docs/faults.md
+	tests/slurm/install.sh && $(BIN)/python -m pytest tests/slurm -m fault --fault-report docs/faults.md
 
 reproduce: $(READY)
 	rm -rf build/reproduce
@@ -25,10 +35,24 @@ reproduce: $(READY)
 	  --folder build/reproduce --json build/reproduce.json
 
 lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m snakefmt --check Snakefile workflow
+
+# A whole Slurm on this machine, for as long as the command takes; root on Debian.
+SLURM := tests/slurm/install.sh && $(BIN)/python -m tests.slurm run --
+
+slurm-test: $(READY)
+	tests/slurm/install.sh
+	$(BIN)/python -m pytest tests/slurm --durations 10
+
+slurm-demo: $(READY)
+	$(SLURM) $(BIN)/python -m snakemake --profile slurm
+	@$(BIN)/python -m kdlm claims results/digits
+
+slurm-benchmark: $(READY)
+	$(SLURM) $(BIN)/python -m benchmarks cluster
 
 # The lock holds every package at one version, for all platforms; pip reads it as constraints, so
 # that a CPU build of torch, where one is offered, brings none of the CUDA packages along.

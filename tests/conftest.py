@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+pytest_plugins = ["tests.fault_report", "tests.finished_study"]
+
 TINY = """
 study: tiny
 dataset: {name: digits}

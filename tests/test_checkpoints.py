@@ -21,6 +21,7 @@ from kdlm.data import load
 from kdlm.prepared import prepare
 from kdlm.specs import Recipe, StudentSpec, TeacherSpec
 from kdlm.students import distill
+from kdlm.tables import read_divergence
 from kdlm.teachers import train_teacher
 
 RECIPE: dict[str, Any] = {
@@ -159,6 +160,24 @@ def test_a_teacher_goes_on_too(folder: Path, stopping: Stopping, tmp_path: Path)
     train_teacher(spec, data, tmp_path / "interrupted", keeping)
     assert contents(tmp_path / "whole") == contents(tmp_path / "interrupted")
     assert not keeping.path.exists()
+
+
+def test_what_diverges_ends_with_the_same_bytes_too(
+    folder: Path, stopping: Stopping, tmp_path: Path
+) -> None:
+    wild = student().model_copy(
+        update={"recipe": Recipe(**RECIPE | {"learning_rate": 10.0, "epochs": 20}), "loss": "lm"}
+    )
+    run(folder, wild, tmp_path / "whole")
+    diverged = read_divergence(tmp_path / "whole/history.parquet")
+    assert diverged is not None
+    keeping = Keeping(tmp_path / "checkpoint.safetensors", 1000, 1000)
+    # before the batch in which it diverges: what was the last whole epoch is in the checkpoint
+    stopping.left = 4 * (diverged["epoch"] - 1) + diverged["batch"] - 1
+    with pytest.raises(SystemExit):
+        run(folder, wild, tmp_path / "interrupted", keeping)
+    run(folder, wild, tmp_path / "interrupted", keeping)
+    assert contents(tmp_path / "whole") == contents(tmp_path / "interrupted")
 
 
 @pytest.mark.parametrize(

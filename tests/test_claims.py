@@ -15,7 +15,7 @@ from scipy import stats
 
 from kdlm import published
 from kdlm.claims import CLAIMS, _row, decide, format_claims
-from kdlm.claims.evidence import Evidence
+from kdlm.claims.evidence import Evidence, NotMeasured, whole
 from kdlm.config import Margins
 from kdlm.tables import SCHEMAS, read_table, write_table
 
@@ -806,3 +806,90 @@ def test_what_rounding_could_do_refutes_nothing_but_more_does() -> None:
     assert "rounding" in found["measured_on"]
     assert row(noisy, "gap-lm", AS_STATED)["verdict"] == "refuted"
     assert row(noisy, "gap-ce", AS_STATED)["verdict"] == "supported"
+
+
+def lost(
+    table: str, columns: list[str], status: str = "missing", **where: Any
+) -> Callable[[Evidence], Evidence]:
+    """The evidence without numbers in the rows that match, as after a student is lost."""
+
+    def change(evidence: Evidence) -> Evidence:
+        for column in columns:
+            evidence = changed(table, column, math.nan, **where)(evidence)
+        reasoned = changed(table, "reason", "folder: it is lost", **where)(evidence)
+        return changed(table, "status", status, **where)(reasoned)
+
+    return change
+
+
+DISTANCES = ["weights_share", "logits_share", "agreement", "accuracy_difference"]
+OUTCOME = ["last_accuracy", "logit_magnitude", "num_classes"]
+EQUATIONS = {claim.id for claim in CLAIMS if claim.equation.startswith("(")} - {
+    "eq8-trained", "l1-like", "gap-kd", "gap-ce", "gap-lm", "gap-centred",
+}  # fmt: skip
+AGAINST_LM = {f"equivalence-{name}" for name in ("weights", "logits", "predictions", "accuracy")}
+
+
+@pytest.mark.parametrize(
+    ("change", "touched"),
+    [
+        # one pair of a seed: what would have counted it, and only against LM
+        (
+            lost("comparisons", DISTANCES, loss_a="kd", temperature_a=INF, loss_b="lm", seed_a=2,
+                 initialisation="he"),
+            {(name, AS_STATED) for name in {"equal-means", *AGAINST_LM}},
+        ),
+        (
+            lost("comparisons", DISTANCES, loss_a="ce", seed_a=0),
+            {("gap-ce", AS_STATED)},
+        ),
+        # the distance between seeds is lost, so shares are, but the students are there
+        (
+            lost("comparisons", ["weights_share"], "finished", loss_a="kd", temperature_a=1e4,
+                 loss_b="lm"),
+            {("equivalence-weights", AS_STATED)},
+        ),
+        # without its control nothing of a group can be judged
+        (
+            lost("comparisons", DISTANCES, kind="floor", initialisation="he-centred", seed_a=3),
+            {("centred-classifier", CORRECTED)},
+        ),
+        (
+            lost("runs", OUTCOME, recipe="conserving", loss="kd", seed=1),
+            {("means-stay", AS_STATED), ("sums-stay", CORRECTED), ("eq5", AS_STATED)},
+        ),
+        (
+            lost("runs", OUTCOME, "diverged", recipe="conserving", loss="ce", seed=3),
+            {("means-stay", AS_STATED), ("sums-stay", CORRECTED), ("eq6", AS_STATED)},
+        ),
+        (
+            lost("runs", OUTCOME, loss="regularised-lm-printed", seed=1),
+            {("l1-like", AS_STATED)},
+        ),
+        # the logits of the first student of a loss serve the equations
+        (
+            lost("runs", OUTCOME, recipe="conserving", loss="lm", seed=0),
+            {(claim.id, claim.form) for claim in CLAIMS if claim.id in EQUATIONS},
+        ),
+        (lost("runs", OUTCOME, recipe="conserving", loss="lm", seed=1), set()),
+    ],
+)  # fmt: skip
+def test_a_claim_that_would_have_counted_a_lost_student_is_not_decided(
+    change: Callable[[Evidence], Evidence], touched: set[tuple[str, str]]
+) -> None:
+    before, after = decide(EVIDENCE), decide(change(EVIDENCE))
+    for old, new in zip(before.to_dict("records"), after.to_dict("records"), strict=True):
+        if (new["id"], new["form"]) in touched:
+            assert new["verdict"] == "inconclusive"
+            assert new["measured_on"] == "not measured: folder: it is lost"
+            assert pd.isna(new["value"])
+            assert old["verdict"] != "inconclusive"
+        else:
+            assert (old["verdict"], old["value"]) == (new["verdict"], new["value"]), new["id"]
+
+
+def test_several_reasons_are_counted() -> None:
+    rows = pd.DataFrame({"reason": ["a", "b", "b", None, "c"], "value": [math.nan] * 3 + [1, 2]})
+    with pytest.raises(NotMeasured, match=r"^a; and 1 more$"):
+        whole(rows, "value")
+    assert whole(rows[rows["value"].notna()], "value")["value"].tolist() == [1, 2]

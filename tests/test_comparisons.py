@@ -318,3 +318,43 @@ def test_damaged_logits_are_named(tmp_path: Path) -> None:
     (tmp_path / "a/logits.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"a/logits\.parquet"):
         load_outcome(tmp_path / "a")
+
+
+def test_a_lost_student_has_its_pairs_without_a_distance_and_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    members = [
+        (keys(loss, temperature, 0.0, 0, seed), tmp_path / f"{loss}{seed}")
+        for loss, temperature in (("kd", 4.0), ("lm", INF), ("ce", 1.0))
+        for seed in range(3)
+    ]
+    gone = tmp_path / "kd2"
+    for number, (_, folder) in enumerate(members):
+        if folder != gone:
+            write(folder, np.random.default_rng(number))
+    pairs = compare(members, RMS, {gone: ("missing", "kd2 is lost")})
+    # as many pairs as if nothing were lost: 3 between losses for each seed, 3 between seeds
+    assert len(pairs) == 3 * 3 + 3 * 3
+    is_kd2 = ((pairs["loss_a"] == "kd") & (pairs["seed_a"] == 2)) | (
+        (pairs["loss_b"] == "kd") & (pairs["seed_b"] == 2)
+    )
+    numbers = ["weights_distance", "logits_distance", "agreement", "accuracy_difference"]
+    assert (pairs.loc[is_kd2, "status"] == "missing").all()
+    assert pairs.loc[is_kd2, numbers].isna().all(axis=None)
+    assert (pairs.loc[~is_kd2, "status"] == "finished").all()
+    assert pairs.loc[~is_kd2, numbers].notna().all(axis=None)
+    # a share is of the distance between seeds, and for KD one of its three is lost
+    with_kd = (pairs["loss_a"] == "kd") | (pairs["loss_b"] == "kd")
+    shares = ["weights_share", "logits_share"]
+    assert pairs.loc[with_kd, shares].isna().all(axis=None)
+    assert (pairs.loc[with_kd, "reason"].str.contains("kd2 is lost")).all()
+    assert pairs.loc[~with_kd, shares].notna().all(axis=None)
+    assert pairs.loc[~with_kd, "reason"].isna().all()
+
+
+def test_missing_is_worse_than_diverged(tmp_path: Path) -> None:
+    members = [(keys("kd", 4.0, 0.0, 0, seed), tmp_path / str(seed)) for seed in (0, 1)]
+    lost = {tmp_path / "0": ("missing", "zero"), tmp_path / "1": ("diverged", "one")}
+    (pair,) = compare(members, RMS, lost).to_dict("records")
+    assert pair["status"] == "missing"
+    assert pair["reason"] == "zero; one"

@@ -83,8 +83,28 @@ def test_an_edit_changes_the_digest_of_its_stages_alone(tmp_path: Path) -> None:
 
     before = digests()
     with (copy / "kdlm/losses.py").open("a") as file:
-        file.write("# edited\n")
+        file.write("EDITED = 1\n")
     after = digests()
     assert before[0] == after[0]
     assert before[1] != after[1]
     assert before[2] == after[2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"""Another."""\n\ndef f(x: str) -> str:\n    """What."""\n    return f"{x}#"  # why\n',
+        'def f(x: str) -> str:\n\n    # how\n\n    return f"{x}#"\n\n\n',
+    ],
+)
+def test_what_is_said_about_the_code_is_not_the_code(tmp_path: Path, text: str) -> None:
+    plain, other = tmp_path / "plain.py", tmp_path / "other.py"
+    plain.write_text('def f(x: str) -> str:\n    return f"{x}#"\n')
+    other.write_text(text)
+    assert sources._code(other) == sources._code(plain) == plain.read_text()
+
+
+def test_a_blank_line_or_a_hash_inside_a_string_is_code(tmp_path: Path) -> None:
+    file = tmp_path / "file.py"
+    file.write_text('x = """a\n\n# b"""\ny = "#"\n')
+    assert sources._code(file) == file.read_text()

@@ -1,6 +1,7 @@
 """Properties of trained teachers and students, on real digits and small networks."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from kdlm.comparisons import load_outcome
 from kdlm.config import parse
 from kdlm.data import load
 from kdlm.errors import InputError
-from kdlm.prepared import prepare
+from kdlm.images import Images, predict
+from kdlm.networks import load_network
+from kdlm.outputs import read_logits
+from kdlm.prepared import open_prepared, prepare
 from kdlm.specs import Recipe, StudentSpec, TeacherSpec
 from kdlm.students import distill
-from kdlm.tables import read_spec, read_table
+from kdlm.tables import read_divergence, read_spec, read_table
 from kdlm.teachers import train_teacher
 from kdlm.training import resolve_device
 
@@ -245,3 +249,54 @@ def test_a_damaged_teacher_is_named(student: _Distiller, tmp_path: Path) -> None
     spec = StudentSpec.model_validate(read_spec(student("kd", 4.0) / "history.parquet"))
     with pytest.raises(InputError, match=r"model\.safetensors.*delete it"):
         distill(spec, student.data, broken, tmp_path / "s")
+
+
+@pytest.mark.parametrize("learning_rate", [1e30, 10.0])
+def test_a_student_that_diverges_is_a_result_of_its_last_whole_epoch(
+    student: _Distiller, learning_rate: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = {"learning_rate": learning_rate, "epochs": 9, "precision": "float32"}
+    with caplog.at_level(logging.ERROR):
+        folder = student("lm", INF, recipe=recipe)
+    run = json.loads((folder / "run.json").read_text())
+    found = run["diverged"]
+    whole = found["epoch"] - 1
+    assert (whole == 0) == (learning_rate == 1e30)
+    assert found["batch"] in (1, 2, 3)
+    assert found["what"] in ("weights", "loss", "gradient")
+    for name in ("history.parquet", "logits.parquet"):
+        assert read_divergence(folder / name) == found
+    line = caplog.records[-1].getMessage()
+    assert f"diverged in epoch {found['epoch']}, batch {found['batch']}: {found['what']}" in line
+    assert "last good checkpoint: none" in line
+    table = read_table(folder / "history.parquet", "history")
+    assert table["epoch"].max() == whole
+    assert np.isfinite(table["objective"]).all()
+    # weights and logits are of that epoch too
+    model = load_network(folder / "model.safetensors").eval()
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+    prepared = open_prepared(student.data)
+    images = Images.of(prepared, "test", Recipe(**RECIPE | recipe), torch.device("cpu"))
+    torch.testing.assert_close(
+        predict(model, images), read_logits(folder / "logits.parquet", "test")
+    )
+    if whole:
+        # the same student, had it been trained no longer
+        shorter = student("lm", INF, recipe=recipe | {"epochs": whole})
+        ended = load_network(shorter / "model.safetensors").state_dict()
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, ended[name])
+
+
+def test_a_student_that_does_not_diverge_says_so(student: _Distiller) -> None:
+    folder = student("kd", 4.0)
+    assert read_divergence(folder / "history.parquet") is None
+    assert json.loads((folder / "run.json").read_text())["diverged"] is None
+
+
+def test_a_teacher_that_diverges_is_an_error(data: Path, tmp_path: Path) -> None:
+    recipe = Recipe(**RECIPE | {"learning_rate": 1e30, "precision": "float32"})
+    spec = TeacherSpec(recipe=recipe, initialisation="he", **COMMON)
+    with pytest.raises(InputError, match=r"teacher diverged in epoch 1, batch \d.*learning rate"):
+        train_teacher(spec, data, tmp_path / "teacher")
+    assert not (tmp_path / "teacher").exists()

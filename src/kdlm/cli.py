@@ -186,7 +186,12 @@ def _claims(arguments: argparse.Namespace) -> None:
 def _salvage(arguments: argparse.Namespace) -> None:
     from kdlm.salvage import salvage  # noqa: PLC0415
 
-    for path in salvage(_study(arguments.folder), arguments.folder):
+    replaced = salvage(_study(arguments.folder), arguments.folder)
+    if replaced:
+        logging.warning(
+            "claims, tables and figures are of what is there, until snakemake runs again"
+        )
+    for path in replaced:
         print(path)
 
 

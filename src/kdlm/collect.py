@@ -18,7 +18,7 @@ from kdlm.files import verify
 from kdlm.init_means import summarise
 from kdlm.layout import init_means_directory, student_directory, teacher_directory
 from kdlm.resnet import ARCHITECTURES
-from kdlm.specs import StudentSpec, TeacherSpec, spell
+from kdlm.specs import StudentSpec, TeacherSpec
 from kdlm.tables import STUDENT_KEYS, read_divergence, read_table
 
 __all__ = ["Network", "comparisons", "histories", "init_means", "networks", "none_missing", "runs"]
@@ -54,29 +54,22 @@ def networks(
     ]
     channels = names.DATASETS[study.dataset.name].channels
     return [
-        Network(keys, spec, place, channels, *_status(keys, place, needs))
-        for role, path_keys, spec, place in found
-        for keys in [{"role": role, **_typed(path_keys)}]
+        Network({"role": role, **_typed(k)}, spec, place, channels, *_status(place, needs))
+        for role, k, spec, place in found
     ]
 
 
-def _status(keys: dict[str, Any], folder: Path, needs: tuple[str, ...]) -> tuple[str, str | None]:
-    name = ", ".join(
-        spell(value) if isinstance(value, float) else str(value)
-        for key, value in keys.items()
-        if key not in ("teacher_seed", "perturbation", "seed")
-    )
-    name += f", seed {keys['seed']}" + (", control" if keys.get("perturbation") else "")
+def _status(folder: Path, needs: tuple[str, ...]) -> tuple[str, str | None]:
     try:
         for file in needs:
             verify(folder / file)
         diverged = read_divergence(folder / "history.parquet")
     except InputError as error:
-        return "missing", f"{name}: {error}"
+        return "missing", str(error)
     if diverged is None:
         return "finished", None
     where = "{what} NaN or infinite in epoch {epoch}, batch {batch}".format(**diverged)
-    return "diverged", f"{name}: {where}"
+    return "diverged", f"{folder}: {where}"
 
 
 def none_missing(found: Iterable[Network]) -> list[Network]:

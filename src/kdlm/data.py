@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from kdlm import names
+from kdlm.locks import waiting
 from kdlm.prepared import DataError
 
 __all__ = ["DATASETS", "DataError", "Dataset", "Source", "load"]
@@ -40,7 +41,7 @@ _IDX_ERRORS = (
 
 # and pillow's decoders
 _IMAGE_ERRORS = (
-    OSError, EOFError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError,
+    OSError, EOFError, SyntaxError, ValueError, struct.error,
 )  # fmt: skip
 
 _SPLITS = {"train": "train", "test": "t10k"}
@@ -214,6 +215,13 @@ def _idx_split(folder: Path, split: str, side: int, num_classes: int) -> tuple[T
     return images[:, None], labels
 
 
+def _download(kind: Any, root: Path) -> None:
+    """Fetch torchvision's ``kind`` to ``root``, once, however many studies ask at the same time."""
+    with waiting(root / ".download.lock"):
+        # what another process fetched in the meantime, torchvision finds and keeps
+        kind(root, train=False, download=True)
+
+
 def fashion_mnist(source: Source) -> Dataset:
     """Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747), 28×28 grey images.
 
@@ -234,7 +242,7 @@ def fashion_mnist(source: Source) -> Dataset:
     folder = root if any(holds(root, file) for file in files) else raw
     if source.download and folder == raw and not all(holds(raw, file) for file in files):
         try:
-            kind(root, train=False, download=True)
+            _download(kind, root)
         except _DOWNLOAD_ERRORS as error:
             raise DataError(
                 f"fashion-mnist: the download to {raw} failed ({_one_line(error)}); "
@@ -283,7 +291,7 @@ def _cifar(name: str, kind: Any, source: Source) -> Dataset:
     failure: Exception | None = None
     if source.download and unusable():
         try:
-            kind(root, download=True)
+            _download(kind, root)
         except _DOWNLOAD_ERRORS as error:
             failure = error
     if bad := unusable():
@@ -310,9 +318,19 @@ def _decoded(folder: Any) -> tuple[list[Tensor], list[str]]:
     for index, (path, _) in enumerate(folder.samples):
         try:
             images.append(folder[index][0])
+        except Image.DecompressionBombError as error:
+            damaged.append(f"{path} ({_one_line(error)})")
         except _IMAGE_ERRORS:
             damaged.append(path)
     return images, damaged
+
+
+def _refuse_loops(root: Path) -> None:
+    """Links are followed, out of ``root`` too; one to a folder above itself would never end."""
+    for folder, subfolders, _ in os.walk(root):
+        for link in (Path(folder, name) for name in subfolders):
+            if link.is_symlink() and Path(folder).resolve().is_relative_to(link.resolve()):
+                raise DataError(f"{link} links to a folder that it is in; remove the link")
 
 
 def imagefolder(source: Source) -> Dataset:
@@ -320,10 +338,12 @@ def imagefolder(source: Source) -> Dataset:
 
     Each image becomes RGB, is scaled bilinearly until its shorter side has ``image_side`` pixels,
     and cut to the central ``image_side`` × ``image_side``. Classes are the sorted folder names.
+    Symbolic links are followed, wherever they lead.
     """
     from kdlm._torchvision import datasets, transforms  # noqa: PLC0415
 
     root, side = source.folder("imagefolder"), source.image_side
+    _refuse_loops(root)
     square = transforms.Compose(
         [transforms.Resize(side), transforms.CenterCrop(side), transforms.PILToTensor()]
     )

@@ -11,7 +11,7 @@ from kdlm.config import Study
 from kdlm.identities import Case, identities, random_cases
 from kdlm.layout import student_directory, teacher_directory, teacher_of
 from kdlm.outputs import read_logits
-from kdlm.tables import read_table
+from kdlm.tables import read_divergence, read_table
 from kdlm.theory import gradient_limit
 
 __all__ = ["theory"]
@@ -22,7 +22,8 @@ def theory(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables ``gradient_limit`` and ``identities`` of a study, less the networks ``missing``.
 
-    The logits of a student that diverged are as good as any: they are of its last whole epoch.
+    A student that diverged is left out too: its logits may be so large that no temperature of the
+    study is near the limit.
 
     Raises:
         InputError: the logits of a network are missing or damaged.
@@ -50,7 +51,9 @@ def _trained(study: Study, folder: Path, missing: Container[Path]) -> Iterator[C
         if any(place in missing for place in places):
             continue
         student, teacher = (place / "logits.parquet" for place in places)
-        labels = read_table(student, "logits")["label"].to_numpy(np.int64)
+        if read_divergence(student):
+            continue
+        labels = read_table(student, "logits")["label"].to_numpy(np.int64, copy=True)
         yield Case(
             f"student of {keys['loss']}, T = {keys['temperature']}, gap {keys['mean_gap']}",
             read_logits(student, "test").double()[:samples],

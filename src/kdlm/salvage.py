@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 def salvage(study: Study, folder: Path) -> list[Path]:
-    """Files of a study's ``folder`` that were replaced: those that the failure left out of date.
+    """Files of a study's ``folder`` that the failure left out of date, and that were replaced.
+
+    A figure that cannot be drawn of what is there is removed.
 
     They are dated before all that the study's jobs have written, so that Snakemake, once it has
     forgotten what it knew of them, makes them anew.
@@ -92,3 +94,9 @@ def _install(stage: Path, folder: Path) -> Iterator[Path]:
             temporary.write_bytes(content)
             os.utime(temporary, (before, before))
         yield old
+    for figure in FIGURES:
+        for suffix in ("svg", "png"):
+            old = folder / f"figures/{figure}.{suffix}"
+            if old.exists() and not (stage / f"figures/{figure}.{suffix}").exists():
+                old.unlink()
+                yield old

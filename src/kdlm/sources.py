@@ -1,11 +1,13 @@
 """Which source files a job's result depends on, as one digest for the rule's ``params:``.
 
 Snakemake does not see edits to imported modules. As ``input:`` they would rerun everything after a
-fresh clone, which sets every file's time anew; a digest of their bytes does not.
+fresh clone, which sets every file's time anew; a digest of what they say does not.
 """
 
 import ast
 import hashlib
+import io
+import tokenize
 from functools import cache
 from pathlib import Path
 
@@ -79,11 +81,33 @@ def closure(module: str) -> frozenset[str]:
 
 
 @cache
+def _code(file: Path) -> str:
+    """The text of a source file without comments, docstrings and blank lines.
+
+    Neither ``ast.dump`` nor ``ast.unparse`` would do: both change with Python's version, and a
+    result must not become outdated by an upgrade. Text that is cut out of the file stays the same.
+    """
+    source = file.read_text(encoding="utf-8")
+    lines = source.splitlines(keepends=True)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        row, column = token.start
+        # a blank line inside a string is no such token, and stays
+        if token.type in (tokenize.COMMENT, tokenize.NL):
+            lines[row - 1] = f"{lines[row - 1][:column].rstrip()}\n".lstrip("\n")
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            # a string that is a statement of its own says something, and does nothing
+            case ast.Expr(ast.Constant(str()), lineno=first, end_lineno=int(last)):
+                lines[first - 1 : last] = [""] * (last - first + 1)
+    return "".join(lines)
+
+
+@cache
 def digest(module: str) -> str:
     """SHA-256 over the sources that ``module`` runs, and the version of the tables' schemas."""
     total = hashlib.sha256(str(SCHEMA_VERSION).encode())
     for name in sorted(closure(module)):
         file = _file(name)
         if file is not None:
-            total.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
+            total.update(f"{name}\0{_code(file)}\0".encode())
     return total.hexdigest()[:16]

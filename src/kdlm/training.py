@@ -211,8 +211,8 @@ def train(
 
 
 def _finite(tensors: list[Tensor]) -> bool:
-    """Whether no number in ``tensors`` is NaN or infinite: both outlast a maximum."""
-    return math.isfinite(nn.utils.get_total_norm(tensors, norm_type=math.inf))
+    """Whether no number in ``tensors`` is NaN or infinite: both outlast a sum."""
+    return math.isfinite(torch.stack([tensor.detach().sum() for tensor in tensors]).sum())
 
 
 def _diverged(

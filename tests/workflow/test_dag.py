@@ -18,40 +18,12 @@ import yaml
 from kdlm.config import parse
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES, draw
+from kdlm.salvage import salvage
 from kdlm.tables import read_table
 
 ROOT = Path(__file__).parents[2]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def _snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in ``folder`` as a stranger who has activated no environment."""
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
-         *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        env=os.environ | {"PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def snakemake() -> Run:
-    return _snakemake
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny: dict[str, Any]) -> Path:
-    """A folder in which the tiny study is done, and its config tiny.yaml."""
-    folder = tmp_path_factory.mktemp("study")
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny))
-    run = _snakemake(folder, "--configfile", "tiny.yaml")
-    assert run.returncode == 0, run.stdout[-5000:]
-    return folder
 
 
 def test_every_output_is_there(finished: Path, tiny: dict[str, Any]) -> None:
@@ -90,8 +62,7 @@ def test_a_seed_more_is_a_student_more(
     changed["arms"][1]["seeds"] = [0, 1]
     (finished / "more.yaml").write_text(yaml.safe_dump(changed))
     run = snakemake(finished, "-n", "--configfile", "more.yaml")
-    lines = [line.split() for line in run.stdout.splitlines()]
-    counts = {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()}
+    counts = _counts(run)
     # one gap and its control, and both at no gap of which one is there
     assert counts["distill"] == 3
     assert "train_teacher" not in counts
@@ -174,3 +145,148 @@ def test_a_figure_is_a_function_of_the_tables(
 def test_an_unknown_figure_lists_the_known(tiny: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'nothing'.*gradient_limit"):
         draw("nothing", parse(tiny), tmp_path)
+
+
+def _results(folder: Path) -> dict[Path, bytes]:
+    """Every file of the tiny study that is a function of its config alone."""
+    root = folder / "results/tiny"
+    return {
+        path.relative_to(root): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+        and path.name != "run.json"
+        and path.relative_to(root).parts[0] not in ("logs", "benchmarks")
+    }
+
+
+def _counts(run: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """How many jobs of each rule a dry run announces."""
+    lines = [line.split() for line in run.stdout.splitlines()]
+    return {
+        line[0]: int(line[1])
+        for line in lines
+        if len(line) == 2 and line[1].isdigit() and not line[0].endswith(":")
+    }
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no files")
+def test_a_failing_student_leaves_the_rest_complete_and_the_next_run_mends_it(
+    snakemake: Run, finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(finished, folder)
+    results = folder / "results/tiny"
+    (student,) = results.glob("students/*/*/*/*/*/loss=kd/temperature=4/mean_gap=0/*=0/seed=1")
+    shutil.rmtree(student)
+    for gathered in ("tables/runs", "tables/histories", "tables/comparisons", "claims"):
+        (results / f"{gathered}.parquet").unlink()
+    # as root may write everywhere, a disk that is read-only has to be a special one
+    student.symlink_to("/proc")
+    run = snakemake(folder, "--configfile", "tiny.yaml", "--keep-going")
+    assert run.returncode == 1
+
+    whole, partial = (
+        read_table(place / "results/tiny/claims.parquet", "claims").set_index(["id", "form"])
+        for place in (finished, folder)
+    )
+    runs = read_table(results / "tables/runs.parquet", "runs")
+    (lost,) = runs[runs["status"] != "finished"].to_dict("records")
+    assert (lost["status"], lost["loss"], lost["seed"]) == ("missing", "kd", 1)
+    assert str(student.relative_to(folder)) in lost["reason"]
+    touched = partial[partial["measured_on"].str.contains(lost["reason"], regex=False)]
+    assert {"eq5", "sums-stay", "means-stay"} <= set(touched.index.get_level_values("id"))
+    assert (touched["verdict"] == "inconclusive").all()
+    assert touched["value"].isna().all()
+    others = partial.index.difference(touched.index)
+    assert whole.loc[others].equals(partial.loc[others])
+    told = subprocess.run(
+        [sys.executable, "-m", "kdlm", "claims", results],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert f"1 of {len(runs)} networks are not finished" in told.stdout
+    # a gathering job of its own names the file
+    collect = subprocess.run(
+        [sys.executable, "-m", "kdlm", "collect", results],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert collect.returncode == 1
+    assert collect.stderr.count("\n") == 1
+    assert f"{student}/model.safetensors" in collect.stderr
+
+    student.unlink()
+    counts = _counts(snakemake(folder, "-n", "--configfile", "tiny.yaml"))
+    assert counts.pop("distill") == 1
+    assert set(counts) == {
+        "collect", "compare", "claims", "all", "total",
+        "figure_accuracy", "figure_distances", "figure_routes", "figure_training_means",
+    }  # fmt: skip
+    run = snakemake(folder, "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stdout[-5000:]
+    assert _results(folder) == _results(finished)
+    run = snakemake(folder, "-n", "--configfile", "tiny.yaml")
+    assert "Nothing to be done" in run.stdout
+
+
+def test_damage_anywhere_leaves_something_to_tell(
+    finished: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished / "results/tiny", folder)
+    study = parse(tiny)
+    # the first student of LM, whose logits serve the theory, and a shard of initialisation means
+    (student,) = folder.glob("students/*/*/*/*/*/loss=lm/*/*/*/seed=0/logits.parquet")
+    flipped = bytearray(student.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    student.write_bytes(flipped)
+    next(folder.glob("init_means/**/means.parquet")).unlink()
+    replaced = salvage(study, folder)
+    assert folder / "tables/runs.parquet" in replaced
+    assert folder / "tables/layer_means.parquet" in replaced
+    assert not list(folder.glob(".salvage*"))
+    oldest = min(path.stat().st_mtime for path in folder.glob("students/**/run.json"))
+    assert all(path.stat().st_mtime < oldest for path in replaced if path.exists())
+    # of no initialisation means there is no figure, and the old one would be of another study
+    assert folder / "figures/init_means.svg" in replaced
+    assert not (folder / "figures/init_means.svg").exists()
+    claims = read_table(folder / "claims.parquet", "claims").set_index("id")
+    assert "logits.parquet is damaged" in claims.loc["eq2", "measured_on"]
+    assert set(claims["verdict"]) == {"inconclusive", "supported"}
+    assert claims.loc[["prop1-linear", "table1"], "value"].isna().all()
+    # a second time there is nothing new to tell
+    assert salvage(study, folder) == []
+
+    shutil.rmtree(folder / "students")
+    shutil.rmtree(folder / "teachers")
+    with pytest.raises(InputError, match="no network of this study is there"):
+        salvage(study, folder)
+
+
+def test_a_student_that_diverges_is_recorded_and_not_retried(
+    snakemake: Run, finished: Path, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(finished, folder)
+    config = yaml.safe_load(yaml.safe_dump(tiny))
+    config["recipes"]["wild"] = config["recipes"]["short"] | {"learning_rate": 1.0e30}
+    config["arms"].append(config["arms"][0] | {"recipe": "wild", "losses": ["kd"], "seeds": [0]})
+    (folder / "wild.yaml").write_text(yaml.safe_dump(config))
+    run = snakemake(folder, "--configfile", "wild.yaml")
+    assert run.returncode == 0, run.stdout[-5000:]
+    runs = read_table(folder / "results/tiny/tables/runs.parquet", "runs")
+    lost, _ = runs[runs["status"] != "finished"].to_dict("records")
+    assert (lost["status"], lost["recipe"]) == ("diverged", "wild")
+    assert "NaN or infinite in epoch 1, batch " in lost["reason"]
+    claims = read_table(folder / "results/tiny/claims.parquet", "claims").set_index("id")
+    assert claims.loc["sums-stay", "verdict"] == "inconclusive"
+    assert lost["reason"] in claims.loc["sums-stay", "measured_on"]
+    # no KD, and it would not have counted one that is
+    assert claims.loc["eq6", "verdict"] == "supported"
+    assert "Nothing to be done" in snakemake(folder, "-n", "--configfile", "wild.yaml").stdout
+
+
+def test_how_often_a_training_is_saved_reruns_nothing(snakemake: Run, finished: Path) -> None:
+    run = snakemake(
+        finished, "-n", "--configfile", "tiny.yaml",
+        "--set-resources", "distill:checkpoint_minutes=1", "train_teacher:checkpoint_epochs=1",
+    )  # fmt: skip
+    assert "Nothing to be done" in run.stdout

@@ -18,7 +18,7 @@ rule claims:
     benchmark:
         f"{FOLDER}/benchmarks/claims.tsv"
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=10,
     params:
         sources=digest("kdlm.claims"),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pandas as pd
 from snakemake.exceptions import WorkflowError
@@ -11,11 +12,15 @@ from kdlm.config import parse as parse_config
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES as FIGURE_NAMES
 from kdlm.layout import student_directory, teacher_directory, teacher_of
+from kdlm.locks import hold
 from kdlm.sources import digest
 
 # `python` in a rule is the interpreter that runs Snakemake, also where its environment has not
 # been activated.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
+
+# Jobs need no home that can be written to, and no figure has a look that lies there.
+os.environ.update(MPLCONFIGDIR=os.path.abspath(".snakemake/matplotlib"))
 
 try:
     study = parse_config(config)
@@ -24,6 +29,17 @@ except InputError as error:
 
 FOLDER = f"results/{study.study}"
 STUDY = f"{FOLDER}/study.json"
+
+HELD = []
+
+
+onstart:
+    # only of a run that does something, and not of the snakemake inside a cluster's job
+    if workflow.is_main_process:
+        try:
+            HELD.append(hold(Path(FOLDER)))
+        except InputError as error:
+            raise WorkflowError(str(error))
 
 
 def space(jobs):
@@ -40,6 +56,15 @@ INIT_MEANS, INIT_MEANS_SPECS = space(list(study.init_means_jobs()))
 
 wildcard_constraints:
     **{name: "[^/]+" for name in {*TEACHERS.columns, *STUDENTS.columns, *INIT_MEANS.columns}},
+
+
+def growing(megabytes):
+    """Function of a job's attempt: so much memory at the first, twice as much at the second, …"""
+    return lambda wildcards, attempt: megabytes * attempt
+
+
+# GPUs a training job asks of a cluster; with `device: auto` it takes what it finds elsewhere
+GPUS = 0 if study.device == "cpu" else 1
 
 
 def spec_of(paramspace, specs):

@@ -9,7 +9,7 @@ rule resolve:
     benchmark:
         f"{FOLDER}/benchmarks/resolve.tsv"
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
         runtime=5,
     params:
         config=study.canonical_json(),
@@ -25,7 +25,7 @@ rule prepare_dataset:
     benchmark:
         f"{FOLDER}/benchmarks/data/{{dataset}}.tsv"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         options=dataset_options,

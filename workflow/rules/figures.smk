@@ -12,7 +12,7 @@ rule figure_gradient_limit:
     benchmark:
         f"{FOLDER}/benchmarks/figures/gradient_limit.tsv"
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=10,
     params:
         sources=digest("kdlm.figures.gradient_limit"),
@@ -32,7 +32,7 @@ rule figure_training_means:
     benchmark:
         f"{FOLDER}/benchmarks/figures/training_means.tsv"
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=10,
     params:
         sources=digest("kdlm.figures.training_means"),
@@ -51,7 +51,7 @@ rule figure_init_means:
     benchmark:
         f"{FOLDER}/benchmarks/figures/init_means.tsv"
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=10,
     params:
         sources=digest("kdlm.figures.init_means"),
@@ -70,7 +70,7 @@ rule figure_accuracy:
     benchmark:
         f"{FOLDER}/benchmarks/figures/accuracy.tsv"
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=10,
     params:
         sources=digest("kdlm.figures.accuracy"),
@@ -89,7 +89,7 @@ rule figure_distances:
     benchmark:
         f"{FOLDER}/benchmarks/figures/distances.tsv"
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=10,
     params:
         sources=digest("kdlm.figures.distances"),
@@ -108,7 +108,7 @@ rule figure_routes:
     benchmark:
         f"{FOLDER}/benchmarks/figures/routes.tsv"
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=10,
     params:
         sources=digest("kdlm.figures.routes"),

@@ -12,7 +12,7 @@ rule init_means:
         f"{FOLDER}/benchmarks/init_means/{INIT_MEANS.wildcard_pattern}.tsv"
     threads: study.threads
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=120,
     params:
         spec=spec_of(INIT_MEANS, INIT_MEANS_SPECS),
@@ -34,7 +34,7 @@ rule summarise_init_means:
     benchmark:
         f"{FOLDER}/benchmarks/summarise_init_means.tsv"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=30,
     params:
         sources=digest("kdlm.collect"),

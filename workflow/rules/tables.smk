@@ -14,7 +14,7 @@ rule collect:
     benchmark:
         f"{FOLDER}/benchmarks/collect.tsv"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=30,
     params:
         sources=digest("kdlm.collect"),
@@ -34,7 +34,7 @@ rule compare:
     benchmark:
         f"{FOLDER}/benchmarks/compare.tsv"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=60,
     params:
         sources=digest("kdlm.collect"),

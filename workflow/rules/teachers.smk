@@ -17,7 +17,8 @@ rule train_teacher:
         f"{FOLDER}/benchmarks/teachers/{TEACHERS.wildcard_pattern}.tsv"
     threads: study.threads
     resources:
-        mem_mb=3000,
+        mem_mb=growing(3000),
+        gpu=GPUS,
         runtime=1440,
         # how much work a killed job loses; no parameters, for a change of them changes no result
         checkpoint_epochs=10,

@@ -17,7 +17,7 @@ rule theory:
     benchmark:
         f"{FOLDER}/benchmarks/theory.tsv"
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=30,
     params:
         sources=digest("kdlm.measure"),

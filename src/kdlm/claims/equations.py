@@ -30,9 +30,7 @@ def _all_logits(evidence: Evidence) -> None:
     """Trained logits are of each teacher's and of the first student of each loss."""
     runs = evidence.runs
     students = runs[runs["role"] == "student"].groupby("loss", sort=False).head(1)
-    used = pd.concat([runs[runs["role"] == "teacher"], students])
-    # those of a student that diverged are as good as any
-    whole(used[used["status"] == "missing"], "last_accuracy")
+    whole(pd.concat([runs[runs["role"] == "teacher"], students]), "last_accuracy")
 
 
 def _identity(claim: str, form: str) -> Callable[[Evidence], Finding]:

@@ -44,6 +44,8 @@ MARKERS = dict(zip(LABELS, ["s", "o", "^", "D", "v", "P"], strict=True))
 def apply() -> None:
     """Set the theme for all that is drawn next."""
     mpl.use("agg")
+    # nothing from a matplotlibrc of the user's
+    mpl.rcdefaults()
     sns.set_theme(
         context="paper",
         style="ticks",

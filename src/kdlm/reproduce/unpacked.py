@@ -62,6 +62,8 @@ class Unpacked:
             "PYTHONPATH": str((self.folder / SOURCE / "src").resolve()),
             # the checked source stays as it is
             "PYTHONDONTWRITEBYTECODE": "1",
+            # no look of figures that lies in the user's home
+            "MPLCONFIGDIR": str((self.folder / ".matplotlib").resolve()),
             # as Snakemake sets them for a job of as many threads
             **dict.fromkeys(_THREADS, str(threads)),
         }

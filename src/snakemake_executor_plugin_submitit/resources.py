@@ -1,0 +1,145 @@
+"""What a Snakemake job's resources ask of Slurm."""
+
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LEAST_MEMORY = 300
+"""Megabytes that Snakemake itself needs on the node, however little the rule's command needs."""
+
+DEFAULT_RUNTIME = 60
+"""Minutes, for a job that states none: submitit's own default of 5 ends most jobs in the middle."""
+
+STRINGS = {
+    "slurm_partition": "partition",
+    "slurm_account": "account",
+    "qos": "qos",
+    "constraint": "constraint",
+    "reservation": "reservation",
+    "exclude": "exclude",
+}
+"""Resources that are sbatch options under another or the same name."""
+
+INSTEAD = {
+    "partition": "slurm_partition",
+    "account": "slurm_account",
+    "qos": "qos",
+    "constraint": "constraint",
+    "reservation": "reservation",
+    "exclude": "exclude",
+    "time": "runtime",
+    "mem": "mem_mb",
+    "mem-per-cpu": "mem_mb_per_cpu",
+    "cpus-per-task": "threads",
+    "ntasks": "tasks",
+    "nodes": "nodes",
+    "gres": "gres",
+    "gpus": "gpu",
+    "gpus-per-node": "gpu",
+    "gpus-per-task": "gpu",
+}
+"""sbatch options that have a resource: the same thing said twice could contradict itself."""
+
+FORBIDDEN = frozenset(
+    {"array", "chdir", "comment", "error", "export", "export-file", "help", "input", "job-name"}
+    | {"mem-per-gpu", "no-requeue", "ntasks-per-node", "ntasks-per-core", "ntasks-per-gpu"}
+    | {"open-mode", "output", "parsable", "quiet", "requeue", "signal", "test-only", "usage"}
+    | {"version", "wait", "wrap"}
+)
+"""sbatch options on which the way back from the job to Snakemake rests."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What one job asks for. Jobs with equal requests can share an array."""
+
+    runtime: int
+    """Time limit in minutes."""
+    cpus: int
+    """CPUs of each task."""
+    options: tuple[tuple[str, str | bool], ...]
+    """Further sbatch options, sorted by name."""
+
+
+def request(threads: int, resources: Mapping[str, Any]) -> Request:
+    """Translate a job's threads and resources.
+
+    The names are those that workflows for Slurm already use: `runtime` (minutes), `mem_mb`,
+    `mem_mb_per_cpu`, `cpus_per_task`, `nodes`, `tasks`, `gpu`, `gpu_model`, `gres`,
+    `slurm_partition`, `slurm_account`, `qos`, `constraint`, `reservation`, `exclude`,
+    `slurm_extra`. Others are none of Slurm's business.
+
+    Raises:
+        ValueError: if one of them is malformed, or two contradict each other.
+    """
+    options: dict[str, str | bool] = {}
+    for resource, option in STRINGS.items():
+        if (value := resources.get(resource)) not in {None, ""}:
+            options[option] = str(value)
+    if (amount := _whole(resources, "mem_mb")) is not None:
+        options["mem"] = f"{max(amount, LEAST_MEMORY)}M"
+    if (amount := _whole(resources, "mem_mb_per_cpu")) is not None:
+        options["mem-per-cpu"] = f"{amount}M"
+    if {"mem", "mem-per-cpu"} <= options.keys():
+        raise ValueError("mem_mb and mem_mb_per_cpu are both given; give one of them")
+    for resource, option in (("nodes", "nodes"), ("tasks", "ntasks")):
+        if (amount := _whole(resources, resource)) is not None:
+            options[option] = str(amount)
+    if (gres := _gres(resources)) is not None:
+        options["gres"] = gres
+    for option, value in _extra(str(resources.get("slurm_extra") or "")):
+        if option in options:
+            raise ValueError(f"slurm_extra gives --{option} twice")
+        options[option] = value
+    runtime = _whole(resources, "runtime")
+    cpus = _whole(resources, "cpus_per_task")
+    return Request(
+        runtime=DEFAULT_RUNTIME if runtime is None else runtime,
+        cpus=max(1, threads) if cpus is None else cpus,
+        options=tuple(sorted(options.items())),
+    )
+
+
+def _whole(resources: Mapping[str, Any], name: str) -> int | None:
+    value = resources.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} is {value!r}; a number is needed")
+    if value < 1:
+        raise ValueError(f"{name} is {value}; it must be at least 1")
+    return math.ceil(value)
+
+
+def _gres(resources: Mapping[str, Any]) -> str | None:
+    gres, count, model = (resources.get(name) for name in ("gres", "gpu", "gpu_model"))
+    if gres and count:
+        raise ValueError("gpu and gres are both given; give one of them")
+    if gres:
+        if not re.fullmatch(r"\w+(:[\w.-]+)?(:\d+)?(,\w+(:[\w.-]+)?(:\d+)?)*", str(gres)):
+            raise ValueError(f"gres is {gres!r}; NAME[:TYPE][:COUNT] is needed, as in gpu:a100:2")
+        return str(gres)
+    if not count:
+        if model:
+            raise ValueError(f"gpu_model is {model!r}, but gpu, the number of them, is not given")
+        return None
+    count = _whole(resources, "gpu")
+    return f"gpu:{model}:{count}" if model else f"gpu:{count}"
+
+
+def _extra(text: str) -> list[tuple[str, str | bool]]:
+    options: list[tuple[str, str | bool]] = []
+    for word in shlex.split(text):
+        match = re.fullmatch(r"--([a-z][a-z0-9-]*)(?:=(.*))?", word, re.DOTALL)
+        if match is None:
+            raise ValueError(f"slurm_extra: {word!r} is not of the form --option or --option=value")
+        name, value = match.groups()
+        if name in INSTEAD:
+            raise ValueError(f"slurm_extra: --{name} is said by the resource {INSTEAD[name]}")
+        if name in FORBIDDEN:
+            raise ValueError(f"slurm_extra: --{name} would break the job's link to Snakemake")
+        options.append((name, True if value is None else value))
+    return options

@@ -1,0 +1,27 @@
+"""Snakemake's own test cases for executor plugins, on a real cluster."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.submitit.official import OfficialCases
+
+from .cluster import SlurmCluster
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _environment(slurm: SlurmCluster) -> Iterator[None]:
+    """The test cases run Snakemake in this process, which has to find the cluster."""
+    before = dict(os.environ)
+    os.environ.update(slurm.environment)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+class TestSlurm(OfficialCases):
+    """On the cluster."""
+
+    __test__ = True
+    cluster = "slurm"

@@ -1,0 +1,84 @@
+"""Controllers that die, and two that meet in one folder."""
+
+import signal
+
+from tests.submitit.fake_slurm import FakeSlurm
+from tests.submitit.study import Study
+
+SNAKEFILE = """
+rule all:
+    input: "kept", "changed"
+
+rule kept:
+    output: "kept"
+    shell: "echo once >> kept.runs; until test -e go; do sleep 1; done; touch {output}"
+
+rule changed:
+    output: "changed"
+    params: value=config["value"]
+    shell:
+        "echo {params.value} >> changed.runs; until test -e go; do sleep 1; done;"
+        " touch {output}"
+"""
+
+
+def test_the_next_controller_adopts_what_runs(slurm: FakeSlurm, study: Study) -> None:
+    study.write(SNAKEFILE)
+    first = study.start("--config", "value=1")
+    first.until(lambda: bool(study.lines("kept.runs") and study.lines("changed.runs")))
+    first.process.send_signal(signal.SIGKILL)
+    first.end()
+    old = first.submitted
+
+    again = ("--nolock", "--rerun-incomplete", "--config", "value=2")
+    second = study.start(*again)
+    second.until(lambda: len(study.lines("changed.runs")) == 2)
+    assert f"Adopted job {old['kept']}, which still runs: kept" in second.text
+    assert slurm.state_of(old["changed"]) == "CANCELLED"
+
+    # a third one while the second lives
+    text = study.start(*again).fail()
+    assert f"Not submitted: the snakemake of process {second.process.pid} on " in text
+
+    (study.folder / "go").touch()
+    second.succeed()
+    assert study.lines("kept.runs") == ["once"]
+    assert study.lines("changed.runs") == ["1", "2"]
+    assert len(slurm.jobs()) == 3
+    assert not list(study.folder.glob(".snakemake/submitit/controllers/*"))
+
+
+def test_death_between_submission_and_its_record(slurm: FakeSlurm, study: Study) -> None:
+    """The next controller knows no ids, and the tasks of the array have said their own names."""
+    study.write("""
+        rule all:
+            input: "a/done", "b/done"
+        rule one:
+            output: "{name}/done"
+            shell:
+                "echo run >> {wildcards.name}.runs; until test -e go; do sleep 1; done;"
+                " touch {output}"
+    """)
+
+    def runs(count: int) -> bool:
+        return all(len(study.lines(f"{name}.runs")) == count for name in "ab")
+
+    first = study.start()
+    first.until(lambda: runs(1))
+    first.process.send_signal(signal.SIGKILL)
+    first.end()
+    comments = {words[-1] for words in slurm.calls("scontrol") if words[0] == "update"}
+    assert {comment.rpartition(" ")[0] for comment in comments} == {
+        "Comment=one name=a",
+        "Comment=one name=b",
+    }
+    (journal,) = study.files(".snakemake/submitit/controllers/*/journal.jsonl")
+    submitting, _submitted = journal.read_text().splitlines(keepends=True)
+    journal.write_text(submitting)
+
+    second = study.start("--nolock", "--rerun-incomplete")
+    second.until(lambda: runs(2))
+    assert [slurm.state_of(job_id) for job_id in first.submitted.values()] == ["CANCELLED"] * 2
+    (study.folder / "go").touch()
+    second.succeed()
+    assert runs(2)

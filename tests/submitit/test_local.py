@@ -1,0 +1,59 @@
+"""This machine as a cluster, without Snakemake."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from snakemake_executor_plugin_submitit.cluster import Phase, State
+from snakemake_executor_plugin_submitit.local import LocalMachine
+from snakemake_executor_plugin_submitit.outcome import Result, read_result
+from snakemake_executor_plugin_submitit.payload import JobCommand
+from snakemake_executor_plugin_submitit.resources import request
+from tests.submitit.study import wait_for
+
+
+def _submit(machine: LocalMachine, folder: Path, *commands: str) -> list[str]:
+    jobs = [
+        JobCommand(
+            command=command,
+            folder=str(folder),
+            logs=str(folder / "logs"),
+            title="rule",
+            tag="tag",
+            runtime=3600,
+            notice=90,
+            max_requeues=0,
+        )
+        for command in commands
+    ]
+    return machine.submit(folder / "batch", request(1, {}), "rule", "tag", jobs)
+
+
+@pytest.mark.parametrize("setup", [[], ["export SAID=words", "true"]])
+def test_jobs_run_and_end(tmp_path: Path, setup: list[str]) -> None:
+    machine = LocalMachine(setup=setup)
+    well, badly = _submit(machine, tmp_path, 'echo "${SAID-nothing}" > said', "exit 5")
+    wait_for(lambda: not machine.states([well, badly]), lambda: "they go on")
+    folder = tmp_path / "batch"
+    assert read_result(machine.job(folder, well)) == Result(None)
+    assert read_result(machine.job(folder, badly)) == Result("exit status 5")
+    assert (tmp_path / "said").read_text() == ("words\n" if setup else "nothing\n")
+
+
+@pytest.mark.parametrize("setup", [[], ["true"]])
+def test_cancel(tmp_path: Path, setup: list[str]) -> None:
+    machine = LocalMachine(setup=setup)
+    (job_id,) = _submit(machine, tmp_path, "touch begun; sleep 3; touch done")
+    wait_for((tmp_path / "begun").exists, lambda: "it does not begin")
+    assert machine.states([job_id]) == {job_id: State(Phase.ALIVE, "RUNNING")}
+    machine.cancel([job_id])
+    wait_for(lambda: not machine.states([job_id]), lambda: "it goes on")
+    time.sleep(3)
+    assert not (tmp_path / "done").exists()
+    machine.cancel([job_id])
+
+
+def test_a_process_of_others_is_no_job(tmp_path: Path) -> None:
+    del tmp_path
+    assert LocalMachine(setup=[]).states(["1", "4194304"]) == {}

@@ -1,0 +1,124 @@
+"""What a job's resources ask of Slurm."""
+
+import shlex
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snakemake_executor_plugin_submitit.resources import FORBIDDEN, INSTEAD, request
+
+
+def _options(**resources: Any) -> dict[str, str | bool]:
+    return dict(request(1, resources).options)
+
+
+def test_nothing_is_asked_for_that_nobody_named() -> None:
+    bare = request(3, {"_cores": 3, "_nodes": 1, "tmpdir": "/tmp", "disk_mb": 1000})  # noqa: S108
+    assert (bare.runtime, bare.cpus, bare.options) == (60, 3, ())
+    assert request(0, {}).cpus == 1
+
+
+@pytest.mark.parametrize(
+    ("resources", "options"),
+    [
+        ({"mem_mb": 2000}, {"mem": "2000M"}),
+        ({"mem_mb": 5}, {"mem": "300M"}),
+        ({"mem_mb": 2000.2}, {"mem": "2001M"}),
+        ({"mem_mb_per_cpu": 50}, {"mem-per-cpu": "50M"}),
+        ({"nodes": 2, "tasks": 8}, {"nodes": "2", "ntasks": "8"}),
+        ({"gpu": 2}, {"gres": "gpu:2"}),
+        ({"gpu": 2, "gpu_model": "a100"}, {"gres": "gpu:a100:2"}),
+        ({"gpu": 0}, {}),
+        ({"gpu": 0, "gres": "tape:1"}, {"gres": "tape:1"}),
+        ({"slurm_partition": "long,short"}, {"partition": "long,short"}),
+        ({"slurm_account": "physics"}, {"account": "physics"}),
+        ({"qos": "low"}, {"qos": "low"}),
+        ({"constraint": "a100&nvlink"}, {"constraint": "a100&nvlink"}),
+        ({"reservation": "course"}, {"reservation": "course"}),
+        ({"exclude": "node[1-3]"}, {"exclude": "node[1-3]"}),
+        ({"slurm_partition": "", "qos": None}, {}),
+        ({"slurm_extra": ""}, {}),
+        (
+            {"slurm_extra": "--mail-user=me@there '--nodelist=n[1-2]' --exclusive --wckey=' a b'"},
+            {"mail-user": "me@there", "nodelist": "n[1-2]", "exclusive": True, "wckey": " a b"},
+        ),
+    ],
+)
+def test_options(resources: dict[str, Any], options: dict[str, str | bool]) -> None:
+    assert _options(**resources) == options
+
+
+def test_runtime_and_cpus() -> None:
+    assert request(2, {"runtime": 90}).runtime == 90
+    assert request(2, {"cpus_per_task": 8}).cpus == 8
+    assert request(2, {"runtime": 1.5}).runtime == 2
+
+
+@pytest.mark.parametrize(
+    "gres", ["gpu", "gpu:1", "gpu:a100:2", "gpu:a100", "gpu:a100_3g.20gb:1", "gpu:1,shard:2"]
+)
+def test_gres(gres: str) -> None:
+    assert _options(gres=gres) == {"gres": gres}
+
+
+@pytest.mark.parametrize(
+    "gres", ["gpu:", ":1", "gpu 1", "gpu:1,", "gpu:a:b:1", "gpu:1\n--x", "gpu:1;"]
+)
+def test_gres_refused(gres: str) -> None:
+    with pytest.raises(ValueError, match="gres is "):
+        request(1, {"gres": gres})
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"mem_mb": 1, "mem_mb_per_cpu": 1}, "mem_mb and mem_mb_per_cpu are both given"),
+        ({"gpu": 1, "gres": "gpu:1"}, "gpu and gres are both given"),
+        ({"gpu_model": "a100"}, "gpu_model is 'a100', but gpu"),
+        ({"mem_mb": "lots"}, "mem_mb is 'lots'; a number is needed"),
+        ({"mem_mb": True}, "mem_mb is True; a number is needed"),
+        ({"runtime": float("nan")}, "runtime is nan; a number is needed"),
+        ({"runtime": 0}, "runtime is 0; it must be at least 1"),
+        ({"tasks": -1}, "tasks is -1; it must be at least 1"),
+        ({"gpu": -1}, "gpu is -1; it must be at least 1"),
+        ({"slurm_extra": "-p long"}, "'-p' is not of the form"),
+        ({"slurm_extra": "--exclusive node"}, "'node' is not of the form"),
+        ({"slurm_extra": "--licenses=a --licenses=b"}, "gives --licenses twice"),
+        ({"slurm_extra": "--licenses='a"}, "No closing quotation"),
+    ],
+)
+def test_refused(resources: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        request(1, resources)
+
+
+@pytest.mark.parametrize("option", sorted(INSTEAD))
+def test_an_option_that_has_a_resource(option: str) -> None:
+    with pytest.raises(ValueError, match=f"--{option} is said by the resource {INSTEAD[option]}$"):
+        request(1, {"slurm_extra": f"--{option}=1"})
+
+
+@pytest.mark.parametrize("option", sorted(FORBIDDEN))
+def test_an_option_that_would_break_the_plugin(option: str) -> None:
+    for word in (f"--{option}", f"--{option}=1"):
+        with pytest.raises(ValueError, match=f"--{option} would break"):
+            request(1, {"slurm_extra": word})
+
+
+NAMES = st.text(string.ascii_lowercase, min_size=1).map("x-".__add__)
+
+
+@given(st.dictionaries(NAMES, st.text(st.characters(exclude_categories=["C"]))))
+def test_extra_options_arrive_as_they_were_meant(extra: dict[str, str]) -> None:
+    words = [f"--{name}={value}" for name, value in extra.items()]
+    assert _options(slurm_extra=shlex.join(words)) == extra
+
+
+def test_equal_requests_share_an_array() -> None:
+    one = request(1, {"slurm_partition": "a", "mem_mb": 500, "slurm_extra": "--b=1 --a=2"})
+    two = request(1, {"slurm_extra": "--a=2 --b=1", "mem_mb": 500, "slurm_partition": "a"})
+    assert one == two
+    assert hash(one) == hash(two)

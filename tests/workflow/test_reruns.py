@@ -1,0 +1,248 @@
+"""What reruns after an edit or an event: the rows of docs/reruns.md, each in a checkout of its own.
+
+A row's test has the name that the page gives for it.
+"""
+
+import copy
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from kdlm.config import parse
+
+PAGE = Path(__file__).parents[2] / "docs/reruns.md"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Observed = Callable[[str], None]
+Counts = Callable[..., dict[str, int]]
+
+TRAINING = {"prepare_dataset", "train_teacher", "distill", "init_means"}
+GATHERING = {"collect", "compare", "theory", "claims"}
+DRAWN_FROM_STUDENTS = {
+    "figure_accuracy",
+    "figure_distances",
+    "figure_gradient_limit",
+    "figure_routes",
+    "figure_training_means",
+}
+
+
+@pytest.fixture
+def to_do(snakemake: Run, checkout: Path) -> Counts:
+    """Function that says how many jobs of each rule are to do, without doing them."""
+
+    def counts(config: str = "tiny.yaml", *arguments: str) -> dict[str, int]:
+        run = snakemake(checkout, "-n", "-q", "rules", "--configfile", config, *arguments)
+        assert run.returncode == 0, run.stdout[-3000:]
+        if "Nothing to be done" in run.stdout:
+            return {}
+        rows = re.findall(r"^(\w+) +(\d+)$", run.stdout, re.MULTILINE)
+        found = {rule: int(count) for rule, count in rows if rule not in ("all", "total")}
+        assert found, run.stdout[-3000:]
+        return found
+
+    return counts
+
+
+def append(checkout: Path, module: str, text: str) -> None:
+    with (checkout / "src/kdlm" / module).open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def changed(checkout: Path, tiny: dict[str, Any], **arm: Any) -> int:
+    """Write changed.yaml, with the first arm changed; the number of students that are new."""
+    config = copy.deepcopy(tiny)
+    config["arms"][0].update(arm)
+    (checkout / "changed.yaml").write_text(yaml.safe_dump(config))
+    return len(list(parse(config).student_jobs())) - len(list(parse(tiny).student_jobs()))
+
+
+def test_the_page_has_a_row_for_each_test() -> None:
+    functions = {name for name in globals() if name.startswith("test_") and "page" not in name}
+    assert set(re.findall(r"`(test_\w+)`", PAGE.read_text())) == functions
+
+
+@pytest.mark.fault(
+    "a figure's code edited", area="reruns", provoked="a line of code added to figures/accuracy.py"
+)
+def test_a_figure(checkout: Path, to_do: Counts, observed: Observed) -> None:
+    append(checkout, "figures/accuracy.py", "UNUSED = 1\n")
+    assert to_do() == {"figure_accuracy": 1}
+    observed("that figure is to be drawn, nothing else")
+
+
+@pytest.mark.fault("a loss edited", area="reruns", provoked="a line of code added to losses.py")
+def test_a_loss(checkout: Path, tiny: dict[str, Any], to_do: Counts, observed: Observed) -> None:
+    append(checkout, "losses.py", "UNUSED = 1\n")
+    counts = to_do()
+    assert counts["distill"] == len(list(parse(tiny).student_jobs()))
+    assert set(counts) == {"distill"} | GATHERING | DRAWN_FROM_STUDENTS
+    observed("students, theory and what follows; neither teachers nor initialisation means")
+
+
+@pytest.mark.fault("a claim's code edited", area="reruns", provoked="a line added to claims/")
+def test_a_claim(checkout: Path, to_do: Counts, observed: Observed) -> None:
+    append(checkout, "claims/equations.py", "UNUSED = 1\n")
+    assert to_do() == {"claims": 1, "figure_routes": 1}
+    observed("the claims and the one figure that shows them")
+
+
+@pytest.mark.parametrize("arm", [{"temperatures": [4, 8, float("inf")]}, {"seeds": [0, 1, 2]}])
+@pytest.mark.fault(
+    "a temperature or a seed added", area="reruns", provoked="one more in an arm of the config"
+)
+def test_a_temperature_or_seed_more(
+    checkout: Path, tiny: dict[str, Any], to_do: Counts, observed: Observed, arm: dict[str, Any]
+) -> None:
+    new = changed(checkout, tiny, **arm)
+    counts = to_do("changed.yaml")
+    assert counts["distill"] == new > 0
+    assert set(counts) & TRAINING == {"distill"}
+    assert set(counts) >= {"resolve"} | GATHERING | DRAWN_FROM_STUDENTS
+    observed("the new students, then tables, claims and figures; no student that was there")
+
+
+@pytest.mark.fault("a margin changed", area="reruns", provoked="another margin in the config")
+def test_a_margin(checkout: Path, tiny: dict[str, Any], to_do: Counts, observed: Observed) -> None:
+    margins = tiny["margins"] | {"trained": 0.2}
+    (checkout / "changed.yaml").write_text(yaml.safe_dump(tiny | {"margins": margins}))
+    counts = to_do("changed.yaml")
+    assert not set(counts) & TRAINING
+    assert set(counts) >= {"resolve", "claims"}
+    observed("tables, claims and figures; nothing is trained")
+
+
+@pytest.mark.parametrize("module", ["cli.py", "training.py", "losses.py", "figures/style.py"])
+@pytest.mark.fault(
+    "a comment or a docstring edited",
+    area="reruns",
+    provoked="a comment, a blank line, a docstring; in an unrelated module and in one that trains",
+)
+def test_a_comment(checkout: Path, to_do: Counts, observed: Observed, module: str) -> None:
+    file = checkout / "src/kdlm" / module
+    lines = file.read_text().splitlines()
+    assert lines[0].startswith('"""')
+    lines[0] = '"""Now it says:' + lines[0].removeprefix('"""')
+    middle = next(i for i, line in enumerate(lines) if line.startswith("    return"))
+    lines[middle] += "  # what was asked for"
+    lines.insert(middle, "\n    # a comment\n")
+    file.write_text("\n".join(lines) + "\n")
+    assert to_do() == {}
+    observed("nothing to be done")
+
+
+@pytest.mark.fault("the config reformatted", area="reruns", provoked="other order, style, comments")
+def test_a_reformatted_config(
+    checkout: Path, tiny: dict[str, Any], to_do: Counts, observed: Observed
+) -> None:
+    text = yaml.safe_dump(tiny, default_flow_style=True, sort_keys=False)
+    (checkout / "changed.yaml").write_text(f"# the same study\n{text}")
+    assert to_do("changed.yaml") == {}
+    observed("nothing to be done")
+
+
+def restored(checkout: Path) -> None:
+    """Make ``checkout`` a fresh clone: no metadata, and every result of a random age."""
+    shutil.rmtree(checkout / ".snakemake")
+    times = np.random.default_rng(0)
+    for file in (checkout / "results").rglob("*"):
+        age = times.uniform(1e9, 1.5e9)
+        os.utime(file, (age, age))
+
+
+@pytest.mark.fault(
+    "a fresh clone with the results restored",
+    area="reruns",
+    provoked="no .snakemake, every result's time at random, then `snakemake --touch --forceall`",
+)
+def test_a_fresh_clone(snakemake: Run, checkout: Path, to_do: Counts, observed: Observed) -> None:
+    restored(checkout)
+    # without the touch, times alone decide, and they say nothing
+    assert to_do() != {}
+    before = {file: file.read_bytes() for file in (checkout / "results").rglob("*.parquet")}
+    run = snakemake(checkout, "--touch", "--forceall", "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert to_do() == {}
+    assert before == {file: file.read_bytes() for file in before}
+    append(checkout, "losses.py", "UNUSED = 1\n")
+    assert "distill" in to_do()
+    observed("nothing to be done, no file rewritten; later edits are noticed again")
+
+
+@pytest.mark.fault(
+    "a teacher's file deleted while its students exist",
+    area="reruns",
+    provoked="model.safetensors of the teacher removed; then a seed added",
+)
+def test_a_teacher_deleted(
+    checkout: Path, tiny: dict[str, Any], to_do: Counts, observed: Observed
+) -> None:
+    (model,) = (checkout / "results/tiny/teachers").rglob("model.safetensors")
+    model.unlink()
+    assert to_do() == {}
+    changed(checkout, tiny, seeds=[0, 1, 2])
+    counts = to_do("changed.yaml")
+    assert counts["train_teacher"] == 1
+    assert counts["distill"] > len(list(parse(tiny).student_jobs()))
+    observed("nothing while nobody needs it; once a new student does, the teacher and its students")
+
+
+@pytest.mark.fault("a table deleted", area="reruns", provoked="tables/runs.parquet removed")
+def test_a_table_deleted(checkout: Path, to_do: Counts, observed: Observed) -> None:
+    (checkout / "results/tiny/tables/runs.parquet").unlink()
+    # what is final is there: nobody needs the table
+    assert to_do() == {}
+    (checkout / "results/tiny/claims.parquet").unlink()
+    counts = to_do()
+    assert {"collect", "claims"} <= set(counts)
+    assert not set(counts) & TRAINING
+    observed("nothing while nobody needs it; then it is gathered anew, and nothing is trained")
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "snakemake killed by SIGKILL",
+    area="reruns",
+    provoked="`kill -9` of snakemake and its jobs once two of three missing students are done",
+)
+def test_a_killed_run(
+    snakemake: Run, checkout: Path, pristine: Path, to_do: Counts, observed: Observed
+) -> None:
+    students = sorted((checkout / "results/tiny/students").rglob("run.json"))[:3]
+    for run_file in students:
+        shutil.rmtree(run_file.parent)
+    for table in (checkout / "results/tiny/tables").iterdir():
+        table.unlink()
+    (checkout / "results/tiny/claims.parquet").unlink()
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nolock",
+               "--configfile", "tiny.yaml"]  # fmt: skip
+    env = os.environ | {"PYTHONPATH": str(checkout / "src")}
+    with subprocess.Popen(
+        command, cwd=checkout, env=env, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        try:
+            # two have their files: of one at least Snakemake knows that it is done
+            while sum(file.exists() for file in students) < 2:
+                assert process.poll() is None, "it ended before it could be killed"
+                time.sleep(0.1)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert 1 <= to_do("tiny.yaml", "--rerun-incomplete")["distill"] <= 2
+    run = snakemake(checkout, "--rerun-incomplete", "--nolock", "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stdout[-3000:]
+    for name in ("claims", "tables/runs", "tables/comparisons"):
+        file = f"results/tiny/{name}.parquet"
+        assert (checkout / file).read_bytes() == (pristine / file).read_bytes()
+    observed("the same command again trains the missing students only; tables equal bit for bit")

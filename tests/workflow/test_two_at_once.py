@@ -1,0 +1,136 @@
+"""Two at once: one waits or is refused, or they do not meet."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from kdlm.data import load
+from kdlm.locks import hold
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Observed = Callable[[str], None]
+
+
+@pytest.mark.fault(
+    "two snakemake in one study",
+    area="two at once",
+    provoked="a second snakemake while the first holds the study; a dry run; then again",
+)
+def test_two_runs_of_one_study(snakemake: Run, checkout: Path, observed: Observed) -> None:
+    claims = checkout / "results/tiny/claims.parquet"
+    whole = claims.read_bytes()
+    claims.unlink()
+    arguments = ("--nolock", "--configfile", "tiny.yaml", "--", "results/tiny/claims.parquet")
+    with hold(checkout / "results/tiny"):
+        refused = snakemake(checkout, *arguments)
+        assert refused.returncode == 1
+        assert f"results/tiny is being worked on by process {os.getpid()} on" in refused.stdout
+        assert "wait for it, or stop it" in refused.stdout
+        assert "Traceback" not in refused.stdout
+        assert not claims.exists()
+        assert snakemake(checkout, "-n", *arguments).returncode == 0
+    assert snakemake(checkout, *arguments).returncode == 0
+    assert claims.read_bytes() == whole
+    observed("refused in one line that names the other process; a dry run is not refused")
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "two studies in one checkout",
+    area="two at once",
+    provoked="two studies gather their tables in one folder at the same time",
+)
+def test_two_studies(
+    snakemake: Run, checkout: Path, tiny: dict[str, Any], observed: Observed
+) -> None:
+    shutil.copytree(checkout / "results/tiny", checkout / "results/other")
+    (checkout / "other.yaml").write_text(yaml.safe_dump(tiny | {"study": "other"}))
+    touch = snakemake(checkout, "--touch", "--forceall", "--configfile", "other.yaml")
+    assert touch.returncode == 0, touch.stdout[-2000:]
+    wanted = {}
+    for study in ("tiny", "other"):
+        wanted[study] = (checkout / f"results/{study}/claims.parquet").read_bytes()
+        (checkout / f"results/{study}/claims.parquet").unlink()
+        (checkout / f"results/{study}/tables/comparisons.parquet").unlink()
+
+    runs: dict[str, subprocess.CompletedProcess[str]] = {}
+
+    def run(study: str) -> None:
+        runs[study] = snakemake(
+            checkout, "--nolock", "--configfile", f"{study}.yaml", "--",
+            f"results/{study}/claims.parquet",
+        )  # fmt: skip
+
+    threads = [threading.Thread(target=run, args=(study,)) for study in wanted]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for study, claims in wanted.items():
+        assert runs[study].returncode == 0, runs[study].stdout[-3000:]
+        assert (checkout / f"results/{study}/claims.parquet").read_bytes() == claims
+    observed("both finish, each with the claims it has alone")
+
+
+@pytest.mark.fault(
+    "two studies download one dataset",
+    area="two at once",
+    provoked="two loaders of Fashion-MNIST, missing, with one root at the same time",
+)
+def test_two_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observed: Observed) -> None:
+    from kdlm._torchvision import datasets
+
+    at_work, most, fetched = 0, 0, 0
+    both = threading.Event()
+
+    def fetch(_url: str, download_root: str, filename: str, **_: Any) -> None:
+        nonlocal at_work, most, fetched
+        at_work, fetched = at_work + 1, fetched + 1
+        most = max(most, at_work)
+        # time for the other to come in between, if it could
+        both.wait(0.2)
+        count = 4
+        sizes = (count, 28, 28) if "images" in filename else (count,)
+        header = bytes([0, 0, 8, len(sizes)]) + b"".join(n.to_bytes(4, "big") for n in sizes)
+        values = np.arange(np.prod(sizes)) % (10 if len(sizes) == 1 else 256)
+        path = Path(download_root, filename.removesuffix(".gz"))
+        path.write_bytes(header + values.astype(np.uint8).tobytes())
+        at_work -= 1
+
+    monkeypatch.setattr(datasets.mnist, "download_and_extract_archive", fetch)
+    loaded = []
+    threads = [
+        threading.Thread(target=lambda: loaded.append(load("fashion-mnist", tmp_path)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loaded) == 2
+    assert (most, fetched) == (1, 4)
+    observed("one downloads, the other waits and uses what is there")
+
+
+@pytest.mark.fault(
+    "the lock of a run that was killed",
+    area="two at once",
+    provoked="SIGKILL of the process that holds a study, then snakemake",
+)
+def test_a_killed_run_leaves_no_lock(snakemake: Run, checkout: Path, observed: Observed) -> None:
+    code = "import os, sys; from pathlib import Path; from kdlm.locks import hold;"
+    code += "held = hold(Path('results/tiny')); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code], cwd=checkout, check=False)
+    (checkout / "results/tiny/figures/accuracy.png").unlink()
+    run = snakemake(checkout, "--nolock", "--configfile", "tiny.yaml")
+    assert run.returncode == 0, run.stdout[-2000:]
+    observed("nothing to unlock: the run starts")
