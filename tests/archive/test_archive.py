@@ -53,7 +53,9 @@ def _validate(folder: Path, profile: str, severity: str, report: Path) -> list[d
         pytest.fail("roc-validator has no environment yet: make .venv-roc/.ready")
     run = subprocess.run(
         [
-            VALIDATOR / "bin/rocrate-validator", "--no-interactive", "validate", "--offline",
+            # not the script: its first line cannot hold a path with a space
+            VALIDATOR / "bin/python", "-c", "from rocrate_validator.cli import cli; cli()",
+            "--no-interactive", "validate", "--offline",
             "--cache-path", VALIDATOR / "contexts", "--profile-identifier", profile,
             "--requirement-severity", severity, "--output-format", "json",
             "--output-file", report, "--no-paging", folder,
