@@ -49,8 +49,10 @@ def levels_of(outcome: dict[str, Any], name: str) -> dict[str, str]:
 def test_what_was_archived_is_rebuilt_to_the_byte(
     kdlm: Kdlm, archived: Path, tmp_path: Path
 ) -> None:
+    """Without git, without Slurm, without a network."""
     run = kdlm("reproduce", archived, "--folder", tmp_path / "out", "--yes",
-               "--level", "L1", "L4", "--json", tmp_path / "out.json")  # fmt: skip
+               "--level", "L1", "L4", "--json", tmp_path / "out.json",
+               PATH="/nowhere", HTTPS_PROXY="http://127.0.0.1:9")  # fmt: skip
     assert run.returncode == 0, run.stdout
     assert "L1 holds" in run.stdout
     outcome = json.loads((tmp_path / "out.json").read_text())
@@ -132,7 +134,7 @@ def test_another_machine_may_be_within_the_tolerances(
 
 
 def test_a_result_that_its_job_does_not_give_is_found(
-    kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path
+    kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path, tiny: dict[str, Any]
 ) -> None:
     name = next(
         path.relative_to(unpacked).as_posix()
@@ -141,13 +143,16 @@ def test_a_result_that_its_job_does_not_give_is_found(
     table = read_arrow(unpacked / name, "means")
     means = table["mean"].to_numpy() + 0.1
     table = table.set_column(table.column_names.index("mean"), "mean", [means])
-    spec = json.loads((unpacked / "specs.json").read_text())[str(Path(name).parent)[13:]]
+    folder = Path(name).parent.relative_to("results/tiny").as_posix()
+    spec = json.loads((unpacked / "specs.json").read_text())[folder]
     write_table("means", table, tmp_path / "means.parquet", spec)
     archive = changed(archived, tmp_path / "a.zip", {
         name: (tmp_path / "means.parquet").read_bytes(), **without_other_records(archived),
     })  # fmt: skip
-    run = kdlm("reproduce", archive, "--folder", tmp_path / "out", "--yes",
-               "--level", "L1", "L2", "L3", "--jobs", "all")  # fmt: skip
+    jobs = rerunnable(parse(tiny))
+    seed = next(s for s in range(1000) if draw(jobs, 1, s)[0].folder == folder)
+    run = kdlm("reproduce", archive, "--folder", tmp_path / "out", "--yes", "--level", "L1", "L2",
+               "L3", "--jobs", "1", "--sample-seed", str(seed))  # fmt: skip
     assert run.returncode == 1
     assert "L1 failed: results/tiny/tables/init_means.parquet" in run.stdout
     assert f"L2 failed: {name}" in run.stdout
@@ -169,6 +174,7 @@ def without_other_records(archive: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_rerun_as_a_whole_the_claims_are_those_of_the_rerun(
     kdlm: Kdlm, archived: Path, tmp_path: Path
 ) -> None:
@@ -232,13 +238,8 @@ def test_code_of_an_archive_is_not_run_without_consent(
     assert not (tmp_path / "b/rebuilt").exists()
 
 
-def test_integrity_needs_no_consent_no_git_no_network(
-    kdlm: Kdlm, archived: Path, tmp_path: Path
-) -> None:
+def test_integrity_needs_no_consent_either(kdlm: Kdlm, archived: Path, tmp_path: Path) -> None:
     run = kdlm("reproduce", archived, "--level", "L0", "--folder", tmp_path / "out",
-               PATH="/nowhere", HTTPS_PROXY="http://127.0.0.1:9")  # fmt: skip
-    assert run.returncode == 0, run.stdout
-    run = kdlm("reproduce", archived, "--level", "L1", "--folder", tmp_path / "more", "--yes",
                PATH="/nowhere", HTTPS_PROXY="http://127.0.0.1:9")  # fmt: skip
     assert run.returncode == 0, run.stdout
 
@@ -264,7 +265,7 @@ def test_shell_code_in_a_crate_is_text(
         "specs.json": json.dumps(specs).encode(),
     })  # fmt: skip
     run = kdlm("reproduce", archive, "--folder", tmp_path / "out", "--yes",
-               "--level", "L1", "L2", "L4", "--jobs", "2")  # fmt: skip
+               "--level", "L1", "L2", "--jobs", "1")  # fmt: skip
     assert run.returncode == 0, run.stdout
     assert not witness.exists()
 
@@ -330,7 +331,7 @@ def test_what_runs_is_the_archives_source(
     archive = changed(archived, tmp_path / "a.zip", {name: other})
     run = kdlm("reproduce", archive, "--folder", tmp_path / "out", "--yes", "--level", "L1")
     assert run.returncode == 1
-    assert "kdlm judge ended with status 1: of the archive" in run.stdout
+    assert "kdlm judge: SystemExit: of the archive" in run.stdout
     assert "figures/routes.svg: claims.parquet could not be made anew" in run.stdout
 
 

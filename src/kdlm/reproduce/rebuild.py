@@ -92,38 +92,38 @@ def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:
         inner = name.removeprefix(f"{unpacked.prefix}/")
         if inner.split("/")[0] in ("study.json", "teachers", "students", "init_means"):
             _copy(unpacked, inner, folder)
-    planned: set[str] = set()
+    planned, made = [], set()
     for step in steps(unpacked):
-        missing = next((need for need in step.needs if not (folder / need).is_file()), None)
-        if missing and missing not in planned:
+        missing = next(
+            (n for n in step.needs if n not in made and not (folder / n).is_file()), None
+        )
+        if missing:
             _take(unpacked, step, missing, folder, outcomes)
         else:
-            _make(unpacked, step, root, outcomes, Level.REBUILT, missing)
-            planned |= set(step.makes)
+            planned.append(step)
+            made |= set(step.makes)
+    _make(unpacked, planned, root, outcomes, Level.REBUILT)
     return folder
 
 
 def remake(unpacked: Unpacked, folder: Path, outcomes: Outcomes) -> None:
     """Enter L2 of the tables, claims and figures of a study whose jobs were all rerun."""
     _copy(unpacked, "study.json", folder)
-    for step in steps(unpacked):
-        _make(unpacked, step, folder.parents[1], outcomes, Level.RERUN)
+    _make(unpacked, list(steps(unpacked)), folder.parents[1], outcomes, Level.RERUN)
 
 
 def _make(
-    unpacked: Unpacked,
-    step: Step,
-    root: Path,
-    outcomes: Outcomes,
-    level: Level,
-    missing: str | None = None,
+    unpacked: Unpacked, planned: list[Step], root: Path, outcomes: Outcomes, level: Level
 ) -> None:
-    failure = f"{missing} could not be made anew" if missing else None
-    failure = failure or unpacked.run(step.arguments(unpacked.prefix), root)
-    for made in step.makes:
-        name = f"{unpacked.prefix}/{made}"
-        if level in outcomes.asked and (wanted := unpacked.digest(name)) is not None:
-            outcomes.judge(name, level, failure or _difference(root / name, wanted))
+    folder = root / unpacked.prefix
+    ends = unpacked.run_all([step.arguments(unpacked.prefix) for step in planned], root)
+    for step, end in zip(planned, ends, strict=True):
+        lost = next((need for need in step.needs if not (folder / need).is_file()), None)
+        failure = f"{lost} could not be made anew" if lost else end
+        for name in (f"{unpacked.prefix}/{made}" for made in step.makes):
+            wanted = unpacked.digest(name)
+            if level in outcomes.asked and wanted is not None:
+                outcomes.judge(name, level, failure or _difference(root / name, wanted))
 
 
 def _copy(unpacked: Unpacked, inner: str, folder: Path) -> None:

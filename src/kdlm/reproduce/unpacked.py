@@ -22,6 +22,25 @@ _THREADS = (
     "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
 )  # fmt: skip
 
+_DRIVER = """
+import io, json, os, sys
+from contextlib import redirect_stderr, redirect_stdout
+commands = json.load(sys.stdin)
+answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+for arguments in commands:
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said), redirect_stderr(said):
+            from kdlm.cli import main
+            status = main(arguments)
+        lines = said.getvalue().strip().splitlines() or [f"status {status}"]
+        end = lines[-1] if status else None
+    except BaseException as error:
+        end = f"{type(error).__name__}: {error}"
+    print(json.dumps(end), file=answers, flush=True)
+"""
+"""Runs the commands on stdin; answers each with null, or what went wrong."""
+
 
 @dataclass(frozen=True)
 class Unpacked:
@@ -52,7 +71,13 @@ class Unpacked:
         return self.digests.get(name) or left_out.get("sha256")
 
     def run(self, arguments: list[str], folder: Path, threads: int = 1) -> str | None:
-        """Run a command of the archived source in ``folder``; what went wrong, or None.
+        """Run a command of the archived source in ``folder``; what went wrong, or None."""
+        return self.run_all([arguments], folder, threads)[0]
+
+    def run_all(
+        self, commands: list[list[str]], folder: Path, threads: int = 1
+    ) -> list[str | None]:
+        """Run commands of the archived source one after the other, in one process.
 
         No shell is involved, nothing that the archive has as a command line is run, and modules
         come from the archive's source before any that is installed.
@@ -69,20 +94,22 @@ class Unpacked:
         }
         run = subprocess.run(  # noqa: S603
             # -P: not the modules of the folder it runs in
-            [sys.executable, "-P", "-m", "kdlm", *arguments],
+            [sys.executable, "-P", "-c", _DRIVER],
             cwd=folder,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            input=json.dumps(commands),
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
             check=False,
         )
-        if run.returncode == 0:
-            return None
-        last = [line for line in run.stdout.splitlines() if line.strip()][-1:]
-        return f"kdlm {arguments[0]} ended with status {run.returncode}: {''.join(last)}"
+        # a line for each command that came to an end
+        ends = [json.loads(line) for line in run.stdout.splitlines()]
+        ends += [f"ended with status {run.returncode}"] * (len(commands) - len(ends))
+        return [
+            None if end is None else f"kdlm {arguments[0]}: {end}"
+            for arguments, end in zip(commands, ends, strict=True)
+        ]
 
 
 def open_archive(archive: Path, folder: Path) -> Unpacked:
