@@ -250,7 +250,7 @@ def test_results_of_other_sources_are_refused(kdlm: Kdlm, workplace: Path, tmp_p
     clone = tmp_path / "clone"
     shutil.copytree(workplace / "clone", clone)
     with (clone / "src/kdlm/losses.py").open("a") as file:
-        file.write("# edited\n")
+        file.write("EDITED = True\n")
     run = kdlm(
         "archive", "results/tiny", "--output", tmp_path / "x.zip", "--include-diff",
         PYTHONPATH=str(clone / "src"),
