@@ -323,6 +323,39 @@ def test_a_module_of_the_folder_is_not_the_archives_source(
     assert "holds no source that could be run" in run.stdout
 
 
+def test_claims_without_their_tables_are_not_taken_on_trust(
+    kdlm: Kdlm, archived: Path, tmp_path: Path
+) -> None:
+    gone = "results/tiny/tables/comparisons.parquet"
+    archive = changed(archived, tmp_path / "a.zip", {gone: None})
+    run = kdlm("reproduce", archive, "--folder", tmp_path / "out", "--yes")
+    assert run.returncode == 1
+    assert f"L1 failed: {gone}: neither it nor" in run.stdout
+    assert "claims.parquet: tables/comparisons.parquet could not be made anew" in run.stdout
+    assert "L4 DOES NOT HOLD" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("ro-crate-metadata.json", b"[]"),
+        ("ro-crate-metadata.json", b'{"@graph": [{"sha256": 1}]}'),
+        ("snakemake/records.json", b'{"x": []}'),
+        ("archive.json", b"[1]"),
+        ("archive.json", b"\xff"),
+        ("results/tiny/study.json", b"null"),
+    ],
+)
+def test_json_that_is_of_another_shape(
+    name: str, content: bytes, archived: Path, tmp_path: Path
+) -> None:
+    archive = changed(
+        archived, tmp_path / "a.zip", {**without_other_records(archived), name: content}
+    )
+    with pytest.raises(InputError):
+        reproduce(archive, tmp_path / "out", [Level.INTEGRITY], consent=None)
+
+
 def test_what_runs_is_the_archives_source(
     kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path
 ) -> None:

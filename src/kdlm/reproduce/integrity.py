@@ -1,12 +1,9 @@
 """L0: every file is what was archived, and the records agree with the files they speak of."""
 
-import json
-from typing import Any
-
 from kdlm.archive.names import CRATE
 from kdlm.errors import InputError
 from kdlm.reproduce.outcome import Level, Outcomes
-from kdlm.reproduce.unpacked import Unpacked
+from kdlm.reproduce.unpacked import Unpacked, read_object
 
 __all__ = ["check_integrity"]
 
@@ -23,7 +20,7 @@ def check_integrity(unpacked: Unpacked, outcomes: Outcomes) -> None:
     """
     try:
         recorded, described = _recorded_inputs(unpacked), _described(unpacked)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{unpacked.archive}: its crate or Snakemake's records cannot be read ({error!r})"
         ) from None
@@ -37,7 +34,7 @@ def check_integrity(unpacked: Unpacked, outcomes: Outcomes) -> None:
 
 def _recorded_inputs(unpacked: Unpacked) -> dict[str, str]:
     """SHA-256 of the jobs' inputs when they read them; Snakemake takes that of small files."""
-    records = json.loads((unpacked.folder / "snakemake/records.json").read_text())
+    records = read_object(unpacked.folder / "snakemake/records.json")
     return {
         name: checksum.removeprefix("sha256:")
         for record in records.values()
@@ -47,5 +44,5 @@ def _recorded_inputs(unpacked: Unpacked) -> dict[str, str]:
 
 
 def _described(unpacked: Unpacked) -> dict[str, str]:
-    crate: dict[str, Any] = json.loads((unpacked.folder / CRATE).read_text())
+    crate = read_object(unpacked.folder / CRATE)
     return {entity["name"]: entity["sha256"] for entity in crate["@graph"] if "sha256" in entity}

@@ -58,8 +58,8 @@ def steps(unpacked: Unpacked) -> Iterator[Step]:
         ("theory",), _files(theory, "logits.parquet"), _tables("gradient_limit", "identities")
     )
     yield Step(("judge",), _tables(*_TABLES), ("claims.parquet",))
-    names = sorted({Path(name).stem for name in unpacked.digests if "/figures/" in name})
-    for name in names:
+    figures = f"{unpacked.prefix}/figures/"
+    for name in sorted({Path(n).stem for n in unpacked.digests if n.startswith(figures)}):
         yield Step(
             ("figure", name),
             (*_tables(*_TABLES), "claims.parquet"),
@@ -97,9 +97,10 @@ def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:
         missing = next(
             (n for n in step.needs if n not in made and not (folder / n).is_file()), None
         )
-        if missing:
+        if missing and step.makes[0].startswith("tables/"):
             _take(unpacked, step, missing, folder, outcomes)
         else:
+            # claims and figures are never taken as they are: they are what is to be shown
             planned.append(step)
             made |= set(step.makes)
     _make(unpacked, planned, root, outcomes, Level.REBUILT)
@@ -138,6 +139,9 @@ def _take(unpacked: Unpacked, step: Step, missing: str, folder: Path, outcomes: 
             _copy(unpacked, made, folder)
             reason = f"starts from {made}: the archive holds no {Path(missing).name}"
             outcomes.add(f"{unpacked.prefix}/{made}", Level.REBUILT, State.NOT_DONE, reason)
+        else:
+            reason = f"neither it nor {missing}, which it is made from, is in the archive"
+            outcomes.add(f"{unpacked.prefix}/{made}", Level.REBUILT, State.FAILED, reason)
 
 
 def _difference(path: Path, wanted: str) -> str | None:

@@ -1,19 +1,18 @@
 """L2 and L3: a sample of the training and initialisation jobs, run again by the archived source."""
 
-import json
 import random
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kdlm.archive.manifest import file_sha256
 from kdlm.config import DatasetConfig, Study
+from kdlm.errors import InputError
 from kdlm.layout import init_means_directory, student_directory, teacher_directory, teacher_of
 from kdlm.reproduce.columns import first_difference
 from kdlm.reproduce.machine import differences, here
 from kdlm.reproduce.outcome import Level, Outcomes, State
-from kdlm.reproduce.unpacked import Unpacked
+from kdlm.reproduce.unpacked import Unpacked, read_object
 
 __all__ = ["Rerunnable", "draw", "rerun", "rerunnable"]
 
@@ -107,7 +106,7 @@ class _Session:
         self.teachers = {job.folder: job for job in rerunnable(unpacked.study)}
         self.done: dict[str, str | None] = {}
         """What went wrong by folder or dataset; None where nothing did."""
-        self.installed = _read(unpacked.folder / "environment/installed.json")
+        self.installed = read_object(unpacked.folder / "environment/installed.json")
         self.present = here(unpacked.study.device)
 
     def ensure(self, job: Rerunnable) -> str | None:
@@ -142,7 +141,11 @@ class _Session:
         # initialisation means have none: wherever the study's networks ran, they may have too
         runs = [own] if own.is_file() else sorted(self.unpacked.results.rglob("run.json"))
         for path in runs:
-            if found := differences(_read(path), self.present, self.installed):
+            try:
+                found = differences(read_object(path), self.present, self.installed)
+            except (AttributeError, TypeError):
+                raise InputError(f"{path}: not what a job says of its machine") from None
+            if found:
                 return "; ".join(found)
         return None if runs else "the archive does not say what it ran on"
 
@@ -199,8 +202,3 @@ def _options(dataset: DatasetConfig) -> list[str]:
     return options + (
         [] if dataset.image_side is None else ["--image-side", str(dataset.image_side)]
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found

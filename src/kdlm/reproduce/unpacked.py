@@ -15,7 +15,7 @@ from kdlm.archive.unpacking import unpack
 from kdlm.config import Study, parse
 from kdlm.errors import InputError
 
-__all__ = ["Unpacked", "open_archive"]
+__all__ = ["Unpacked", "open_archive", "read_object"]
 
 _THREADS = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS",
@@ -121,7 +121,7 @@ def open_archive(archive: Path, folder: Path) -> Unpacked:
 
     """
     digests = unpack(archive, folder)
-    facts = _json(folder, FACTS)
+    facts = read_object(folder / FACTS)
     found, name = facts.get("format"), facts.get("study")
     if not all(isinstance(facts.get(key), dict) for key in ("left_out", "source")):
         raise InputError(f"{archive}: {FACTS} lacks what an archive says of itself")
@@ -132,19 +132,25 @@ def open_archive(archive: Path, folder: Path) -> Unpacked:
         )
     if f"results/{name}/study.json" not in digests:
         raise InputError(f"{archive}: {FACTS} says study {name!r}, of which there is no study.json")
-    study = parse(_json(folder, f"results/{name}/study.json"))
+    study = parse(read_object(folder / f"results/{name}/study.json"))
     if study.study != name:
         raise InputError(f"{archive}: {FACTS} says study {name!r}, study.json {study.study!r}")
     return Unpacked(archive, folder, file_sha256(archive), digests, facts, study)
 
 
-def _json(folder: Path, name: str) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """What a JSON file of an archive holds.
+
+    Raises:
+        InputError: the archive has no such file, or it is no JSON object.
+
+    """
     try:
-        found = json.loads((folder / name).read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"the archive holds no {name}") from None
+        raise InputError(f"the archive holds no {path.name}") from None
     except ValueError as error:
-        raise InputError(f"{folder / name}: not JSON ({error})") from None
+        raise InputError(f"{path}: not JSON ({error})") from None
     if not isinstance(found, dict):
-        raise InputError(f"{folder / name}: not a JSON object")
+        raise InputError(f"{path}: not a JSON object")
     return found
