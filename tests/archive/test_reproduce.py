@@ -181,7 +181,7 @@ def test_rerun_as_a_whole_the_claims_are_those_of_the_rerun(
     run = kdlm("reproduce", archived, "--folder", tmp_path / "out", "--yes", "--level", "L2", "L4",
                "--jobs", "all", "--json", tmp_path / "out.json")  # fmt: skip
     assert run.returncode == 0, run.stdout
-    assert "claims made from the rerun jobs' files" in run.stdout
+    assert "claims made from all jobs' reruns" in run.stdout
     outcome = json.loads((tmp_path / "out.json").read_text())
     for name in ("tables/comparisons.parquet", "claims.parquet", "figures/distances.svg"):
         assert outcome["outputs"][f"results/tiny/{name}"]["highest"] == "L2"

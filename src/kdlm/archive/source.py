@@ -71,7 +71,8 @@ def read_source(*, include_diff: bool) -> Source:
         for name in sorted(set(listed.decode().split("\0")) - {""})
         if not PurePosixPath(name).is_relative_to(_EXCLUDED) and (folder / name).is_file()
     ]
-    changed = _git(folder, "status", "--porcelain", "-z", "--untracked-files=all")
+    ours = ("--", ".", f":(exclude){_EXCLUDED}")
+    changed = _git(folder, "status", "--porcelain", "-z", "--untracked-files=all", *ours)
     diff = b""
     if changed:
         first = changed.decode().split("\0")[0]
@@ -80,7 +81,7 @@ def read_source(*, include_diff: bool) -> Source:
                 f"{folder} differs from its commit ({first.strip()}): commit, or archive with "
                 f"--include-diff"
             )
-        diff = _git(folder, "diff", "--binary", "HEAD") or b"only new files, see source/\n"
+        diff = _git(folder, "diff", "--binary", "HEAD", *ours) or b"only new files, see source/\n"
     return Source(
         commit=_git(folder, "rev-parse", "HEAD").decode().strip(),
         files={name: folder / name for name in names},

@@ -118,6 +118,6 @@ def _run(
         judged = judged or rebuilt
     if Level.VERDICT in asked and judged is not None:
         compare_verdicts(unpacked, judged, outcomes)
-        whose = "rerun" if jobs is None and reruns else "archived"
-        outcomes.notes.append(f"L4 judges claims made from the {whose} jobs' files")
+        whose = "all jobs' reruns" if jobs is None and reruns else "what the archive holds"
+        outcomes.notes.append(f"L4 judges claims made from {whose}")
     return sample
