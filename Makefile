@@ -5,14 +5,20 @@ VENV ?= .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 
-.PHONY: study test slow faults lint slurm-test slurm-demo slurm-benchmark lock schema clean-venv
+# roc-validator pins packages that Snakemake has newer, so it lives in an environment of its own
+VALIDATOR := .venv-roc/.ready
+# the archived record that `make reproduce` checks, and what is asked of it
+REFERENCE := $(lastword $(sort $(wildcard results/reference/*.zip)))
+LEVEL ?= L1 L4
+
+.PHONY: study test reproduce slow faults lint slurm-test slurm-demo slurm-benchmark lock schema clean-venv
 
 study: $(READY)
 	@export XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$PWD/.snakemake/cache}"; \
 	$(BIN)/python -m snakemake --profile workflow/profiles/local; status=$$?; \
 	$(BIN)/python -m kdlm claims results/digits; exit $$status
 
-test: $(READY) lint
+test: $(READY) $(VALIDATOR) lint
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --durations 10
 
 slow: $(READY)
@@ -22,6 +28,11 @@ slow: $(READY)
 faults: $(READY)
 	$(BIN)/python -m pytest tests -m fault -n 2 --dist loadfile --fault-report docs/faults.md
 	tests/slurm/install.sh && $(BIN)/python -m pytest tests/slurm -m fault --fault-report docs/faults.md
+
+reproduce: $(READY)
+	rm -rf build/reproduce
+	$(BIN)/python -m kdlm reproduce "$(REFERENCE)" --level $(LEVEL) --yes \
+	  --folder build/reproduce --json build/reproduce.json
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .
@@ -51,6 +62,12 @@ $(READY): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
 	touch $@
 
+$(VALIDATOR): tests/archive/validator.lock tests/archive/seed_contexts.py
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(@D)/bin/python tests/archive/seed_contexts.py $(@D)/contexts
+	touch $@
+
 lock:
 	$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
@@ -60,4 +77,4 @@ schema: $(READY)
 	$(BIN)/python -m kdlm schema workflow/schemas/config.schema.yaml
 
 clean-venv:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-roc

@@ -18,6 +18,7 @@ include: "workflow/rules/theory.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/archive.smk"
 include: "workflow/rules/salvage.smk"
 
 

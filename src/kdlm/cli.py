@@ -6,7 +6,9 @@ Heavy packages are imported inside the command that needs them, so that ``claims
 import argparse
 import json
 import logging
+import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from kdlm.checkpoints import Keeping
 
 __all__ = ["main"]
+
+_BY_HAND = ("claims", "reproduce", "salvage", "schema")
+"""Commands that no rule calls; the others are jobs, whose logs end with where they ran."""
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
@@ -113,7 +118,10 @@ def _collect(arguments: argparse.Namespace) -> None:
     from kdlm.tables import write_table  # noqa: PLC0415
 
     folder = arguments.folder
-    networks = collect.none_missing(collect.networks(_study(folder), folder))
+    # tables that need no weights are made without them
+    networks = collect.none_missing(
+        collect.networks(_study(folder), folder, needs=("logits.parquet",))
+    )
     write_table("runs", collect.runs(networks), folder / "tables/runs.parquet")
     write_table("histories", collect.histories(networks), folder / "tables/histories.parquet")
 
@@ -193,6 +201,64 @@ def _figure(arguments: argparse.Namespace) -> None:
     draw(arguments.name, _study(arguments.folder), arguments.folder)
 
 
+def _report(arguments: argparse.Namespace) -> None:
+    from kdlm.archive.study import render_report  # noqa: PLC0415
+
+    render_report(arguments.folder, arguments.output)
+
+
+def _archive(arguments: argparse.Namespace) -> None:
+    from kdlm.archive.study import archive_study  # noqa: PLC0415
+
+    study = _study(arguments.folder)
+    output = arguments.output or arguments.folder / f"archive/{study.study}.zip"
+    archive_study(
+        study,
+        arguments.folder,
+        output,
+        weights=arguments.weights,
+        small=arguments.small,
+        include_diff=arguments.include_diff,
+    )
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from kdlm.reproduce.check import reproduce  # noqa: PLC0415
+    from kdlm.reproduce.outcome import Level  # noqa: PLC0415
+
+    archive = arguments.archive
+    outcomes = reproduce(
+        archive,
+        arguments.folder or Path(f"{archive.stem}-reproduced"),
+        [Level(level) for level in arguments.level],
+        jobs=arguments.jobs,
+        seed=arguments.sample_seed,
+        consent=_consent(yes=arguments.yes),
+        report=arguments.json,
+    )
+    print(outcomes.as_table())
+    if complaint := outcomes.first_complaint():
+        raise InputError(complaint)
+
+
+def _consent(*, yes: bool) -> Callable[[str], bool] | None:
+    """How the user allows that an archive's code is run; None where there is no terminal."""
+    if yes:
+        return lambda _: True
+    if not sys.stdin.isatty():
+        return None
+    return lambda question: input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _count(text: str) -> int | None:
+    """A number of jobs; None for all of them."""
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number above 0, or all, not {text!r}")
+    return int(text)
+
+
 def _schema(arguments: argparse.Namespace) -> None:
     import yaml  # noqa: PLC0415
 
@@ -202,9 +268,46 @@ def _schema(arguments: argparse.Namespace) -> None:
     )
 
 
+_AddCommand = Callable[[str, object, str], argparse.ArgumentParser]
+
+
+def _add_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> None:
+    report = folder_command("report", _report, "make Snakemake's report on a finished study")
+    report.add_argument("--output", type=Path, required=True)
+
+    archive = folder_command("archive", _archive, "pack a finished study into one file")
+    archive.add_argument("--output", type=Path, help="default: archive/<study>.zip in the folder")
+    archive.add_argument("--weights", action="store_true", help="with every network's weights")
+    archive.add_argument(
+        "--small",
+        action="store_true",
+        help="without logits and initialisation means: claims and figures are rebuilt from tables",
+    )
+    archive.add_argument(
+        "--include-diff",
+        action="store_true",
+        help="archive a source that differs from its commit, and the difference",
+    )
+
+    reproduce = command("reproduce", _reproduce, "check an archive, and rebuild or rerun it")
+    reproduce.add_argument("archive", type=Path)
+    reproduce.add_argument(
+        "--level", nargs="+", choices=("L0", "L1", "L2", "L3", "L4"), default=["L1", "L4"],
+        help="L0 integrity, L1 rebuilt, L2 rerun to the bit, L3 rerun within tolerances, "
+        "L4 verdicts; default: L1 L4",
+    )  # fmt: skip
+    reproduce.add_argument(
+        "--jobs", type=_count, default=3, help="how many jobs L2 and L3 rerun, or all; default: 3"
+    )
+    reproduce.add_argument("--sample-seed", type=int, default=0, help="which jobs; default: 0")
+    reproduce.add_argument("--folder", type=Path, help="new or empty; <archive>-reproduced")
+    reproduce.add_argument("--yes", action="store_true", help="run the archive's code unasked")
+    reproduce.add_argument("--json", type=Path, help="where the outcome goes, name by name")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kdlm", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
@@ -252,6 +355,8 @@ def _parser() -> argparse.ArgumentParser:
     folder_command("judge", _judge, "decide every claim")
     folder_command("salvage", _salvage, "gather what a failed run has left; print what changed")
     folder_command("figure", _figure, "draw one figure").add_argument("name")
+
+    _add_archive_commands(command, folder_command)
     command("schema", _schema, "write the config's JSON schema").add_argument("output", type=Path)
     return parser
 
@@ -265,4 +370,6 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"kdlm: {error}", file=sys.stderr)
         return 1
+    if arguments.command not in _BY_HAND:
+        logging.getLogger(__name__).info("finished on %s", platform.node())
     return 0

@@ -2,19 +2,22 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load
+import torch
 
+from kdlm import names
 from kdlm.comparisons import compare, test_logits
 from kdlm.config import Study
 from kdlm.errors import InputError
-from kdlm.files import read_sealed, verify
+from kdlm.files import verify
 from kdlm.init_means import summarise
 from kdlm.layout import init_means_directory, student_directory, teacher_directory
+from kdlm.resnet import ARCHITECTURES
 from kdlm.specs import StudentSpec, TeacherSpec
 from kdlm.tables import STUDENT_KEYS, read_divergence, read_table
 
@@ -29,35 +32,36 @@ class Network:
     """Role and path keys, typed as in the tables."""
     spec: TeacherSpec | StudentSpec
     folder: Path
+    channels: int
+    """Of its images."""
     status: str
     """``finished``, ``diverged`` or ``missing``."""
     reason: str | None
     """Why it is not finished."""
 
 
-def networks(study: Study, folder: Path) -> list[Network]:
-    """Every network of the study, teachers first; one that is not there is ``missing``."""
+def networks(
+    study: Study, folder: Path, needs: tuple[str, ...] = ("model.safetensors", "logits.parquet")
+) -> list[Network]:
+    """Every network of the study, teachers first.
+
+    One that lacks a whole history, or a whole file of those that the caller ``needs``, is
+    ``missing``.
+    """
+    found: list[tuple[str, dict[str, str], TeacherSpec | StudentSpec, Path]] = [
+        *(("teacher", k, spec, folder / teacher_directory(k)) for k, spec in study.teacher_jobs()),
+        *(("student", k, spec, folder / student_directory(k)) for k, spec in study.student_jobs()),
+    ]
+    channels = names.DATASETS[study.dataset.name].channels
     return [
-        *(
-            _network("teacher", keys, teacher, folder / teacher_directory(keys))
-            for keys, teacher in study.teacher_jobs()
-        ),
-        *(
-            _network("student", keys, student, folder / student_directory(keys))
-            for keys, student in study.student_jobs()
-        ),
+        Network({"role": role, **_typed(k)}, spec, place, channels, *_status(place, needs))
+        for role, k, spec, place in found
     ]
 
 
-def _network(
-    role: str, path_keys: dict[str, str], spec: TeacherSpec | StudentSpec, folder: Path
-) -> Network:
-    return Network({"role": role, **_typed(path_keys)}, spec, folder, *_status(folder))
-
-
-def _status(folder: Path) -> tuple[str, str | None]:
+def _status(folder: Path, needs: tuple[str, ...]) -> tuple[str, str | None]:
     try:
-        for file in ("model.safetensors", "logits.parquet"):
+        for file in needs:
             verify(folder / file)
         diverged = read_divergence(folder / "history.parquet")
     except InputError as error:
@@ -113,21 +117,21 @@ def runs(found: Iterable[Network]) -> pd.DataFrame:
                 "ce_weight": network.spec.recipe.ce_weight,
                 "optimizer": network.spec.recipe.optimizer,
             }
-            | (_outcome(network.folder) if network.status == "finished" else {})
+            | (_outcome(network) if network.status == "finished" else {})
             for network in found
         ]
     )
 
 
-def _outcome(folder: Path) -> dict[str, Any]:
-    history = read_table(folder / "history.parquet", "history")
+def _outcome(network: Network) -> dict[str, Any]:
+    history = read_table(network.folder / "history.parquet", "history")
     test = history[history["split"] == "test"].sort_values("epoch")
     best = test.loc[test["accuracy"].idxmax()]
-    z, _ = test_logits(folder)
+    z, _ = test_logits(network.folder)
     centred = z - z.mean(axis=1, keepdims=True)
     return {
         "num_classes": z.shape[1],
-        "parameters": _parameters(folder / "model.safetensors"),
+        "parameters": _parameters(network.spec.architecture, z.shape[1], network.channels),
         "last_accuracy": test["accuracy"].iloc[-1],
         "best_accuracy": best["accuracy"],
         "best_epoch": int(best["epoch"]),
@@ -154,11 +158,13 @@ def comparisons(found: Iterable[Network]) -> pd.DataFrame:
     return compare(students, rms, lost)
 
 
-def _parameters(path: Path) -> int:
-    """Number of parameters in a network's file, BatchNorm's running statistics left out."""
-    buffers = ("running_mean", "running_var", "num_batches_tracked")
-    state = load(read_sealed(path))
-    return sum(value.size for name, value in state.items() if not name.endswith(buffers))
+@cache
+def _parameters(architecture: str, num_classes: int, in_channels: int) -> int:
+    """Number of parameters of a network, BatchNorm's running statistics not among them."""
+    # of its shape alone: weights may be left out of an archive whose tables are made anew
+    with torch.device("meta"):
+        model = ARCHITECTURES[architecture](num_classes=num_classes, in_channels=in_channels)
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def init_means(study: Study, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -27,6 +27,7 @@ from kdlm.specs import (
     Temperature,
     spell,
 )
+from kdlm.tolerances import TOLERANCES, Tolerances
 
 __all__ = ["Arm", "DatasetConfig", "InitMeans", "Margins", "Study", "Teacher", "parse", "schema"]
 
@@ -233,6 +234,10 @@ class Study(Spec):
     init_means: InitMeans = Field(description="mean logits at initialisation")
     theory: Theory = Field(description="the gradient's limit and the identities")
     margins: Margins = Field(description="what counts as equal")
+    tolerances: Tolerances = Field(
+        default=TOLERANCES,
+        description="by column, how far a rerun on another machine may be from an archived run",
+    )
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Study":

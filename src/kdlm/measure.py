@@ -58,5 +58,5 @@ def _trained(study: Study, folder: Path, missing: Container[Path]) -> Iterator[C
             f"student of {keys['loss']}, T = {keys['temperature']}, gap {keys['mean_gap']}",
             read_logits(student, "test").double()[:samples],
             read_logits(teacher, "test").double()[:samples],
-            torch.from_numpy(labels)[:samples],
+            torch.tensor(labels[:samples]),
         )

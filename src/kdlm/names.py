@@ -36,11 +36,12 @@ MINIMUM_IMAGE_SIDE = 4
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is fixed for each dataset: image side in pixels and the augmentation of training images.
+    """What is fixed for each dataset: its images, and the augmentation of those it trains on.
 
-    ``image_side`` is None where the config chooses it.
+    ``image_side``, in pixels, is None where the config chooses it.
     """
 
+    channels: int
     image_side: int | None
     crop_padding: int
     flip: bool
@@ -48,10 +49,10 @@ class DatasetFacts:
 
 DATASETS = {
     # a mirrored digit is another digit, or none
-    "digits": DatasetFacts(image_side=8, crop_padding=1, flip=False),
-    "photographs": DatasetFacts(image_side=32, crop_padding=4, flip=True),
-    "fashion-mnist": DatasetFacts(image_side=28, crop_padding=4, flip=True),
-    "cifar10": DatasetFacts(image_side=32, crop_padding=4, flip=True),
-    "cifar100": DatasetFacts(image_side=32, crop_padding=4, flip=True),
-    "imagefolder": DatasetFacts(image_side=None, crop_padding=4, flip=True),
+    "digits": DatasetFacts(channels=1, image_side=8, crop_padding=1, flip=False),
+    "photographs": DatasetFacts(channels=3, image_side=32, crop_padding=4, flip=True),
+    "fashion-mnist": DatasetFacts(channels=1, image_side=28, crop_padding=4, flip=True),
+    "cifar10": DatasetFacts(channels=3, image_side=32, crop_padding=4, flip=True),
+    "cifar100": DatasetFacts(channels=3, image_side=32, crop_padding=4, flip=True),
+    "imagefolder": DatasetFacts(channels=3, image_side=None, crop_padding=4, flip=True),
 }

@@ -32,6 +32,17 @@ def _revision() -> str | None:
     return run.stdout.strip()
 
 
+def _processor() -> str:
+    """Model of the CPU, which decides the kernels that libraries choose."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor()
+    facts = dict([part.strip() for part in line.split(":", 1)] for line in lines if ":" in line)
+    keys = ("model name", "cpu family", "model", "stepping")
+    return " ".join(facts[key] for key in keys if key in facts) or platform.processor()
+
+
 def circumstances(device: torch.device) -> dict[str, Any]:
     """Times, host, versions, git revision, device, threads and CPU capability, for run.json."""
     started = psutil.Process().create_time()
@@ -42,11 +53,13 @@ def circumstances(device: torch.device) -> dict[str, Any]:
         "seconds": round(finished - started, 3),
         "host": platform.node(),
         "machine": platform.machine(),
+        "processor": _processor(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},
         "revision": _revision(),
-        "command": sys.argv,
+        # not sys.argv[0], which is where this file lies on this machine
+        "command": ["python", "-m", "kdlm", *sys.argv[1:]],
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

@@ -32,6 +32,7 @@ EXEMPT = frozenset(
         "sources",
         "specs",
         "tables",
+        "tolerances",
     )
 )
 

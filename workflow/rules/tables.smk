@@ -4,20 +4,8 @@
 rule collect:
     input:
         study=STUDY,
-        teachers=outputs(
-            "teachers",
-            TEACHERS,
-            "model.safetensors",
-            "history.parquet",
-            "logits.parquet",
-        ),
-        students=outputs(
-            "students",
-            STUDENTS,
-            "model.safetensors",
-            "history.parquet",
-            "logits.parquet",
-        ),
+        teachers=outputs("teachers", TEACHERS, "history.parquet", "logits.parquet"),
+        students=outputs("students", STUDENTS, "history.parquet", "logits.parquet"),
     output:
         runs=f"{FOLDER}/tables/runs.parquet",
         histories=f"{FOLDER}/tables/histories.parquet",

@@ -1,0 +1,81 @@
+"""The datasets of a study: what they are, their digests and licences. No data are archived."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kdlm.config import Study
+from kdlm.prepared import open_prepared
+
+__all__ = ["ORIGINS", "Origin", "describe"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a dataset comes from, and on what terms."""
+
+    title: str
+    url: str | None
+    licence: str
+    licence_url: str | None
+
+
+ORIGINS = {
+    "digits": Origin(
+        "Optical Recognition of Handwritten Digits (UCI), the 1,797 images that scikit-learn ships",
+        "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
+        "CC BY 4.0",
+        "https://creativecommons.org/licenses/by/4.0/",
+    ),
+    "photographs": Origin(
+        "The sample photographs china.jpg and flower.jpg that scikit-learn ships",
+        "https://scikit-learn.org/stable/modules/generated/"
+        "sklearn.datasets.load_sample_images.html",
+        "CC BY 2.0",
+        "https://creativecommons.org/licenses/by/2.0/",
+    ),
+    "fashion-mnist": Origin(
+        "Fashion-MNIST (Xiao, Rasul, Vollgraf 2017)",
+        "https://github.com/zalandoresearch/fashion-mnist",
+        "MIT",
+        "https://spdx.org/licenses/MIT",
+    ),
+    "cifar10": Origin(
+        "CIFAR-10 (Krizhevsky 2009)",
+        "https://www.cs.toronto.edu/~kriz/cifar.html",
+        "none stated; its page asks for a citation",
+        None,
+    ),
+    "cifar100": Origin(
+        "CIFAR-100 (Krizhevsky 2009)",
+        "https://www.cs.toronto.edu/~kriz/cifar.html",
+        "none stated; its page asks for a citation",
+        None,
+    ),
+    "imagefolder": Origin(
+        "A folder of images of the user's own", None, "the user's to state", None
+    ),
+}
+"""By the names used in config.yaml."""
+
+
+def describe(study: Study, folder: Path) -> dict[str, dict[str, Any]]:
+    """Each dataset of a study by name, as it was prepared in the study's ``folder``.
+
+    Raises:
+        InputError: a prepared dataset is missing or damaged.
+
+    """
+    described = {}
+    for name in sorted({study.dataset.name, study.init_means.dataset.name}):
+        prepared = open_prepared(folder / f"data/{name}.safetensors")
+        described[name] = asdict(ORIGINS[name]) | {
+            "train_images": len(prepared.train_labels),
+            "test_images": len(prepared.test_labels),
+            "image_shape": list(prepared.image_shape),
+            "classes": list(prepared.classes),
+            "mean": list(prepared.mean),
+            "sd": list(prepared.sd),
+            "sha256": prepared.sha256,
+        }
+    return described

@@ -1,0 +1,32 @@
+"""What was installed: every distribution with its version and a digest of its files."""
+
+import hashlib
+from importlib.metadata import Distribution, distributions
+
+__all__ = ["build_digest", "installed"]
+
+
+def installed() -> dict[str, dict[str, str | None]]:
+    """Version and `build_digest` of every installed distribution, by its normalised name."""
+    found = {one.metadata["Name"].lower().replace("_", "-"): one for one in distributions()}
+    return {
+        name: {"version": found[name].version, "sha256": build_digest(found[name])}
+        for name in sorted(found)
+    }
+
+
+def build_digest(distribution: Distribution) -> str | None:
+    """SHA-256 over the digests of a distribution's files; None where it has recorded none.
+
+    It is the same wherever the same wheel is installed: what installing adds (bytecode, scripts,
+    the installer's own notes) is left out. Two builds of one version differ in it.
+    """
+    lines = sorted(
+        f"{path.as_posix()} {path.hash.value}"
+        for path in distribution.files or ()
+        if path.hash is not None
+        and path.suffix != ".pyc"
+        and ".." not in path.parts
+        and not path.parts[0].endswith(".dist-info")
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else None

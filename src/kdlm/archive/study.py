@@ -1,0 +1,193 @@
+"""Archiving a finished study, and Snakemake's report, which is part of the archive."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from kdlm import __version__
+from kdlm.archive import FORMAT
+from kdlm.archive.contents import results
+from kdlm.archive.crate import Described, describe_crate
+from kdlm.archive.datasets import describe
+from kdlm.archive.environment import installed
+from kdlm.archive.names import CRATE, FACTS, SOURCE
+from kdlm.archive.packing import Content, pack, sha256_of, size_of
+from kdlm.archive.records import Job, check_sources, controller_logs, jobs, read_records
+from kdlm.archive.source import Source, checkout, operator, read_source
+from kdlm.config import Study
+from kdlm.errors import InputError
+from kdlm.files import replacing
+from kdlm.layout import init_means_directory, student_directory, teacher_directory
+
+__all__ = ["archive_study", "render_report"]
+
+_README = """# Study {study} of kdlm, as it was run
+
+Made by kdlm {version} at commit {commit}{changed}.
+
+    sha256sum --check --strict --quiet manifest-sha256.txt
+    python -m kdlm reproduce ARCHIVE.zip --level L0
+    python -m kdlm reproduce ARCHIVE.zip --level L1 L4
+
+The first needs nothing of this project; the others need the packages of source/requirements.lock
+and `pip install --no-deps --editable source`, or any other checkout of kdlm. source/docs/archive.md
+says what is where, what each level means, and what a refusal tells.
+"""
+
+
+def archive_study(
+    study: Study,
+    folder: Path,
+    output: Path,
+    *,
+    weights: bool = False,
+    small: bool = False,
+    include_diff: bool = False,
+) -> None:
+    """Write the archive of the finished study in ``folder``, results/<study>, to ``output``.
+
+    Two archives of the same results are the same bytes, whenever they are made.
+
+    Raises:
+        InputError: the study is not finished, was run from other sources, or the source differs
+            from its commit.
+
+    """
+    root = folder.resolve().parents[1]
+    place = Path("results", study.study)
+    if folder.resolve() != root / place:
+        raise InputError(f"{folder} is not {place}, the folder of its study")
+    source = read_source(include_diff=include_diff)
+    found = results(study, root, weights=weights, small=small)
+    records = read_records(root, found.outputs)
+    ran = tuple(jobs(records))
+    check_sources(ran)
+    datasets = describe(study, root / place)
+    left_out = _measured({path.as_posix(): root / path for path in found.left_out})
+    contents: dict[str, Content] = {
+        **{path.as_posix(): root / path for path in found.archived},
+        **_traces(root, ran),
+        "snakemake/records.json": _json(records),
+        "specs.json": _json(_specs(study)),
+        "datasets.json": _json(datasets),
+        "environment/installed.json": _json(installed()),
+        FACTS: _json(_facts(study, source, left_out)),
+        "README.md": _readme(study, source),
+        **({"source.diff": source.diff} if source.diff else {}),
+    }
+    crate = describe_crate(
+        Described(
+            study=study.study,
+            commit=source.commit,
+            agent=operator(),
+            snakemake=version("snakemake"),
+            files=_measured(contents),
+            left_out=left_out,
+            datasets=datasets,
+            jobs=ran,
+            hosts=_hosts(root, ran),
+        )
+    )
+    files = {f"{SOURCE}/{name}": content for name, content in source.files.items()}
+    pack({**contents, **files, CRATE: crate}, output)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _measured(contents: Mapping[str, Content]) -> dict[str, tuple[int, str]]:
+    """Size and SHA-256 by name, in the order of the names."""
+    return {name: (size_of(contents[name]), sha256_of(contents[name])) for name in sorted(contents)}
+
+
+def _traces(root: Path, ran: Iterable[Job]) -> dict[str, Content]:
+    """Logs and benchmarks of the jobs, and Snakemake's own logs."""
+    names = [name for job in ran for name in (*job.logs, job.benchmark)]
+    return {
+        **{name: root / name for name in names if (root / name).is_file()},
+        **{f"snakemake/log/{name}": text for name, text in controller_logs(root).items()},
+    }
+
+
+def _specs(study: Study) -> dict[str, Any]:
+    """The specification of every training and initialisation job, by its folder."""
+    return {
+        directory(keys).as_posix(): spec.model_dump(mode="json")
+        for directory, found in (
+            (teacher_directory, study.teacher_jobs()),
+            (student_directory, study.student_jobs()),
+            (init_means_directory, study.init_means_jobs()),
+        )
+        for keys, spec in found
+    }
+
+
+def _facts(study: Study, source: Source, left_out: Mapping[str, tuple[int, str]]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "kdlm": __version__,
+        "study": study.study,
+        "source": {"commit": source.commit, "as_committed": not source.diff},
+        "left_out": {
+            name: {"bytes": size, "sha256": digest} for name, (size, digest) in left_out.items()
+        },
+    }
+
+
+def _readme(study: Study, source: Source) -> bytes:
+    changed = ", and what source.diff adds to it" if source.diff else ""
+    return _README.format(
+        study=study.study, version=__version__, commit=source.commit, changed=changed
+    ).encode()
+
+
+def _hosts(root: Path, ran: Iterable[Job]) -> dict[Job, str]:
+    """Where each job ran: the last line of its log."""
+    hosts = {}
+    for job in ran:
+        for name in job.logs:
+            text = (root / name).read_text(errors="replace") if (root / name).is_file() else ""
+            if match := re.search(r"^finished on (\S+)\n*\Z", text, re.MULTILINE):
+                hosts[job] = match[1]
+    return hosts
+
+
+def render_report(folder: Path, output: Path) -> None:
+    """Snakemake's report on the study in ``folder``, of the jobs up to claims and figures.
+
+    It is a command of its own, since Snakemake makes reports of a DAG, not in one; the controller
+    that runs it as a job holds the lock, and it only reads.
+
+    Raises:
+        InputError: Snakemake could make none.
+
+    """
+    with TemporaryDirectory() as scratch:
+        # Snakemake chooses the format by the name's end
+        made = Path(scratch, "report.html")
+        run = subprocess.run(  # noqa: S603
+            [
+                sys.executable, "-m", "snakemake",
+                "--snakefile", str(checkout() / "Snakefile"),
+                "--configfile", str(folder / "study.json"),
+                "--cores", "1", "--nolock", "--profile", "none", "--workflow-profile", "none",
+                "--report", str(made),
+            ],
+            cwd=folder.resolve().parents[1],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )  # fmt: skip
+        if run.returncode:
+            raise InputError(f"snakemake --report failed: {run.stdout.strip()[-2000:]}")
+        with replacing(output) as temporary:
+            shutil.copyfile(made, temporary)

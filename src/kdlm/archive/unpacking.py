@@ -1,0 +1,198 @@
+"""Unpacking a zip that a stranger may have made: all is checked before anything is written.
+
+`zipfile` reads the directory. What may be there at all, whether every byte of the zip is accounted
+for, and where files go, is decided here.
+"""
+
+import hashlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from kdlm.archive.manifest import parse_manifest
+from kdlm.archive.names import MANIFEST, complaints, pickled
+from kdlm.archive.packing import MODE, entry
+from kdlm.errors import InputError
+
+__all__ = ["unpack"]
+
+_RATIO = 250
+"""Most that an entry may grow; text of many like lines grows fiftyfold, a bomb a thousandfold."""
+
+_SMALL = 1 << 20
+"""Bytes below which no ratio is looked at."""
+
+_STEP = 1 << 16
+"""Packed bytes inflated at once: they become 64 MiB at most."""
+
+_LONGEST_HEADER = 1 << 13
+
+_REST = struct.Struct("<3H2L")
+"""Of an entry in the directory: comment, disk, two sets of attributes, offset."""
+
+_END = struct.Struct("<4s4H2LH")
+"""The last record of a zip: disks, counts, the directory's size and offset, a comment."""
+
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError, struct.error)
+
+
+def unpack(archive: Path, folder: Path) -> dict[str, str]:
+    """Write an archive's files into ``folder``, which must be new or empty.
+
+    Returns:
+        SHA-256 of each file by name, the manifest's own left out.
+
+    Raises:
+        InputError: the first entry that should not be there, is missing, or is not what the
+            manifest says; nothing has been written then.
+
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is there already: remove it, or name another folder")
+    try:
+        with archive.open("rb") as raw, zipfile.ZipFile(raw) as opened:
+            entries = opened.infolist()
+            _check_names(archive, entries)
+            _check_sizes(archive, entries)
+            starts = _check_layout(archive, raw, opened)
+            digests = _check_contents(archive, raw, starts)
+            _write(raw, starts, folder)
+    except FileNotFoundError:
+        raise InputError(f"{archive} is missing") from None
+    except _DAMAGE as error:
+        raise InputError(f"{archive}: not a whole zip ({error})") from None
+    return digests
+
+
+def _check_names(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
+    for info in entries:
+        # zipfile cuts a name at its first NUL
+        if info.orig_filename != info.filename:
+            raise InputError(f"{archive}: {info.orig_filename!r} refused: an ambiguous name")
+        if info.external_attr != MODE << 16:
+            raise InputError(f"{archive}: {info.filename!r} refused: no regular file (a link?)")
+    if found := complaints(info.filename for info in entries):
+        raise InputError(f"{archive}: {found[0]!r} refused: {found[1]}")
+
+
+def _check_sizes(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
+    for info in entries:
+        if info.file_size > max(_SMALL, _RATIO * info.compress_size):
+            raise InputError(
+                f"{archive}: {info.filename!r} refused: {info.compress_size} bytes would become "
+                f"{info.file_size} (a zip bomb)"
+            )
+
+
+def _check_layout(
+    archive: Path, raw: IO[bytes], opened: zipfile.ZipFile
+) -> dict[int, zipfile.ZipInfo]:
+    """Every byte of the zip belongs to one entry, and all headers are as `pack` writes them.
+
+    Readers that disagree about a zip read different contents from it, and overlapping entries are
+    how a small zip becomes a bomb.
+
+    Returns:
+        The entries by where their packed contents start.
+
+    """
+    starts, position = {}, 0
+    for info in opened.infolist():
+        raw.seek(position)
+        found = raw.read(_LONGEST_HEADER)
+        # with the sizes in 32 bits, or in 64 where zipfile wants them
+        headers = (_expected(info).FileHeader(zip64) for zip64 in (None, True))
+        header = next((one for one in headers if found.startswith(one)), None)
+        if header is None or info.header_offset != position:
+            raise InputError(f"{archive}: {info.filename!r} refused: its headers are not in order")
+        starts[position + len(header)] = info
+        position += len(header) + info.compress_size
+    raw.seek(position)
+    # a larger zip has 64-bit records there; zipfile checks what it reads of them
+    small = position < zipfile.ZIP64_LIMIT and len(starts) < zipfile.ZIP_FILECOUNT_LIMIT
+    if position != opened.start_dir or (small and raw.read() != _directory(opened)):
+        raise InputError(f"{archive}: refused: its directory is not in order")
+    return starts
+
+
+def _expected(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """The header that `pack` gives an entry of this name, size and CRC."""
+    expected = entry(info.filename)
+    for fact in ("CRC", "compress_size", "file_size", "header_offset"):
+        setattr(expected, fact, getattr(info, fact))
+    return expected
+
+
+def _directory(opened: zipfile.ZipFile) -> bytes:
+    """What stands after the last entry of a zip that needs no 64-bit records."""
+    entries = b""
+    for info in opened.infolist():
+        expected = _expected(info)
+        # what the local header has from the version to the lengths stands here too
+        header = expected.FileHeader()
+        entries += b"PK\1\2" + bytes([expected.create_version, expected.create_system])
+        entries += header[4:30] + _REST.pack(0, 0, 0, MODE << 16, info.header_offset) + header[30:]
+    count = len(opened.infolist())
+    return entries + _END.pack(b"PK\5\6", 0, 0, count, count, len(entries), opened.start_dir, 0)
+
+
+def _check_contents(
+    archive: Path, raw: IO[bytes], starts: dict[int, zipfile.ZipInfo]
+) -> dict[str, str]:
+    places = {info.filename: start for start, info in starts.items()}
+    if MANIFEST not in places:
+        raise InputError(f"{archive}: {MANIFEST} is missing: no archive of a study")
+    manifest = b"".join(_contents(raw, places[MANIFEST], starts[places[MANIFEST]]))
+    digests = parse_manifest(manifest, f"{archive}: {MANIFEST}")
+    names = set(places) - {MANIFEST}
+    if more := sorted(names - set(digests)):
+        raise InputError(f"{archive}: {more[0]!r} refused: the manifest does not list it")
+    if fewer := sorted(set(digests) - names):
+        raise InputError(f"{archive}: {fewer[0]!r} is missing: the manifest lists it")
+    for name in sorted(names):
+        total, head = hashlib.sha256(), b""
+        try:
+            for chunk in _contents(raw, places[name], starts[places[name]]):
+                total.update(chunk)
+                head = head if len(head) > 3 else head + chunk[:4]
+        except _DAMAGE as error:
+            raise InputError(f"{archive}: {name!r} is damaged ({error})") from None
+        if pickled(head):
+            raise InputError(f"{archive}: {name!r} refused: a pickle, or a zip that may hold one")
+        if total.hexdigest() != digests[name]:
+            raise InputError(
+                f"{archive}: {name!r} is not what was archived: its SHA-256 is "
+                f"{total.hexdigest()}, the manifest has {digests[name]}"
+            )
+    return digests
+
+
+def _contents(raw: IO[bytes], start: int, info: zipfile.ZipInfo) -> Iterator[bytes]:
+    """Contents of an entry; zipfile would not mind a stream that ends before or after it."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    size = crc = 0
+    for position in range(start, start + info.compress_size, _STEP):
+        raw.seek(position)
+        packed = raw.read(min(_STEP, start + info.compress_size - position))
+        chunk = inflater.decompress(packed)
+        size, crc = size + len(chunk), zlib.crc32(chunk, crc)
+        if size > info.file_size:
+            break
+        yield chunk
+    whole = inflater.eof and not inflater.unused_data
+    if not whole or (size, crc) != (info.file_size, info.CRC):
+        raise zipfile.BadZipFile("its size or CRC is not the stated one")
+
+
+def _write(raw: IO[bytes], starts: dict[int, zipfile.ZipInfo], folder: Path) -> None:
+    for start, info in starts.items():
+        path = folder / info.filename
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                file.writelines(_contents(raw, start, info))
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror})") from error

@@ -1,0 +1,123 @@
+"""The whole of ``python -m kdlm reproduce``: unpack, ask, check level by level, report."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdlm import __version__
+from kdlm.archive.names import SOURCE
+from kdlm.errors import InputError
+from kdlm.files import replacing
+from kdlm.reproduce.integrity import check_integrity
+from kdlm.reproduce.outcome import Level, Outcomes
+from kdlm.reproduce.unpacked import Unpacked, open_archive
+
+__all__ = ["reproduce"]
+
+
+def reproduce(
+    archive: Path,
+    folder: Path,
+    levels: Sequence[Level],
+    *,
+    jobs: int | None = 3,
+    seed: int = 0,
+    consent: Callable[[str], bool] | None,
+    report: Path | None = None,
+) -> Outcomes:
+    """Check an archive at the asked levels, of which L0 is always one.
+
+    Args:
+        archive: the file.
+        folder: a new or empty folder to unpack and work in.
+        levels: what is asked for.
+        jobs: how many jobs are rerun for L2 and L3; None for all, and then tables, claims and
+            figures are made of them, and L4 is judged on those.
+        seed: of the draw.
+        consent: asked before any code of the archive is run; None where there is nobody to ask.
+        report: where the outcome goes as JSON, also where the archive is refused.
+
+    Raises:
+        InputError: the archive is refused, or no consent was given; the message names the entry.
+
+    """
+    asked = tuple(level for level in Level if level in {*levels, Level.INTEGRITY})
+    outcomes = Outcomes(asked)
+    facts: dict[str, Any] = {"archive": archive.name, "kdlm": __version__}
+    try:
+        unpacked = _opened(archive, folder, outcomes, consent)
+        facts |= _facts(unpacked)
+        if asked != (Level.INTEGRITY,):
+            facts["sample"] = _run(unpacked, outcomes, jobs, seed)
+    except InputError as error:
+        facts["refused"] = str(error)
+        raise
+    finally:
+        if report:
+            with replacing(report) as temporary:
+                text = json.dumps(facts | outcomes.as_json(), indent=1, ensure_ascii=False)
+                temporary.write_text(f"{text}\n")
+    return outcomes
+
+
+def _opened(
+    archive: Path, folder: Path, outcomes: Outcomes, consent: Callable[[str], bool] | None
+) -> Unpacked:
+    """The archive, unpacked and whole, and with leave to run its code where that is asked for."""
+    runs_code = outcomes.asked != (Level.INTEGRITY,)
+    if runs_code and consent is None:
+        raise InputError(
+            f"{archive}: more than L0 runs code of the archive, and there is no terminal to ask "
+            f"on; say --yes if you trust it"
+        )
+    unpacked = open_archive(archive, folder)
+    check_integrity(unpacked, outcomes)
+    if not runs_code or consent is None:
+        return unpacked
+    if f"{SOURCE}/src/kdlm/__main__.py" not in unpacked.digests:
+        raise InputError(f"{archive} holds no source that could be run; check it with --level L0")
+    question = (
+        f"{archive} is whole. This runs the Python code in it (commit "
+        f"{unpacked.facts['source'].get('commit')!r}) as you, with all that you may do."
+    )
+    if not consent(question):
+        raise InputError(f"nothing of the archive was run; what was checked is in {folder}")
+    return unpacked
+
+
+def _facts(unpacked: Unpacked) -> dict[str, Any]:
+    return {
+        "sha256": unpacked.sha256,
+        "study": unpacked.study.study,
+        "source": unpacked.facts["source"],
+        "made_by": unpacked.facts.get("kdlm"),
+    }
+
+
+def _run(
+    unpacked: Unpacked, outcomes: Outcomes, jobs: int | None, seed: int
+) -> dict[str, Any] | None:
+    from kdlm.reproduce.rebuild import rebuild, remake  # noqa: PLC0415
+    from kdlm.reproduce.rerun import draw, rerun, rerunnable  # noqa: PLC0415
+    from kdlm.reproduce.verdicts import compare_verdicts  # noqa: PLC0415
+
+    asked = outcomes.asked
+    reruns = tuple(level for level in asked if level in (Level.RERUN, Level.TOLERANCE))
+    sample, judged = None, None
+    if reruns:
+        every = rerunnable(unpacked.study)
+        drawn = every if jobs is None else draw(every, jobs, seed)
+        sample = {"seed": seed, "of": len(every), "jobs": [job.folder for job in drawn]}
+        made = rerun(unpacked, drawn, outcomes, reruns)
+        if jobs is None:
+            remake(unpacked, made, outcomes)
+            judged = made
+    if Level.REBUILT in asked or (Level.VERDICT in asked and judged is None):
+        rebuilt = rebuild(unpacked, outcomes)
+        judged = judged or rebuilt
+    if Level.VERDICT in asked and judged is not None:
+        compare_verdicts(unpacked, judged, outcomes)
+        whose = "all jobs' reruns" if jobs is None and reruns else "what the archive holds"
+        outcomes.notes.append(f"L4 judges claims made from {whose}")
+    return sample

@@ -1,0 +1,52 @@
+"""Whether this machine is one on which equal bytes can be asked for: hardware and versions."""
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any
+
+from kdlm.archive.environment import build_digest
+
+__all__ = ["differences", "here"]
+
+_HARDWARE = ("machine", "processor", "cpu_capability", "device", "device_name")
+_PACKAGES = ("torch", "torchvision", "numpy", "pyarrow", "safetensors")
+_BUILDS = ("torch", "numpy", "scikit-learn", "pillow")
+
+
+def here(device: str) -> dict[str, Any]:
+    """What ``run.json`` would say of a job of this process; ``device`` is the config's."""
+    from kdlm.provenance import circumstances  # noqa: PLC0415
+    from kdlm.training import resolve_device  # noqa: PLC0415
+
+    return circumstances(resolve_device(device))
+
+
+def differences(
+    recorded: Mapping[str, Any], present: Mapping[str, Any], installed: Mapping[str, Any]
+) -> list[str]:
+    """What differs in hardware, versions and builds between a ``run.json`` and this machine.
+
+    Args:
+        recorded: the archived run.json.
+        present: see `here`.
+        installed: the archived environment/installed.json.
+
+    """
+    pairs = [(name, recorded.get(name), present.get(name)) for name in (*_HARDWARE, "python")]
+    packages = recorded.get("packages", {})
+    pairs += [(name, packages.get(name), present["packages"].get(name)) for name in _PACKAGES]
+    found = [f"{name}: {there} there, {this} here" for name, there, this in pairs if there != this]
+    named = {text.split(":")[0] for text in found}
+    builds = [
+        f"{name}: another build of the same version"
+        for name in _BUILDS
+        if name not in named and installed.get(name, {}).get("sha256") != _build(name)
+    ]
+    return found + builds
+
+
+def _build(name: str) -> str | None:
+    try:
+        return build_digest(distribution(name))
+    except PackageNotFoundError:
+        return None

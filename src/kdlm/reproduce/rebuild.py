@@ -1,0 +1,150 @@
+"""L1: tables, claims and figures rebuilt by the archived source from the archived Parquet files."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdlm.archive.manifest import file_sha256
+from kdlm.layout import init_means_directory, student_directory, teacher_directory, teacher_of
+from kdlm.reproduce.outcome import Level, Outcomes, State
+from kdlm.reproduce.unpacked import Unpacked
+
+__all__ = ["Step", "rebuild", "remake", "steps"]
+
+_TABLES = ("runs", "histories", "comparisons", "layer_means", "init_means", "gradient_limit",
+           "identities")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command on a study's folder; paths are relative to it."""
+
+    command: tuple[str, ...]
+    needs: tuple[str, ...]
+    makes: tuple[str, ...]
+
+    def arguments(self, folder: str) -> list[str]:
+        """For the command line."""
+        return [self.command[0], folder, *self.command[1:]]
+
+
+def steps(unpacked: Unpacked) -> Iterator[Step]:
+    """The commands that make tables, claims and figures, in an order in which they can run."""
+    study = unpacked.study
+    teachers = [teacher_directory(keys).as_posix() for keys, _ in study.teacher_jobs()]
+    students = [student_directory(keys).as_posix() for keys, _ in study.student_jobs()]
+    shards = [init_means_directory(keys).as_posix() for keys, _ in study.init_means_jobs()]
+    theory = [
+        folder.as_posix()
+        for keys in study.theory_students()
+        for folder in (student_directory(keys), teacher_directory(teacher_of(keys)))
+    ]
+    yield Step(
+        ("collect",),
+        _files([*teachers, *students], "history.parquet", "logits.parquet"),
+        _tables("runs", "histories"),
+    )
+    yield Step(
+        ("compare",),
+        (*_files(teachers, "logits.parquet"),
+         *_files(students, "model.safetensors", "logits.parquet")),
+        _tables("comparisons"),
+    )  # fmt: skip
+    yield Step(
+        ("summarise",), _files(shards, "means.parquet"), _tables("layer_means", "init_means")
+    )
+    yield Step(
+        ("theory",), _files(theory, "logits.parquet"), _tables("gradient_limit", "identities")
+    )
+    yield Step(("judge",), _tables(*_TABLES), ("claims.parquet",))
+    figures = f"{unpacked.prefix}/figures/"
+    for name in sorted({Path(n).stem for n in unpacked.digests if n.startswith(figures)}):
+        yield Step(
+            ("figure", name),
+            (*_tables(*_TABLES), "claims.parquet"),
+            tuple(f"figures/{name}.{suffix}" for suffix in ("svg", "png")),
+        )
+
+
+def _files(folders: list[str], *names: str) -> tuple[str, ...]:
+    return tuple(f"{folder}/{name}" for folder in folders for name in names)
+
+
+def _tables(*names: str) -> tuple[str, ...]:
+    return tuple(f"tables/{name}.parquet" for name in names)
+
+
+def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:
+    """Enter L1 of every table, of the claims and of every figure.
+
+    What the archive has not all inputs of is taken from its tables/, and the outcome says so. The
+    rest is made anew, each from what was made anew before it.
+
+    Returns:
+        The rebuilt study's folder.
+
+    """
+    root = unpacked.folder / "rebuilt"
+    folder = root / unpacked.prefix
+    names = [name for name in unpacked.digests if name.startswith(f"{unpacked.prefix}/")]
+    for name in names:
+        inner = name.removeprefix(f"{unpacked.prefix}/")
+        if inner.split("/")[0] in ("study.json", "teachers", "students", "init_means"):
+            _copy(unpacked, inner, folder)
+    planned, made = [], set()
+    for step in steps(unpacked):
+        missing = next(
+            (n for n in step.needs if n not in made and not (folder / n).is_file()), None
+        )
+        if missing and step.makes[0].startswith("tables/"):
+            _take(unpacked, step, missing, folder, outcomes)
+        else:
+            # claims and figures are never taken as they are: they are what is to be shown
+            planned.append(step)
+            made |= set(step.makes)
+    _make(unpacked, planned, root, outcomes, Level.REBUILT)
+    return folder
+
+
+def remake(unpacked: Unpacked, folder: Path, outcomes: Outcomes) -> None:
+    """Enter L2 of the tables, claims and figures of a study whose jobs were all rerun."""
+    _copy(unpacked, "study.json", folder)
+    _make(unpacked, list(steps(unpacked)), folder.parents[1], outcomes, Level.RERUN)
+
+
+def _make(
+    unpacked: Unpacked, planned: list[Step], root: Path, outcomes: Outcomes, level: Level
+) -> None:
+    folder = root / unpacked.prefix
+    ends = unpacked.run_all([step.arguments(unpacked.prefix) for step in planned], root)
+    for step, end in zip(planned, ends, strict=True):
+        lost = next((need for need in step.needs if not (folder / need).is_file()), None)
+        failure = f"{lost} could not be made anew" if lost else end
+        for name in (f"{unpacked.prefix}/{made}" for made in step.makes):
+            wanted = unpacked.digest(name)
+            if level in outcomes.asked and wanted is not None:
+                outcomes.judge(name, level, failure or _difference(root / name, wanted))
+
+
+def _copy(unpacked: Unpacked, inner: str, folder: Path) -> None:
+    target = folder / inner
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(unpacked.results / inner, target)
+
+
+def _take(unpacked: Unpacked, step: Step, missing: str, folder: Path, outcomes: Outcomes) -> None:
+    for made in step.makes:
+        if (unpacked.results / made).is_file():
+            _copy(unpacked, made, folder)
+            reason = f"starts from {made}: the archive holds no {Path(missing).name}"
+            outcomes.add(f"{unpacked.prefix}/{made}", Level.REBUILT, State.NOT_DONE, reason)
+        else:
+            reason = f"neither it nor {missing}, which it is made from, is in the archive"
+            outcomes.add(f"{unpacked.prefix}/{made}", Level.REBUILT, State.FAILED, reason)
+
+
+def _difference(path: Path, wanted: str) -> str | None:
+    if not path.is_file():
+        return "was not made"
+    return None if file_sha256(path) == wanted else "other bytes"

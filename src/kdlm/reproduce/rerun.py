@@ -1,0 +1,204 @@
+"""L2 and L3: a sample of the training and initialisation jobs, run again by the archived source."""
+
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdlm.archive.manifest import file_sha256
+from kdlm.config import DatasetConfig, Study
+from kdlm.errors import InputError
+from kdlm.layout import init_means_directory, student_directory, teacher_directory, teacher_of
+from kdlm.reproduce.columns import first_difference
+from kdlm.reproduce.machine import differences, here
+from kdlm.reproduce.outcome import Level, Outcomes, State
+from kdlm.reproduce.unpacked import Unpacked, read_object
+
+__all__ = ["Rerunnable", "draw", "rerun", "rerunnable"]
+
+_NETWORK = ("history.parquet", "logits.parquet", "model.safetensors")
+
+
+@dataclass(frozen=True)
+class Rerunnable:
+    """A job as it is run again: folders are relative to the study's."""
+
+    command: str
+    spec: str
+    folder: str
+    dataset: str
+    threads: int
+    outputs: tuple[str, ...]
+    teacher: str | None = None
+
+    def arguments(self, prefix: str) -> list[str]:
+        """For the command line; made from the config, never from a recorded command."""
+        output = f"{prefix}/{self.folder}"
+        if self.command == "init-means":
+            output += "/means.parquet"
+        data = f"{prefix}/data/{self.dataset}.safetensors"
+        teacher = ["--teacher", f"{prefix}/{self.teacher}"] if self.teacher else []
+        return [self.command, "--spec", self.spec, "--data", data, *teacher, "--output", output]
+
+
+def rerunnable(study: Study) -> list[Rerunnable]:
+    """Every training and initialisation job of a study, in the config's order."""
+    trained, untrained = study.dataset.name, study.init_means.dataset.name
+    return [
+        *(
+            Rerunnable(
+                "train-teacher", spec.canonical_json(), teacher_directory(keys).as_posix(),
+                trained, spec.threads, _NETWORK,
+            )
+            for keys, spec in study.teacher_jobs()
+        ),
+        *(
+            Rerunnable(
+                "distill", spec.canonical_json(), student_directory(keys).as_posix(),
+                trained, spec.threads, _NETWORK, teacher_directory(teacher_of(keys)).as_posix(),
+            )
+            for keys, spec in study.student_jobs()
+        ),
+        *(
+            Rerunnable(
+                "init-means", spec.canonical_json(), init_means_directory(keys).as_posix(),
+                untrained, spec.threads, ("means.parquet",),
+            )
+            for keys, spec in study.init_means_jobs()
+        ),
+    ]  # fmt: skip
+
+
+def draw(jobs: list[Rerunnable], count: int, seed: int) -> list[Rerunnable]:
+    """``count`` of the jobs, drawn without replacement by Python's generator seeded with ``seed``.
+
+    The order they are drawn from is that of their folders' names.
+    """
+    ordered = sorted(jobs, key=lambda job: job.folder)
+    drawn = random.Random(seed).sample(ordered, min(count, len(ordered)))  # noqa: S311
+    return [job for job in jobs if job in drawn]
+
+
+def rerun(
+    unpacked: Unpacked, sample: list[Rerunnable], outcomes: Outcomes, levels: tuple[Level, ...]
+) -> Path:
+    """Enter L2 and L3 of the outputs of ``sample``, and of the teachers and data they start from.
+
+    Returns:
+        The folder the jobs wrote to.
+
+    """
+    session = _Session(unpacked, outcomes, levels)
+    for job in sample:
+        session.ensure(job)
+    return session.root / unpacked.prefix
+
+
+class _Session:
+    """Runs each job, and what it starts from, once."""
+
+    def __init__(self, unpacked: Unpacked, outcomes: Outcomes, levels: tuple[Level, ...]) -> None:
+        self.unpacked = unpacked
+        self.outcomes = outcomes
+        self.levels = levels
+        self.root = unpacked.folder / "rerun"
+        self.root.mkdir(exist_ok=True)
+        self.teachers = {job.folder: job for job in rerunnable(unpacked.study)}
+        self.done: dict[str, str | None] = {}
+        """What went wrong by folder or dataset; None where nothing did."""
+        self.installed = read_object(unpacked.folder / "environment/installed.json")
+        self.present = here(unpacked.study.device)
+
+    def ensure(self, job: Rerunnable) -> str | None:
+        """Run ``job`` if it has not been; what went wrong, or None."""
+        if job.folder not in self.done:
+            self.done[job.folder] = self._run(job)
+        return self.done[job.folder]
+
+    def _run(self, job: Rerunnable) -> str | None:
+        refused = self._mismatch(job) if Level.RERUN in self.levels else None
+        if refused and self.levels == (Level.RERUN,):
+            self._enter(job, Level.RERUN, State.REFUSED, refused)
+            return refused
+        failure = self._dataset(job.dataset) or (
+            self._teacher(job.teacher) if job.teacher else None
+        )
+        failure = failure or self.unpacked.run(
+            job.arguments(self.unpacked.prefix), self.root, job.threads
+        )
+        for level in self.levels:
+            if level == Level.RERUN and refused:
+                self._enter(job, level, State.REFUSED, refused)
+            elif failure:
+                self._enter(job, level, State.FAILED, failure)
+            else:
+                self._judge(job, level)
+        return failure
+
+    def _mismatch(self, job: Rerunnable) -> str | None:
+        """Why equal bytes cannot be asked for here."""
+        own = self.unpacked.results / job.folder / "run.json"
+        # initialisation means have none: wherever the study's networks ran, they may have too
+        runs = [own] if own.is_file() else sorted(self.unpacked.results.rglob("run.json"))
+        for path in runs:
+            try:
+                found = differences(read_object(path), self.present, self.installed)
+            except (AttributeError, TypeError):
+                raise InputError(f"{path}: not what a job says of its machine") from None
+            if found:
+                return "; ".join(found)
+        return None if runs else "the archive does not say what it ran on"
+
+    def _dataset(self, name: str) -> str | None:
+        """Prepare a dataset; it has to be the one that the study was run on."""
+        if name not in self.done:
+            output = f"{self.unpacked.prefix}/data/{name}.safetensors"
+            study = self.unpacked.study
+            config = next(
+                one for one in (study.dataset, study.init_means.dataset) if one.name == name
+            )
+            failure = self.unpacked.run(
+                ["prepare", "--name", name, *_options(config), "--output", output], self.root
+            )
+            wanted = self.unpacked.digest(output)
+            if failure is None and file_sha256(self.root / output) != wanted:
+                failure = f"dataset {name} is not the one the study was run on: another SHA-256"
+            self.done[name] = failure
+        return self.done[name]
+
+    def _teacher(self, folder: str) -> str | None:
+        """The archived teacher where its weights are there, else the teacher run again."""
+        archived = self.unpacked.results / folder
+        target = self.root / self.unpacked.prefix / folder
+        if folder not in self.done and (archived / "model.safetensors").is_file():
+            shutil.copytree(archived, target, dirs_exist_ok=True)
+            return None
+        return self.ensure(self.teachers[folder])
+
+    def _judge(self, job: Rerunnable, level: Level) -> None:
+        for name in job.outputs:
+            output = f"{self.unpacked.prefix}/{job.folder}/{name}"
+            path = self.root / output
+            wanted = self.unpacked.digest(output)
+            if wanted is None:
+                continue
+            if level == Level.RERUN:
+                difference = None if file_sha256(path) == wanted else "other bytes"
+                self.outcomes.judge(output, level, difference)
+            elif output in self.unpacked.digests and path.suffix == ".parquet":
+                archived = self.unpacked.folder / output
+                tolerances = self.unpacked.study.tolerances
+                difference = first_difference(archived, path, path.stem, tolerances)
+                self.outcomes.judge(output, level, difference)
+
+    def _enter(self, job: Rerunnable, level: Level, state: State, reason: str) -> None:
+        for name in job.outputs:
+            self.outcomes.add(f"{self.unpacked.prefix}/{job.folder}/{name}", level, state, reason)
+
+
+def _options(dataset: DatasetConfig) -> list[str]:
+    options = [] if dataset.root is None else ["--root", dataset.root]
+    options += [] if dataset.download else ["--no-download"]
+    return options + (
+        [] if dataset.image_side is None else ["--image-side", str(dataset.image_side)]
+    )

@@ -1,0 +1,305 @@
+"""What an archive of a study holds, and what independent tools say of it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdlm import names
+from kdlm.archive.datasets import ORIGINS
+from kdlm.config import Study, parse
+from kdlm.tables import read_spec
+
+ROOT = Path(__file__).parents[2]
+VALIDATOR = ROOT / ".venv-roc"
+Kdlm = Callable[..., subprocess.CompletedProcess[str]]
+
+EXPLAINED = {
+    # each is answered in docs/archive.md
+    "process-run-crate-0.5_5.1",
+    "ro-crate-1.1_30.2",
+    "ro-crate-1.1_30.3",
+    "ro-crate-1.1_31.2",
+}
+
+
+@pytest.fixture(scope="module")
+def study(tiny: dict[str, Any]) -> Study:
+    return parse(tiny)
+
+
+@pytest.fixture(scope="module")
+def crate(unpacked: Path) -> dict[str, dict[str, Any]]:
+    graph = json.loads((unpacked / "ro-crate-metadata.json").read_text())["@graph"]
+    return {entity["@id"]: entity for entity in graph}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _validate(folder: Path, profile: str, severity: str, report: Path) -> list[dict[str, Any]]:
+    """Findings of roc-validator, in its own environment and without a network."""
+    if not (VALIDATOR / ".ready").is_file():
+        pytest.fail("roc-validator has no environment yet: make .venv-roc/.ready")
+    run = subprocess.run(
+        [
+            # not the script: its first line cannot hold a path with a space
+            VALIDATOR / "bin/python", "-c", "from rocrate_validator.cli import cli; cli()",
+            "--no-interactive", "validate", "--offline",
+            "--cache-path", VALIDATOR / "contexts", "--profile-identifier", profile,
+            "--requirement-severity", severity, "--output-format", "json",
+            "--output-file", report, "--no-paging", folder,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert report.is_file(), run.stdout
+    found = json.loads(report.read_text())
+    assert found["passed"] == (run.returncode == 0)
+    issues: list[dict[str, Any]] = found["issues"]
+    return issues
+
+
+@pytest.mark.parametrize("profile", ["process", "workflow", "provenance"])
+def test_the_crate_validates(profile: str, unpacked: Path, tmp_path: Path) -> None:
+    profile = f"{profile}-run-crate-0.5"
+    assert _validate(unpacked, profile, "required", tmp_path / "report.json") == []
+
+
+def test_what_is_recommended_is_done_or_explained(unpacked: Path, tmp_path: Path) -> None:
+    issues = _validate(
+        unpacked, "provenance-run-crate-0.5", "recommended", tmp_path / "report.json"
+    )
+    found = {issue["check"]["identifier"]: issue["message"] for issue in issues}
+    assert set(found) == EXPLAINED, found
+    text = (ROOT / "docs/archive.md").read_text()
+    assert all(identifier in text for identifier in EXPLAINED)
+
+
+def test_the_validator_would_find_a_fault(unpacked: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "crate"
+    shutil.copytree(unpacked, folder)
+    text = (folder / "ro-crate-metadata.json").read_text()
+    (folder / "ro-crate-metadata.json").write_text(text.replace('"instrument"', '"about"'))
+    assert _validate(folder, "provenance-run-crate-0.5", "required", tmp_path / "report.json")
+
+
+def test_coreutils_confirms_the_checksums(unpacked: Path) -> None:
+    run = subprocess.run(
+        ["sha256sum", "--check", "--strict", "--quiet", "manifest-sha256.txt"],
+        cwd=unpacked, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    listed = len((unpacked / "manifest-sha256.txt").read_text().splitlines())
+    assert listed == sum(path.is_file() for path in unpacked.rglob("*")) - 1
+
+
+def test_coreutils_finds_a_changed_file(unpacked: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(unpacked, folder)
+    with (folder / "results/tiny/claims.parquet").open("ab") as file:
+        file.write(b"\0")
+    command = ["sha256sum", "--check", "--strict", "--quiet", "manifest-sha256.txt"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "results/tiny/claims.parquet: FAILED" in run.stdout
+
+
+def test_two_archives_of_the_same_results_are_the_same_bytes(
+    kdlm: Kdlm, archived: Path, workplace: Path, tmp_path: Path
+) -> None:
+    run = kdlm("archive", "results/tiny", "--output", tmp_path / "again.zip")
+    assert run.returncode == 0, run.stdout
+    assert (tmp_path / "again.zip").read_bytes() == archived.read_bytes()
+    # neither who made it when, nor where the study lies
+    moved = workplace / "moved"
+    shutil.copytree(workplace / "run", moved)
+    for path in moved.rglob("*"):
+        if path.suffix in (".parquet", ".json", ".svg"):
+            os.utime(path)
+    run = kdlm("archive", moved / "results/tiny", "--output", tmp_path / "moved.zip")
+    assert run.returncode == 0, run.stdout
+    assert (tmp_path / "moved.zip").read_bytes() == archived.read_bytes()
+
+
+def test_every_job_is_an_action(crate: dict[str, dict[str, Any]], study: Study) -> None:
+    actions = [e for e in crate.values() if e["@type"] == "CreateAction" and e["@id"] != "#run"]
+    jobs = len(list(study.teacher_jobs())) + len(list(study.student_jobs()))
+    jobs += len(list(study.init_means_jobs()))
+    # two datasets, the config, four tables' jobs, claims, six figures, the report
+    assert len(actions) == jobs + 2 + 1 + 4 + 1 + 6 + 1
+    for action in actions:
+        assert action["description"].startswith("python -m kdlm ")
+        assert action["startTime"] <= action["endTime"]
+        assert crate[action["agent"]["@id"]]["name"] == "A reviewer"
+        assert crate[action["location"]["@id"]]["@type"] == "Place", action["description"]
+        for part in [*_list(action.get("object", [])), *_list(action["result"])]:
+            assert part["@id"] in crate
+        assert crate[action["instrument"]["@id"]]["@type"] == "SoftwareApplication"
+    made = [part["@id"] for action in actions for part in _list(action["result"])]
+    assert len(made) == len(set(made))
+
+
+def test_logs_and_benchmarks_say_whose_they_are(crate: dict[str, dict[str, Any]]) -> None:
+    for name, entity in crate.items():
+        if "/logs/" in name or "/benchmarks/" in name:
+            assert crate[entity["about"]["@id"]]["@type"] == "CreateAction"
+
+
+def test_what_is_inside(unpacked: Path, study: Study, tiny: dict[str, Any]) -> None:
+    files = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*.*")}
+    assert not [name for name in files if name.endswith((".safetensors", ".png"))
+                and not name.startswith("source/docs/")]  # fmt: skip
+    specs = json.loads((unpacked / "specs.json").read_text())
+    for _, spec in study.student_jobs():
+        assert spec.model_dump(mode="json") in specs.values()
+    for folder, spec in specs.items():
+        for path in (unpacked / "results/tiny" / folder).glob("*.parquet"):
+            assert read_spec(path) == spec
+    config = json.loads((unpacked / "results/tiny/study.json").read_text())
+    assert parse(config) == parse(tiny)
+    assert config["tolerances"]["accuracy"]["absolute"] > 0
+    runs = list((unpacked / "results/tiny").rglob("run.json"))
+    assert len(runs) == len(list(study.teacher_jobs())) + len(list(study.student_jobs()))
+    circumstances = json.loads(runs[0].read_text())
+    for fact in ("processor", "cpu_capability", "threads", "deterministic_algorithms", "host"):
+        assert circumstances[fact] not in (None, "")
+    installed = json.loads((unpacked / "environment/installed.json").read_text())
+    assert installed["torch"]["version"] == version("torch")
+    assert len(installed["numpy"]["sha256"]) == 64
+    for name in ("pyproject.toml", "requirements.lock", "Snakefile", "src/kdlm/losses.py"):
+        assert (unpacked / "source" / name).read_bytes() == (ROOT / name).read_bytes()
+    assert (unpacked / "results/tiny/report.html").stat().st_size > 1e6
+    assert any(name.startswith("snakemake/log/") for name in files)
+
+
+def test_snakemakes_records_are_whole(unpacked: Path) -> None:
+    records = json.loads((unpacked / "snakemake/records.json").read_text())
+    left_out = json.loads((unpacked / "archive.json").read_text())["left_out"]
+    for name, record in records.items():
+        assert (unpacked / name).is_file() or name in left_out
+        assert record["shellcmd"].startswith("python -m kdlm ")
+        assert record["endtime"] > record["starttime"]
+
+
+def test_datasets_are_described_not_included(unpacked: Path) -> None:
+    datasets = json.loads((unpacked / "datasets.json").read_text())
+    assert set(datasets) == {"digits", "photographs"}
+    assert datasets["digits"]["licence"] == "CC BY 4.0"
+    assert datasets["digits"]["train_images"] == 1437
+    assert len(datasets["digits"]["sha256"]) == 64
+
+
+def test_every_dataset_has_an_origin() -> None:
+    assert set(ORIGINS) == set(names.DATASETS)
+
+
+def test_no_path_of_this_machine_is_in_an_archive(unpacked: Path, workplace: Path) -> None:
+    for path in unpacked.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert str(workplace).encode() not in content, path
+
+
+def test_weights_are_by_choice(with_weights: Path, archived: Path) -> None:
+    with zipfile.ZipFile(with_weights) as one, zipfile.ZipFile(archived) as other:
+        more = set(one.namelist()) - set(other.namelist())
+    assert more
+    assert {Path(name).name for name in more} == {"model.safetensors"}
+
+
+def test_a_changed_source_is_refused_unless_the_diff_is_included(
+    kdlm: Kdlm, workplace: Path, tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(workplace / "clone", clone)
+    (clone / "CHANGELOG.md").write_text("changed\n")
+    (clone / "docs/new.md").write_text("new\n")
+
+    def archive(*options: str) -> subprocess.CompletedProcess[str]:
+        output = tmp_path / "x.zip"
+        arguments = ["archive", "results/tiny", "--output", output, *options]
+        return kdlm(*arguments, PYTHONPATH=str(clone / "src"))
+
+    refused = archive()
+    assert refused.returncode == 1
+    assert "CHANGELOG.md" in refused.stdout
+    assert "--include-diff" in refused.stdout
+    assert not (tmp_path / "x.zip").exists()
+    assert archive("--include-diff").returncode == 0
+    with zipfile.ZipFile(tmp_path / "x.zip") as opened:
+        assert b"+changed" in opened.read("source.diff")
+        assert opened.read("source/CHANGELOG.md") == b"changed\n"
+        assert opened.read("source/docs/new.md") == b"new\n"
+        assert not json.loads(opened.read("archive.json"))["source"]["as_committed"]
+
+
+def test_results_of_other_sources_are_refused(kdlm: Kdlm, workplace: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(workplace / "clone", clone)
+    with (clone / "src/kdlm/losses.py").open("a") as file:
+        file.write("EDITED = True\n")
+    run = kdlm(
+        "archive", "results/tiny", "--output", tmp_path / "x.zip", "--include-diff",
+        PYTHONPATH=str(clone / "src"),
+    )  # fmt: skip
+    assert run.returncode == 1
+    assert "was made by other sources than the present ones" in run.stdout
+
+
+def test_the_source_of_an_archive_can_archive(
+    kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path
+) -> None:
+    source = {"PYTHONPATH": str(unpacked / "source/src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    arguments = ("archive", "results/tiny", "--output", tmp_path / "x.zip")
+    run = kdlm(*arguments, PATH="/nowhere", **source)
+    assert run.returncode == 0, run.stdout
+    with zipfile.ZipFile(tmp_path / "x.zip") as one, zipfile.ZipFile(archived) as other:
+        assert one.namelist() == other.namelist()
+        assert one.read("archive.json") == other.read("archive.json")
+    readme = unpacked / "source/README.md"
+    before = readme.read_bytes()
+    readme.write_bytes(before + b"changed")
+    run = kdlm(*arguments, **source)
+    readme.write_bytes(before)
+    assert run.returncode == 1
+    assert "source/README.md is not what the archive held" in run.stdout
+
+
+def test_an_unfinished_study_is_refused(kdlm: Kdlm, workplace: Path, tmp_path: Path) -> None:
+    shutil.copytree(workplace / "run", tmp_path / "run")
+    results = tmp_path / "run/results/tiny"
+    gone = next(results.glob("students/**/run.json")).parent
+    shutil.rmtree(gone)
+    run = kdlm("archive", results, "--output", tmp_path / "x.zip")
+    assert run.returncode == 1
+    assert gone.name in run.stdout
+    assert "the study is not finished" in run.stdout
+
+
+def test_without_snakemakes_records_there_is_no_archive(
+    kdlm: Kdlm, workplace: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(workplace / "run/results", tmp_path / "run/results")
+    run = kdlm("archive", tmp_path / "run/results/tiny", "--output", tmp_path / "x.zip")
+    assert run.returncode == 1
+    assert ".snakemake is missing" in run.stdout
+
+
+def test_the_validators_environment_is_its_own() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    assert not [text for text in declared if "roc-validator" in text]
+    assert VALIDATOR not in Path(sys.prefix).parents

@@ -1,0 +1,56 @@
+"""Snakemake's report, and the one file that a reviewer gets."""
+
+
+rule render_report:
+    input:
+        study=STUDY,
+        claims=rules.claims.output.claims,
+        figures=FIGURES,
+    output:
+        report=f"{FOLDER}/report.html",
+    log:
+        f"{FOLDER}/logs/render_report.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/render_report.tsv"
+    # it reads what Snakemake has recorded in the folder the controller runs in
+    localrule: True
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "python -m kdlm report $(dirname {input.study:q}) --output {output.report:q} 2> {log:q}"
+
+
+rule archive:
+    input:
+        study=STUDY,
+        report=rules.render_report.output.report,
+    output:
+        f"{FOLDER}/archive/{study.study}.zip",
+    log:
+        f"{FOLDER}/logs/archive.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/archive.tsv"
+    # it reads those records too, and asks git for the commit
+    localrule: True
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        options="",
+        sources=digest("kdlm.archive.study"),
+    shell:
+        "python -m kdlm archive $(dirname {input.study:q}) --output {output:q} {params.options}"
+        " 2> {log:q}"
+
+
+use rule archive as archive_with_weights with:
+    output:
+        f"{FOLDER}/archive/{study.study}-with-weights.zip",
+    log:
+        f"{FOLDER}/logs/archive_with_weights.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/archive_with_weights.tsv"
+    params:
+        options="--weights",
+        sources=digest("kdlm.archive.study"),
