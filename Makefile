@@ -68,10 +68,15 @@ $(VALIDATOR): tests/archive/validator.lock tests/archive/seed_contexts.py
 	$(@D)/bin/python tests/archive/seed_contexts.py $(@D)/contexts
 	touch $@
 
+COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+  --no-emit-index-url --no-annotate --no-header pyproject.toml
+
+# With hashes pip would refuse a local build of torch, so those are in a second file, for who wants
+# PyPI's own files and no others: pip install --require-hashes --requirement requirements.hashed.lock
 lock:
 	$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv
-	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
-	  --no-emit-index-url --no-annotate --no-header --output-file requirements.lock pyproject.toml
+	$(COMPILE) --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock --generate-hashes --output-file requirements.hashed.lock
 
 schema: $(READY)
 	$(BIN)/python -m kdlm schema workflow/schemas/config.schema.yaml

@@ -41,3 +41,10 @@ def test_the_lock_holds_one_version_within_each_range() -> None:
 
 def test_the_lock_names_no_registry() -> None:
     assert "://" not in (ROOT / "requirements.lock").read_text()
+
+
+def test_the_lock_with_hashes_is_the_lock() -> None:
+    lines = (ROOT / "requirements.hashed.lock").read_text().splitlines()
+    pinned = [line.removesuffix(" \\") for line in lines if not line.startswith(" ")]
+    assert pinned == (ROOT / "requirements.lock").read_text().splitlines()
+    assert sum("--hash=sha256:" in line for line in lines) >= len(pinned)
