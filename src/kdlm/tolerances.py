@@ -28,17 +28,17 @@ TOLERANCES = {
     # Twice what the default study came to with AVX2 instead of AVX-512: other instruction sets
     # round otherwise, training amplifies that, and students follow a teacher that is float32.
     "objective": _within(0.05, 0.6),
-    "accuracy": _within(0.1),
+    "accuracy": _within(0.2),
     "mean_logit": _within(0.2, 0.2),
     "mean_logit_drift": _within(0.1, 0.5),
-    "logit_rms": _within(0.05, 0.15),
-    "logit_gradient_sum": _within(1e-6, 0.3),
-    "classifier_weight_sum": _within(0.001, 0.1),
-    "classifier_bias_sum": _within(0.001, 0.1),
+    "logit_rms": _within(0.05, 0.2),
+    "logit_gradient_sum": _within(1e-6, 0.6),
+    "classifier_weight_sum": _within(0.01, 0.5),
+    "classifier_bias_sum": _within(0.02, 0.2),
     "classifier_weight_change": _within(0.0, 0.1),
     "classifier_bias_change": _within(0.0, 0.3),
     "gap": _within(0.1, 0.1),
-    "logits": _within(0.0, 0.6),
+    "logits": _within(0.0, 0.8),
     # untrained networks: nothing amplifies the rounding of float32
     "mean": _within(1e-6, 1e-4),
     "sd_over_images": _within(1e-6, 1e-4),
