@@ -335,7 +335,9 @@ def read_arrow(path: Path, name: str) -> pa.Table:
         InputError: the file is missing, damaged, or not this table; the message names it.
 
     """
-    table = _read(path).read()
+    # in this thread: a short job that has torch too may end while pyarrow's are still starting, and
+    # is aborted then, with all its files written
+    table = _read(path).read(use_threads=False)
     missing = set(SCHEMAS[name]) - set(table.column_names)
     if missing:
         raise InputError(f"{path}: not a table '{name}': no column {', '.join(sorted(missing))}")
