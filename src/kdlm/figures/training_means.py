@@ -45,6 +45,7 @@ def draw(study: Study, folder: Path) -> Figure:
     shown["loss"] = shown["loss"].map(LABELS)
     shown = shown[shown["epoch"] > 0]
     recipes = list(shown["recipe"].unique())
+    order = [LABELS[loss] for loss in ("ce", "kd", "lm")]
     figure, grid = plt.subplots(
         2, len(recipes), figsize=(1 + 2.6 * len(recipes), 5), sharex="col", sharey="row",
         squeeze=False,
@@ -61,7 +62,9 @@ def draw(study: Study, folder: Path) -> Figure:
                 markers={LABELS[loss]: marker for loss, marker in MARKERS.items()},
                 dashes={LABELS[loss]: dashes for loss, dashes in DASHES.items()},
                 palette={LABELS[loss]: colour for loss, colour in COLOURS.items()},
-                hue_order=[LABELS[loss] for loss in ("ce", "kd", "lm")],
+                hue_order=order,
+                # also where a panel lacks a loss: its legend is everybody's
+                style_order=order,
                 ax=axes,
             )
             axes.set(yscale="log", ylabel=what)
