@@ -58,6 +58,8 @@ def main() -> int:
     if shutil.which("sbatch") is None:
         print("benchmarks cluster: no sbatch here; see docs/cluster.md", file=sys.stderr)
         return 1
+    # what a script starts in the background ignores Ctrl-C, and so would the Snakemake started here
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     other = _environment()
     with _reachable_conf():
         ours = _finish("submitit", Path(sys.executable), FEW)

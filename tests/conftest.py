@@ -2,6 +2,7 @@
 
 import copy
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,16 @@ import pytest
 import yaml
 
 pytest_plugins = ["tests.fault_report", "tests.finished_study"]
+
+
+def pytest_configure() -> None:
+    """Let the programs that tests start be ended by Ctrl-C.
+
+    What a script starts in the background ignores SIGINT, and so does all that it starts.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 TINY = """
 study: tiny
