@@ -86,7 +86,8 @@ def _draw_figures(study: Study, stage: Path) -> None:
 
 def _install(stage: Path, folder: Path) -> Iterator[Path]:
     """Move what is new into its place; what equals the file in its place is left alone."""
-    before = (folder / "study.json").stat().st_mtime - 1
+    # not that of study.json, which a change of the config writes anew
+    before = min(path.stat().st_mtime for path in folder.rglob("*") if path.is_file()) - 1
     for new in sorted(path for path in stage.rglob("*") if path.is_file()):
         old = folder / new.relative_to(stage)
         content = new.read_bytes()

@@ -127,6 +127,8 @@ def test_damage_anywhere_leaves_something_to_tell(
     flipped[len(flipped) // 2] ^= 1
     student.write_bytes(flipped)
     next(folder.glob("init_means/**/means.parquet")).unlink()
+    # whichever job wrote first
+    (folder / "study.json").touch()
     replaced = salvage(study, folder)
     assert folder / "tables/runs.parquet" in replaced
     assert folder / "tables/layer_means.parquet" in replaced
