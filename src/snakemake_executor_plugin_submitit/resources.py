@@ -44,12 +44,34 @@ INSTEAD = {
 """sbatch options that have a resource: the same thing said twice could contradict itself."""
 
 FORBIDDEN = frozenset(
-    {"array", "chdir", "comment", "error", "export", "export-file", "help", "input", "job-name"}
+    {
+        "array",
+        "chdir",
+        "clusters",
+        "comment",
+        "error",
+        "export",
+        "export-file",
+        "help",
+        "input",
+        "job-name",
+    }
     | {"mem-per-gpu", "no-requeue", "ntasks-per-node", "ntasks-per-core", "ntasks-per-gpu"}
     | {"open-mode", "output", "parsable", "quiet", "requeue", "signal", "test-only", "usage"}
     | {"version", "wait", "wrap"}
 )
 """sbatch options on which the way back from the job to Snakemake rests."""
+
+
+MISNAMED = {
+    "partition": "slurm_partition",
+    "account": "slurm_account",
+    "gpus": "gpu",
+    "gpus_per_node": "gpu",
+    "gpus_per_task": "gpu",
+    "gpu_type": "gpu_model",
+}
+"""Resources that people give under other names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +84,8 @@ class Request:
     """CPUs of each task."""
     options: tuple[tuple[str, str | bool], ...]
     """Further sbatch options, sorted by name."""
+    requeue: bool = True
+    """Whether it may be requeued at its time limit, to go on from what it saved."""
 
 
 def request(threads: int, resources: Mapping[str, Any]) -> Request:
@@ -70,36 +94,42 @@ def request(threads: int, resources: Mapping[str, Any]) -> Request:
     The names are those that workflows for Slurm already use: `runtime` (minutes), `mem_mb`,
     `mem_mb_per_cpu`, `cpus_per_task`, `nodes`, `tasks`, `gpu`, `gpu_model`, `gres`,
     `slurm_partition`, `slurm_account`, `qos`, `constraint`, `reservation`, `exclude`,
-    `slurm_extra`. Others are none of Slurm's business.
+    `slurm_extra`, `requeue`. Others are none of Slurm's business.
 
     Raises:
-        ValueError: if one of them is malformed, or two contradict each other.
+        ValueError: if one of them is malformed, two contradict each other, or one would have no
+            effect because its name is another here.
     """
+    for name, known in MISNAMED.items():
+        if resources.get(name) and not resources.get(known):
+            raise ValueError(f"the resource {name} has no effect; its name here is {known}")
+    cpus = _whole(resources, "cpus_per_task") or max(1, threads)
     options: dict[str, str | bool] = {}
     for resource, option in STRINGS.items():
         if (value := resources.get(resource)) not in {None, ""}:
             options[option] = str(value)
-    if (amount := _whole(resources, "mem_mb")) is not None:
-        options["mem"] = f"{max(amount, LEAST_MEMORY)}M"
+    # Where there are default resources, Snakemake gives mem_mb to every job.
     if (amount := _whole(resources, "mem_mb_per_cpu")) is not None:
-        options["mem-per-cpu"] = f"{amount}M"
-    if {"mem", "mem-per-cpu"} <= options.keys():
-        raise ValueError("mem_mb and mem_mb_per_cpu are both given; give one of them")
-    for resource, option in (("nodes", "nodes"), ("tasks", "ntasks")):
-        if (amount := _whole(resources, resource)) is not None:
-            options[option] = str(amount)
+        options["mem-per-cpu"] = f"{max(amount, math.ceil(LEAST_MEMORY / cpus))}M"
+    elif (amount := _whole(resources, "mem_mb")) is not None:
+        options["mem"] = f"{max(amount, LEAST_MEMORY)}M"
+    nodes, tasks = _whole(resources, "nodes"), _whole(resources, "tasks")
+    if tasks is not None:
+        options["ntasks"] = str(tasks)
+    if nodes is not None or tasks is not None:
+        # submitit asks for one node where none is said
+        options["nodes"] = f"1-{tasks}" if nodes is None else str(nodes)
     if (gres := _gres(resources)) is not None:
         options["gres"] = gres
     for option, value in _extra(str(resources.get("slurm_extra") or "")):
         if option in options:
             raise ValueError(f"slurm_extra gives --{option} twice")
         options[option] = value
-    runtime = _whole(resources, "runtime")
-    cpus = _whole(resources, "cpus_per_task")
     return Request(
-        runtime=DEFAULT_RUNTIME if runtime is None else runtime,
-        cpus=max(1, threads) if cpus is None else cpus,
+        runtime=_whole(resources, "runtime") or DEFAULT_RUNTIME,
+        cpus=cpus,
         options=tuple(sorted(options.items())),
+        requeue=bool(resources.get("requeue", 1)),
     )
 
 
@@ -137,9 +167,10 @@ def _extra(text: str) -> list[tuple[str, str | bool]]:
         if match is None:
             raise ValueError(f"slurm_extra: {word!r} is not of the form --option or --option=value")
         name, value = match.groups()
-        if name in INSTEAD:
-            raise ValueError(f"slurm_extra: --{name} is said by the resource {INSTEAD[name]}")
-        if name in FORBIDDEN:
+        # sbatch takes the beginning of an option's name for the whole
+        if said := next((full for full in INSTEAD if full.startswith(name)), None):
+            raise ValueError(f"slurm_extra: --{name} is said by the resource {INSTEAD[said]}")
+        if any(full.startswith(name) for full in FORBIDDEN):
             raise ValueError(f"slurm_extra: --{name} would break the job's link to Snakemake")
         options.append((name, True if value is None else value))
     return options

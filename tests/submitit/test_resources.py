@@ -27,8 +27,13 @@ def test_nothing_is_asked_for_that_nobody_named() -> None:
         ({"mem_mb": 2000}, {"mem": "2000M"}),
         ({"mem_mb": 5}, {"mem": "300M"}),
         ({"mem_mb": 2000.2}, {"mem": "2001M"}),
-        ({"mem_mb_per_cpu": 50}, {"mem-per-cpu": "50M"}),
+        ({"mem_mb_per_cpu": 50}, {"mem-per-cpu": "300M"}),
+        ({"mem_mb_per_cpu": 50, "cpus_per_task": 4}, {"mem-per-cpu": "75M"}),
+        ({"mem_mb_per_cpu": 500, "mem_mb": 1000}, {"mem-per-cpu": "500M"}),
         ({"nodes": 2, "tasks": 8}, {"nodes": "2", "ntasks": "8"}),
+        ({"nodes": 2}, {"nodes": "2"}),
+        ({"tasks": 8}, {"nodes": "1-8", "ntasks": "8"}),
+        ({"partition": "of a graph", "slurm_partition": "long"}, {"partition": "long"}),
         ({"gpu": 2}, {"gres": "gpu:2"}),
         ({"gpu": 2, "gpu_model": "a100"}, {"gres": "gpu:a100:2"}),
         ({"gpu": 0}, {}),
@@ -75,7 +80,13 @@ def test_gres_refused(gres: str) -> None:
 @pytest.mark.parametrize(
     ("resources", "message"),
     [
-        ({"mem_mb": 1, "mem_mb_per_cpu": 1}, "mem_mb and mem_mb_per_cpu are both given"),
+        (
+            {"partition": "long"},
+            "the resource partition has no effect; its name here is slurm_part",
+        ),
+        ({"gpus_per_task": 1}, "the resource gpus_per_task has no effect; its name here is gpu$"),
+        ({"slurm_extra": "--arra=1-9"}, "--arra would break"),
+        ({"slurm_extra": "--par=long"}, "--par is said by the resource slurm_partition"),
         ({"gpu": 1, "gres": "gpu:1"}, "gpu and gres are both given"),
         ({"gpu_model": "a100"}, "gpu_model is 'a100', but gpu"),
         ({"mem_mb": "lots"}, "mem_mb is 'lots'; a number is needed"),
@@ -117,8 +128,17 @@ def test_extra_options_arrive_as_they_were_meant(extra: dict[str, str]) -> None:
     assert _options(slurm_extra=shlex.join(words)) == extra
 
 
+@pytest.mark.parametrize(("resource", "wanted"), [({}, True), ({"requeue": 0}, False)])
+def test_requeue(resource: dict[str, int], *, wanted: bool) -> None:
+    assert request(1, resource).requeue is wanted
+
+
 def test_equal_requests_share_an_array() -> None:
-    one = request(1, {"slurm_partition": "a", "mem_mb": 500, "slurm_extra": "--b=1 --a=2"})
-    two = request(1, {"slurm_extra": "--a=2 --b=1", "mem_mb": 500, "slurm_partition": "a"})
+    one = request(
+        1, {"slurm_partition": "a", "mem_mb": 500, "slurm_extra": "--wckey=1 --licenses=2"}
+    )
+    two = request(
+        1, {"slurm_extra": "--licenses=2 --wckey=1", "mem_mb": 500, "slurm_partition": "a"}
+    )
     assert one == two
     assert hash(one) == hash(two)
