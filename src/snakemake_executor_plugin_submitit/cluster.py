@@ -46,7 +46,11 @@ class Cluster(Protocol):
 
     @property
     def largest_array(self) -> int:
-        """How many jobs one submission may have."""
+        """How many jobs one submission may have.
+
+        Raises:
+            SubmissionError: the scheduler cannot be asked.
+        """
 
     def submit(
         self, folder: Path, request: Request, name: str, tag: str, commands: Sequence[JobCommand]

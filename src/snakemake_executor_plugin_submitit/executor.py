@@ -19,7 +19,7 @@ from snakemake_executor_plugin_submitit.jobs import Planned, arrays, plan
 from snakemake_executor_plugin_submitit.journal import Journal, Submission
 from snakemake_executor_plugin_submitit.local import LocalMachine
 from snakemake_executor_plugin_submitit.outcome import read_result, tail, verdict
-from snakemake_executor_plugin_submitit.payload import JobCommand, log_path
+from snakemake_executor_plugin_submitit.payload import ELSEWHERE, JobCommand, log_path
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 from snakemake_executor_plugin_submitit.slurm import Slurm
 
@@ -68,6 +68,8 @@ class Executor(RemoteExecutor):
         self._cancelling = False
         self._unreachable = False
         try:
+            self._store.mkdir(parents=True, exist_ok=True)
+            self._store.chmod(0o700)
             self._journal = Journal(self._store / "controllers")
         except OSError as error:
             raise WorkflowError(
@@ -91,41 +93,51 @@ class Executor(RemoteExecutor):
             except ValueError as error:
                 self._refuse([job], str(error))
         try:
-            planned = self._not_running(planned)
-        except OSError as error:
-            self._refuse(
-                (one.job for one in planned),
-                f"what other runs have on the cluster cannot be told: {error}",
-            )
+            self._take_over(planned)
+            largest = self._cluster.largest_array if planned else 1
+        except (OSError, SubmissionError) as error:
+            self._refuse([one.job for one in planned], str(error))
             return
-        if planned:
-            for array in arrays(planned, self._cluster.largest_array):
-                self._submit(array)
+        for array in arrays(planned, largest):
+            self._submit(array)
 
     def _refuse(self, jobs: Iterable[JobExecutorInterface], reason: str) -> None:
         for job in jobs:
             self.report_job_error(SubmittedJobInfo(job), msg=f"Not submitted: {reason}\n")
 
-    def _not_running(self, planned: Sequence[Planned]) -> list[Planned]:
-        """Those of the jobs that no other controller, dead or alive, has on the cluster."""
+    def _take_over(self, planned: list[Planned]) -> None:
+        """Leave in the list the jobs that no other controller, dead or alive, has on the cluster.
+
+        Raises:
+            OSError: the scheduler cannot be asked, or a file cannot be read or written.
+        """
         took = self._journal.take({one.key for one in planned})
         for tag in took.unfinished:
             self._abandon(tag)
         alive = self._alive(took.orphans)
-        left = []
-        for one in planned:
-            orphan = alive.get(one.key)
+        finished = {one.key: one for one in took.orphans if self._just_finished(one)}
+        for one in list(planned):
+            orphan = alive.get(one.key) or finished.get(one.key)
             if rival := took.rivals.get(one.key):
+                planned.remove(one)
                 self._refuse([one.job], f"the snakemake of {rival} has a job that makes {one.key}")
             elif orphan is not None and orphan.fingerprint == one.fingerprint:
-                self.logger.info(f"Adopted job {orphan.job_id}, which still runs: {orphan.title}")
+                planned.remove(one)
+                what = "still runs" if one.key in alive else "has just finished"
+                self.logger.info(f"Adopted job {orphan.job_id}, which {what}: {orphan.title}")
                 self._watch(one, orphan)
-            else:
-                left.append(one)
         others = [one for one in took.orphans if one.job_id not in self._watched]
         self._end([one for one in others if one in alive.values()])
         self._journal.ended(one.job_id for one in others)
-        return left
+
+    def _just_finished(self, orphan: Submission) -> bool:
+        """Whether a job succeeded after this run of Snakemake had looked at what there is."""
+        job = self._cluster.job(Path(orphan.folder), orphan.job_id)
+        with contextlib.suppress(OSError):
+            if job.paths.result_pickle.stat().st_mtime > self._journal.begun:
+                result = read_result(job)
+                return result is not None and result.succeeded
+        return False
 
     def _alive(self, orphans: Sequence[Submission]) -> dict[str, Submission]:
         """By key: the jobs of controllers that died which are still on the cluster."""
@@ -155,7 +167,7 @@ class Executor(RemoteExecutor):
         folder = self._store / "batches" / tag
         try:
             commands = [self._command(one, tag) for one in array]
-            self._journal.submitting(tag)
+            self._journal.submitting(tag, [one.key for one in array])
             folder.mkdir(parents=True, mode=0o700)
             ids = self._cluster.submit(folder, array[0].request, _name(array), tag, commands)
             submissions = [
@@ -191,6 +203,7 @@ class Executor(RemoteExecutor):
             tag=tag,
             runtime=limit,
             notice=min(self._settings.notice, limit // 2),
+            requeue_at_limit=one.request.requeue,
             max_requeues=self._settings.max_requeues,
         )
 
@@ -261,10 +274,16 @@ class Executor(RemoteExecutor):
                 one.ended_since = time.monotonic()
             waited = None if one.ended_since is None else time.monotonic() - one.ended_since
             reason = verdict(result, state, waited, self._grace)
-            if reason is not None:
-                ended[job_id] = reason
-                if state is not None and state.phase is Phase.STUCK:
+            if reason is None:
+                continue
+            if state is not None and state.phase is not Phase.ENDED:
+                # It must not make later, beside the next attempt, what is reported as failed now.
+                try:
                     self._cluster.cancel([job_id])
+                except OSError as error:
+                    self.logger.warning(f"submitit: {error}; job {job_id} is reported later")
+                    continue
+            ended[job_id] = reason
         return ended
 
     def _states(self, job_ids: Iterable[str]) -> dict[str, State] | None:
@@ -288,16 +307,21 @@ class Executor(RemoteExecutor):
         submission = one.submission
         log = log_path(submission.logs, submission.job_id)
         paths = self._cluster.job(Path(submission.folder), submission.job_id).paths
+        slurm_says = said = tail(paths.stdout, SLURM_SAYS)
         # what submitit says there matters only where it could not finish
-        said = tail(paths.stdout, SLURM_SAYS if paths.result_pickle.exists() else ("",))
+        if not paths.result_pickle.exists():
+            said = tail(paths.stdout)
+        elif tail(paths.stdout, (ELSEWHERE,)):
+            said = tail(paths.stdout, before="submitit ERROR")
         ends = {path: text for path, text in ((log, tail(log)), (paths.stdout, said)) if text}
-        if any("oom-kill" in line for line in said):
+        if any("oom-kill" in line for line in slurm_says):
             # the state of the job is often FAILED only
             reason += "; out of memory: give the rule more mem_mb"
         lines = [f"Job {submission.job_id} ({submission.title}) failed: {reason}"]
         for path, text in ends.items():
             lines += [f"{path} ends with:", *(f"    {line}" for line in text)]
-        return "\n".join([*lines, f"Log: {log}", ""])
+        there = paths.stdout if paths.stdout.exists() and not log.exists() else log
+        return "\n".join([*lines, f"Log: {there}", ""])
 
     def _close(self, one: _Watched, *, succeeded: bool) -> None:
         """Forget a job that has ended, and what a success leaves behind."""
@@ -314,7 +338,9 @@ class Executor(RemoteExecutor):
                 log.unlink()
             _remove_empty(log.parent, self._folder / self._settings.logdir)
         if submission.folder not in self._failed_batches and not any(
-            other.submission.folder == submission.folder for other in self._watched.values()
+            # a copy, for jobs are submitted meanwhile, by another thread
+            other.submission.folder == submission.folder
+            for other in list(self._watched.values())
         ):
             shutil.rmtree(submission.folder, ignore_errors=True)
 

@@ -28,7 +28,8 @@ class Planned:
     key: str
     """What it makes, as text: the first of its files."""
     fingerprint: str
-    """How it makes it: a digest of its rules, files, parameters and wildcards."""
+    """How it makes it: a digest of its rules, commands, parameters, wildcards and files, and of
+    when its inputs were last changed."""
     title: str
     """Rule and wildcards, for people."""
     logs: Path
@@ -41,21 +42,43 @@ def plan(job: JobExecutorInterface, logs: Path) -> Planned:
     Raises:
         ValueError: a resource cannot be translated.
     """
-    properties: dict[str, Any] = json.loads(job.properties())
-    described = {name: properties.get(name) for name in ("rule", "wildcards", "params", "groupid")}
-    # `properties` leaves out long lists of files
-    described |= {"input": sorted(map(str, job.input)), "output": sorted(map(str, job.output))}
+    outputs = sorted(map(str, job.output))
+    described = {
+        "members": sorted(json.dumps(_member(one), sort_keys=True) for one in _members(job)),
+        "input": sorted((str(path), _changed(str(path))) for path in job.input),
+        "output": outputs,
+    }
     text = json.dumps(described, sort_keys=True)
-    wildcards: dict[str, str] = properties.get("wildcards") or {}
+    # a group has none
+    wildcards: dict[str, str] = json.loads(job.properties()).get("wildcards") or {}
     pairs = [f"{name}={value}" for name, value in wildcards.items()]
     return Planned(
         job=job,
         request=request(job.threads, job.resources),
-        key=described["output"][0] if described["output"] else text,
+        key=outputs[0] if outputs else text,
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         title=" ".join([job.name, *pairs]),
         logs=logs.joinpath(_part(job.name), *map(_part, pairs)),
     )
+
+
+def _members(job: JobExecutorInterface) -> Iterable[Any]:
+    """The jobs of a group, or the one job; the interface names neither all that is used of them."""
+    return job.jobs if job.is_group() else [job]
+
+
+def _member(job: Any) -> dict[str, Any]:
+    properties: dict[str, Any] = json.loads(job.properties())
+    described = {name: properties.get(name) for name in ("rule", "wildcards", "params")}
+    return described | {"command": job.shellcmd}
+
+
+def _changed(path: str) -> int | None:
+    """When a file was changed; None of one that is not there, or not on this file system."""
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _part(text: str) -> str:

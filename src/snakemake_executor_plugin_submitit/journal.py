@@ -1,10 +1,10 @@
 """Which jobs are on the cluster, on disk, so that another controller can follow one that died.
 
 Each controller has a folder of its own, with a lock that the kernel lets go of whatever kills the
-process, and a journal: a line of JSON before a submission (`{"submitting": tag}`), one after it
-(`{"submitted": tag, "jobs": […]}`), and one once Snakemake knows how jobs ended (`{"ended": […]}`).
-A folder whose lock is free is that of a controller that died; what it had on the cluster can be
-taken over.
+process, and a journal: a line of JSON before a submission (`{"submitting": tag, "keys": […]}`), one
+after it (`{"submitted": tag, "jobs": […]}`), and one once Snakemake knows how jobs ended
+(`{"ended": […]}`). A folder whose lock is free is that of a controller that died; what it had on
+the cluster can be taken over.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,12 +48,12 @@ class _Entries:
     """What a journal comes to."""
 
     live: dict[str, Submission]
-    unfinished: list[str]
-    """Tags of submissions in whose midst the controller died, or is."""
+    unfinished: dict[str, list[str]]
+    """By tag: what submissions were to make in whose midst the controller died, or is."""
 
     @classmethod
     def read(cls, path: Path) -> "_Entries":
-        entries = cls({}, [])
+        entries = cls({}, {})
         if path.exists():
             for line in path.read_text().splitlines():
                 entries._apply(line)
@@ -65,9 +65,9 @@ class _Entries:
         except ValueError:
             return  # the line that was being written when the controller died
         if "submitting" in entry:
-            self.unfinished.append(entry["submitting"])
+            self.unfinished[entry["submitting"]] = entry.get("keys", [])
         elif "submitted" in entry:
-            self.unfinished.remove(entry["submitted"])
+            self.unfinished.pop(entry["submitted"], None)
             self.live |= {job["job_id"]: Submission(**job) for job in entry["jobs"]}
         else:
             for job_id in entry["ended"]:
@@ -99,23 +99,25 @@ class Journal:
         self._folder.mkdir(parents=True, mode=0o700)
         self._guard = threading.Lock()
         self.live: dict[str, Submission] = {}
-        self.unfinished: list[str] = []
+        self.unfinished: set[str] = set()
         self._lock = (self._folder / _LOCK).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._lock.flush()
+        # by the clock of the file system, which is that of the results of jobs
+        self.begun = (self._folder / _LOCK).stat().st_mtime
         self._file = (self._folder / _JOURNAL).open("a")
 
-    def submitting(self, tag: str) -> None:
-        """A submission of this tag is about to begin."""
+    def submitting(self, tag: str, keys: Collection[str]) -> None:
+        """A submission of this tag, of jobs that make these, is about to begin."""
         with self._guard:
-            self.unfinished.append(tag)
-            _write(self._file, {"submitting": tag})
+            self.unfinished.add(tag)
+            _write(self._file, {"submitting": tag, "keys": [*keys]})
 
     def submitted(self, tag: str, submissions: Sequence[Submission]) -> None:
         """It is over; without submissions, nothing of it is left on the cluster."""
         with self._guard:
-            self.unfinished.remove(tag)
+            self.unfinished.discard(tag)
             self.live |= {submission.job_id: submission for submission in submissions}
             _write(self._file, {"submitted": tag, "jobs": [asdict(one) for one in submissions]})
 
@@ -127,8 +129,11 @@ class Journal:
                 _write(self._file, {"ended": ended})
 
     def take(self, keys: Collection[str]) -> Took:
-        """Take over what controllers that died have on the cluster of these keys."""
-        took = Took([], {}, [])
+        """Take over what controllers that died have on the cluster of these keys.
+
+        What was taken over before, and of which nothing has come since, is given once more.
+        """
+        took = Took([one for one in list(self.live.values()) if one.key in keys], {}, [])
         for folder in self._folder.parent.iterdir():
             if folder == self._folder or not (folder / _LOCK).is_file():
                 continue
@@ -136,7 +141,8 @@ class Journal:
                 entries = _Entries.read(folder / _JOURNAL)
                 wanted = [one for one in entries.live.values() if one.key in keys]
                 if owner is not None:
-                    took.rivals.update({one.key: owner for one in wanted})
+                    theirs = {one.key for one in wanted}.union(*entries.unfinished.values())
+                    took.rivals.update(dict.fromkeys(theirs & {*keys}, owner))
                     continue
                 # First written here, then struck out there: dying in between loses nothing.
                 self._inherit(wanted, entries.unfinished)
@@ -148,12 +154,14 @@ class Journal:
                     _strike_out(folder / _JOURNAL, wanted, entries.unfinished)
         return took
 
-    def _inherit(self, submissions: Sequence[Submission], unfinished: Sequence[str]) -> None:
-        for tag in unfinished:
-            self.submitting(tag)
+    def _inherit(
+        self, submissions: Sequence[Submission], unfinished: Mapping[str, Sequence[str]]
+    ) -> None:
+        for tag, keys in unfinished.items():
+            self.submitting(tag, keys)
         if submissions:
             tag = "taken over"
-            self.submitting(tag)
+            self.submitting(tag, [one.key for one in submissions])
             self.submitted(tag, submissions)
 
     def close(self) -> None:
@@ -165,7 +173,7 @@ class Journal:
             self._lock.close()
 
 
-def _strike_out(path: Path, submissions: Sequence[Submission], unfinished: Sequence[str]) -> None:
+def _strike_out(path: Path, submissions: Sequence[Submission], unfinished: Iterable[str]) -> None:
     with path.open("a") as file:
         file.write("\n")  # ends the line in whose midst the controller may have died
         _write(file, {"ended": [submission.job_id for submission in submissions]})

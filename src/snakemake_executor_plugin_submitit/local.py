@@ -58,11 +58,18 @@ class LocalMachine:
 
     def cancel(self, job_ids: Iterable[str]) -> None:
         """See `Cluster.cancel`."""
+        left: list[psutil.Process] = []
         for shell in filter(None, map(_controller, job_ids)):
             with contextlib.suppress(psutil.Error):
+                left += shell.children(recursive=True)
                 # With setup lines a shell stands before submitit's process.
                 for process in (*shell.children(), shell):
                     process.send_signal(signal.SIGINT)
+        # submitit gives a task one second to end what it has started
+        _, left = psutil.wait_procs(left, timeout=5)
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
 
     def cancel_tagged(self, tag: str) -> None:
         """See `Cluster.cancel_tagged`: a process without a record cannot be told from others."""

@@ -1,8 +1,10 @@
 """How a job ended, and what to tell of it."""
 
+import logging
 import re
 from collections import deque
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from submitit import Job
@@ -10,6 +12,8 @@ from submitit import Job
 from snakemake_executor_plugin_submitit.cluster import Phase, State
 
 __all__ = ["Result", "read_result", "tail", "verdict"]
+
+logger = logging.getLogger(__name__)
 
 TAIL = 20
 """Lines of a log that are shown."""
@@ -28,13 +32,18 @@ class Result:
 
 
 def read_result(job: Job[None]) -> Result | None:
-    """The result of a job, if it has come.
+    """The result of a job, if it has come and can be read.
 
     submitit unpickles it: its folder is one that only this user may write to.
     """
     if not job.paths.result_pickle.exists():
         return None
-    error = job.exception()
+    try:
+        error = job.exception()
+    except Exception as problem:
+        # whatever unpickling makes of half a file; it may yet become whole
+        logger.debug("%s: %r", job.paths.result_pickle, problem)
+        return None
     if error is None:
         return Result(None)
     # submitit frames the traceback with dashes; its last line is the exception
@@ -62,16 +71,21 @@ def verdict(
         return f"{result.error}; {state}" if ended else result.error
     if waited is None or waited < grace:
         return None
+    if state is not None and state.name == "COMPLETED":
+        return f"{state}, but it left no result that can be read"
     if ended:
         return str(state)
     return "lost: the scheduler does not know it any more, and it left no result"
 
 
-def tail(path: Path, starts: tuple[str, ...] = ("",)) -> list[str]:
-    """The last lines of a text that start so; none where it cannot be read."""
+def tail(path: Path, starts: tuple[str, ...] = ("",), before: str | None = None) -> list[str]:
+    """The last lines of a text that start so, before the first that starts so; none of no file."""
     try:
         with path.open(errors="replace") as file:
-            lines = (line.rstrip() for line in file)
+            lines = takewhile(
+                lambda line: before is None or not line.startswith(before),
+                (line.rstrip() for line in file),
+            )
             return [*deque((line for line in lines if line.startswith(starts)), TAIL)]
     except OSError:
         return []

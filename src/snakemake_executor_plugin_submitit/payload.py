@@ -17,13 +17,20 @@ import psutil
 from submitit import JobEnvironment
 from submitit.helpers import DelayedSubmission
 
-__all__ = ["CommandError", "JobCommand", "log_path"]
+__all__ = ["ELSEWHERE", "CommandError", "JobCommand", "log_path"]
 
 NOTICE = signal.SIGUSR2
 """The signal by which submitit has Slurm announce a preemption or the time limit."""
 
 EARLY = 120
 """Seconds by which a notice may be early: Slurm's own 60 (sbatch, --signal) and setup lines."""
+
+
+ELSEWHERE = "the log cannot be"
+"""How a line begins after which a job's own output stands in for the log."""
+
+RUNTIMES = frozenset({"java", "R", "julia"})
+"""Programs that handle SIGUSR2 for ends of their own, whatever they run; not to save its work."""
 
 
 class CommandError(Exception):
@@ -53,6 +60,7 @@ class JobCommand:
     notice: int
     """Seconds between the notice and the time limit."""
     max_requeues: int
+    requeue_at_limit: bool = True
     requeues: int = 0
 
     def __call__(self) -> None:
@@ -61,13 +69,17 @@ class JobCommand:
         Raises:
             CommandError: if it fails; so that Slurm too counts the job as failed.
         """
-        started = time.monotonic()
         requeue = signal.getsignal(NOTICE)
         _rename(f"{self.title} {self.tag}")
+        # A run before, which Slurm requeued, may have taken its end for a failure.
+        with contextlib.suppress(OSError):
+            JobEnvironment().paths.result_pickle.unlink()
         # Ignored signals stay ignored in whatever the child starts, unless that handles them.
         signal.signal(NOTICE, signal.SIG_IGN)
         # `python` is the controller's, also where its environment has not been activated.
         path = os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
+        log = log_path(self.logs, JobEnvironment().job_id)
+        terminated: list[int] = []
         child = subprocess.Popen(  # noqa: S603
             ["/bin/bash", "-c", self.command],
             cwd=self.folder,
@@ -76,16 +88,39 @@ class JobCommand:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        told = False
+        try:
+            self._listen(child, requeue, terminated)
+            pump = threading.Thread(target=_pump, args=(child.stdout, log), daemon=True)
+            pump.start()
+            status = _wait(child)
+        finally:
+            _kill(child.pid)
+        # A process that the job left behind may hold the pipe open.
+        pump.join(timeout=10)
+        if status != 0:
+            # The SIGTERM that ended the command may be about to reach this process too.
+            time.sleep(1)
+            if terminated:
+                # No result: whoever sent it knows better how this ended.
+                _wait_for_end()
+            raise CommandError(_describe(status))
+
+    def _listen(
+        self, child: subprocess.Popen[bytes], requeue: object, terminated: list[int]
+    ) -> None:
+        """Pass the signals on that Slurm sends; ``requeue`` is submitit's answer to a notice."""
+        started = time.monotonic()
         # Slurm tells the job's own processes too, which may have ended before this one looks.
         heard = threading.Event()
-        threading.Thread(target=_listen, args=(child.pid, heard), daemon=True).start()
+        threading.Thread(target=_watch, args=(child.pid, heard), daemon=True).start()
 
         def on_notice(signum: int, frame: FrameType | None) -> None:
             listeners = list(_listeners(child.pid))
             at_limit = time.monotonic() - started >= self.runtime - self.notice - EARLY
-            if at_limit and not listeners and not heard.is_set():
-                _say("time limit ahead; no process of this job handles SIGUSR2, so it runs on")
+            if at_limit and not (self.requeue_at_limit and (listeners or heard.is_set())):
+                _say(
+                    "time limit ahead; this job saves no work that it could go on from: it runs on"
+                )
                 return
             for process in listeners:
                 _say(f"notice: SIGUSR2 to process {process.pid}, which saves its work")
@@ -96,30 +131,15 @@ class JobCommand:
             if callable(requeue):
                 requeue(signum, frame)
 
-        def on_terminate(_signum: int, _frame: FrameType | None) -> None:
+        def on_terminate(signum: int, _frame: FrameType | None) -> None:
             # A preemption (Slurm requeues by itself) or scancel; SIGKILL follows either.
-            nonlocal told
-            told = True
+            terminated.append(signum)
             for process in _listeners(child.pid):
                 with contextlib.suppress(psutil.Error):
                     process.send_signal(NOTICE)
 
         signal.signal(signal.SIGTERM, on_terminate)
         signal.signal(NOTICE, on_notice)
-        log = log_path(self.logs, JobEnvironment().job_id)
-        pump = threading.Thread(target=_pump, args=(child.stdout, log), daemon=True)
-        pump.start()
-        try:
-            status = _wait(child)
-        finally:
-            _kill(child.pid)
-        # A process that the job left behind may hold the pipe open.
-        pump.join(timeout=10)
-        if told and status != 0:
-            # No result: whoever sent SIGTERM knows better how this ended.
-            _wait_for_end()
-        if status != 0:
-            raise CommandError(_describe(status))
 
     def checkpoint(self) -> DelayedSubmission:
         """What submitit stores for the next run of this job, which it then requeues.
@@ -158,13 +178,13 @@ def _pump(output: IO[bytes], path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(path.open("ab", buffering=0)).fileno()
         except OSError as error:
-            _say(f"the log cannot be opened, its text follows here: {error}")
+            _say(f"{ELSEWHERE} opened, its text follows here: {error}")
             file = sys.stdout.fileno()
         while chunk := os.read(output.fileno(), 1 << 16):
             try:
                 os.write(file, chunk)
             except OSError as error:
-                _say(f"the log cannot be written, its text follows here: {error}")
+                _say(f"{ELSEWHERE} written, its text follows here: {error}")
                 file = sys.stdout.fileno()
                 with contextlib.suppress(OSError):
                     os.write(file, chunk)
@@ -181,14 +201,16 @@ def _descendants(pid: int) -> list[psutil.Process]:
 def _listeners(pid: int) -> Iterator[psutil.Process]:
     """Processes of the job that have a handler for the notice."""
     for process in _descendants(pid):
-        with contextlib.suppress(OSError, StopIteration):
+        with contextlib.suppress(OSError, StopIteration, psutil.Error):
+            if process.name() in RUNTIMES:
+                continue
             text = Path(f"/proc/{process.pid}/status").read_text()
             mask = next(line for line in text.splitlines() if line.startswith("SigCgt:"))
             if int(mask.split()[1], 16) >> (NOTICE - 1) & 1:
                 yield process
 
 
-def _listen(pid: int, heard: threading.Event) -> None:
+def _watch(pid: int, heard: threading.Event) -> None:
     """Note whether a process of the job ever has a handler for the notice."""
     pause = 1.0
     while not any(_listeners(pid)):

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -22,17 +22,17 @@ logger = logging.getLogger(__name__)
 
 ENDED = frozenset(
     {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"}
-    | {"REVOKED", "TIMEOUT"}
+    | {"PREEMPTED", "REVOKED", "TIMEOUT"}
 )
-"""States of a job that will not run again. PREEMPTED is none: Slurm requeues such a job, and where
-it cancels it instead, the job leaves the queue soon after."""
+"""States of a job that will not run again. One that was preempted and is requeued is PENDING at
+once."""
 
 HELD = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT"})
 """States that only a person ends."""
 
-NEVER = frozenset(
-    {"BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS"}
-    | {"launch_failed_requeued_held", "PartitionTimeLimit", "PartitionNodeLimit"}
+NEVER = re.compile(
+    "BadConstraints|DependencyNeverSatisfied|InvalidAccount|InvalidQOS|JobHoldMaxRequeue"
+    "|launch.failed.requeued.held|PartitionTimeLimit|PartitionNodeLimit|(QOS|Assoc)Max\\w+PerJob\\w*"
 )
 """Reasons for which a pending job never starts."""
 
@@ -40,11 +40,15 @@ TRANSIENT = re.compile(
     "unable to contact slurm controller|connect failure|connection (refused|timed out|reset)"
     "|socket timed out|temporarily unable|resource temporarily unavailable|zero bytes were"
     "|slurm(ctld)? .*(busy|standby)|communication connection failure|try again"
-    "|(assoc|qos)\\w*submit\\w*limit|job submit limit|insane message length"
-    "|protocol authentication",
+    "|(assoc|qos)\\w*submit\\w*limit|insane message length"
+    "|protocol authentication|did not answer within",
     re.IGNORECASE,
 )
 """What sbatch says when the same request can succeed later."""
+
+INHERITED = frozenset({"account", "constraint", "partition", "qos", "reservation"})
+"""Options that SBATCH_… variables of the user may give where a job does not ask for them. Others
+would silently beat what it asks for: to sbatch, variables count more than a script's lines."""
 
 COLUMNS = {"JobArrayID": 40, "State": 20, "Reason": 60, "exit_code": 12}
 """Columns of squeue and their widths; a width is the one way that every version has to cut them."""
@@ -63,29 +67,39 @@ class Slurm:
     @cached_property
     def largest_array(self) -> int:
         """MaxArraySize; Slurm's indices end one below it, and submitit's begin at 0."""
-        match = re.search(r"MaxArraySize\s*=\s*(\d+)", command("scontrol", "show", "config"))
-        return int(match[1]) if match else 1001
+        pauses = self._pauses()
+        while True:
+            try:
+                text = command("scontrol", "show", "config")
+                break
+            except OSError as error:
+                _wait_or_raise(pauses, str(error))
+        match = re.search(r"MaxArraySize\s*=\s*(\d+)", text)
+        return max(1, int(match[1])) if match else 1001
 
     def submit(
         self, folder: Path, request: Request, name: str, tag: str, commands: Sequence[JobCommand]
     ) -> list[str]:
         """See `Cluster.submit`; tries again with growing pauses while the controller is away."""
-        end = time.monotonic() + self._patience
-        pause = 1.0
+        pauses = self._pauses()
         while True:
             try:
                 return self._submit(folder, request, name, tag, commands)
             except (FailedJobError, FailedSubmissionError) as error:
                 message = _message(error)
-                if not TRANSIENT.search(message) or time.monotonic() + pause > end:
-                    raise SubmissionError(message) from None
-            logger.warning("sbatch: %s; next try in %.0f s", message, pause)
-            time.sleep(pause)
-            pause = min(2 * pause, 60)
+            _wait_or_raise(pauses, message)
             # The controller may have taken the jobs although its answer was lost.
             with contextlib.suppress(OSError):
                 self.cancel_tagged(tag)
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _pauses(self) -> Iterator[float]:
+        """Growing pauses between tries, for as long as patience lasts."""
+        end = time.monotonic() + self._patience
+        pause = 1.0
+        while time.monotonic() + pause <= end:
+            yield pause
+            pause = min(2 * pause, 60)
 
     def _submit(
         self, folder: Path, request: Request, name: str, tag: str, commands: Sequence[JobCommand]
@@ -105,7 +119,7 @@ class Slurm:
             srun_args=["--ntasks=1", "--nodes=1", f"--cpus-per-task={request.cpus}", "--overlap"],
             additional_parameters={"export": "ALL", "requeue": True, **dict(request.options)},
         )
-        with _outside_allocation():
+        with _own_environment(dict(request.options)):
             jobs = executor.submit_array([*commands])
         return [job.job_id for job in jobs]
 
@@ -174,13 +188,27 @@ def command(*words: str) -> str:
     return done.stdout
 
 
+def _wait_or_raise(pauses: Iterator[float], message: str) -> None:
+    """Wait for the next try, if there is one and it can succeed."""
+    pause = next(pauses, None) if TRANSIENT.search(message) else None
+    if pause is None:
+        raise SubmissionError(message)
+    logger.warning("Slurm: %s; next try in %.0f s", message, pause)
+    time.sleep(pause)
+
+
 @contextlib.contextmanager
-def _outside_allocation() -> Iterator[None]:
-    """Hide the variables of the job in which the controller itself may run from sbatch."""
+def _own_environment(options: Mapping[str, object]) -> Iterator[None]:
+    """Hide from sbatch the variables that would change what is asked for.
+
+    They are those of the job in which the controller itself may run, and the user's own defaults
+    for sbatch but for those that a job leaves open.
+    """
+    kept = {"SLURM_CONF"} | {f"SBATCH_{name.upper()}" for name in INHERITED - options.keys()}
     inherited = {
         name: os.environ.pop(name)
         for name in list(os.environ)
-        if name.startswith(("SLURM_", "SLURMD_")) and name != "SLURM_CONF"
+        if name.startswith(("SLURM_", "SLURMD_", "SBATCH_")) and name not in kept
     }
     try:
         yield
@@ -204,7 +232,7 @@ def _parse_squeue(text: str) -> dict[str, State]:
         job, name, reason, status = cells
         if name in ENDED:
             state = State(Phase.ENDED, name, _exit(status))
-        elif name in HELD or (name == "PENDING" and reason in NEVER):
+        elif name in HELD or (name == "PENDING" and NEVER.fullmatch(reason)):
             state = State(Phase.STUCK, name, reason)
         else:
             state = State(Phase.ALIVE, name, "" if reason == "None" else reason)
@@ -217,9 +245,8 @@ def _parse_sacct(text: str) -> dict[str, State]:
     for line in text.splitlines():
         job, name, status = line.split("|")
         name, _, by = name.partition(" ")  # CANCELLED by 1000
-        # Accounting lags behind: only what it knows to have ended is news. A job that was preempted
-        # and is in the queue no more was not requeued.
-        if name in ENDED | {"PREEMPTED"}:
+        # Accounting lags behind: only what it knows to have ended is news.
+        if name in ENDED:
             states[job] = State(Phase.ENDED, name, " ".join([*by.split(), f"exit {status}"]))
     return states
 

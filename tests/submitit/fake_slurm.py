@@ -65,7 +65,8 @@ class FakeSlurm:
     def fault(self, name: str, value: object) -> None:
         """From now on: the cluster behaves otherwise.
 
-        `sbatch` = [n, message]: the next n calls fail so. `squeue` or `sacct` = message: fails so.
+        `sbatch` or `scontrol` = [n, message]: the next n calls fail so. `squeue` or `sacct` =
+        message: fails so. `requeue` = message: says so, though it did what was asked.
         `squeue-sleeps` = seconds. `hold` = reason: what is submitted stays pending. `forget` =
         [id …]: jobs that neither command knows. `MaxArraySize` = n. None heals it.
         """
@@ -292,6 +293,10 @@ def _scancel(slurm: FakeSlurm, words: list[str]) -> None:
 
 
 def _scontrol(slurm: FakeSlurm, words: list[str]) -> None:
+    fault = slurm.has("scontrol")
+    if fault and fault[0] > 0:
+        slurm.fault("scontrol", [fault[0] - 1, fault[1]])
+        _die("scontrol", fault[1])
     if words == ["show", "config"]:
         print(f"MaxArraySize            = {slurm.has('MaxArraySize') or 1001}")
     elif words[0] == "update":
@@ -299,6 +304,8 @@ def _scontrol(slurm: FakeSlurm, words: list[str]) -> None:
         _write(slurm.state / "jobs" / job_id / "comment", comment)
     elif words[0] == "requeue":
         (slurm.state / "jobs" / words[1] / "requeue").touch()
+        if message := slurm.has("requeue"):
+            _die("scontrol", message)
 
 
 def main(state: str, name: str, *words: str) -> None:

@@ -48,6 +48,55 @@ def test_the_next_controller_adopts_what_runs(slurm: FakeSlurm, study: Study) ->
     assert not list(study.folder.glob(".snakemake/submitit/controllers/*"))
 
 
+def test_what_finishes_before_its_turn_is_not_made_again(slurm: FakeSlurm, study: Study) -> None:
+    study.write("""
+        rule all:
+            input: "a/done", "b/done"
+        rule b:
+            output: "b/done"
+            priority: 1
+            shell: "touch b.began; until test -e a.ended; do sleep 1; done; touch {output}"
+        rule a:
+            output: "a/done"
+            shell:
+                "echo run >> a.runs; until test -e go; do sleep 1; done;"
+                " touch {output} a.ended"
+    """)
+    first = study.start("a/done")
+    first.until(lambda: bool(study.lines("a.runs")))
+    first.process.send_signal(signal.SIGKILL)
+    first.end()
+    second = study.start("--nolock", "--rerun-incomplete", "--jobs", "1")
+    second.until((study.folder / "b.began").exists)
+    (study.folder / "go").touch()
+    text = second.succeed()
+    assert f"Adopted job {first.submitted['a']}, which has just finished: a" in text
+    assert study.lines("a.runs") == ["run"]
+    assert len(slurm.jobs()) == 2
+    assert not list(study.folder.glob(".snakemake/submitit/batches/*"))
+
+
+def test_a_retry_adopts_what_could_not_be_looked_for(slurm: FakeSlurm, study: Study) -> None:
+    study.write("""
+        rule a:
+            output: "done"
+            shell: "echo run >> runs; until test -e go; do sleep 1; done; touch {output}"
+    """)
+    first = study.start()
+    first.until(lambda: bool(study.lines("runs")))
+    first.process.send_signal(signal.SIGKILL)
+    first.end()
+    slurm.fault("squeue", "Unable to contact slurm controller (connect failure)")
+    second = study.start("--nolock", "--rerun-incomplete", "--retries", "100")
+    second.says("Not submitted: squeue: squeue: error: Unable to contact slurm controller")
+    slurm.fault("squeue", None)
+    second.says(f"Adopted job {first.submitted['a']}, which still runs: a")
+    (study.folder / "go").touch()
+    second.succeed()
+    assert study.lines("runs") == ["run"]
+    assert len(slurm.jobs()) == 1
+
+
 def test_death_between_submission_and_its_record(slurm: FakeSlurm, study: Study) -> None:
     """The next controller knows no ids, and the tasks of the array have said their own names."""
     study.write("""

@@ -1,6 +1,8 @@
 """Jobs that Slurm ends, loses or never starts. They are held, so nothing of them runs."""
 
+import re
 import signal
+from pathlib import Path
 
 from tests.submitit.fake_slurm import FakeSlurm
 from tests.submitit.study import Run, Study
@@ -78,6 +80,43 @@ def test_interrupt_cancels_all_while_a_query_hangs(slurm: FakeSlurm, study: Stud
     text = run.fail()
     assert f"Cancelled {len(NAMES)} jobs." in text
     assert {slurm.state_of(job["id"]) for job in slurm.jobs()} == {"CANCELLED"}
+
+
+def test_a_result_that_cannot_be_read_holds_up_no_other(slurm: FakeSlurm, study: Study) -> None:
+    run = _held(slurm, study)
+    ids = {name: run.submitted[f"one name={name}"] for name in NAMES}
+    (folder,) = study.folder.glob(".snakemake/submitit/batches/*")
+    (folder / f"{ids['memory']}_0_result.pkl").write_bytes(b"half")
+    for name in NAMES[1:]:
+        slurm.set_state(ids[name], "CANCELLED", status=15)
+    run.until(lambda: run.text.count(") failed: CANCELLED") == len(NAMES) - 1)
+    slurm.set_state(ids["memory"], "COMPLETED")
+    assert "failed: COMPLETED (exit 0:0), but it left no result that can be read" in run.fail()
+
+
+def test_a_log_that_has_no_place(slurm: FakeSlurm, study: Study) -> None:
+    study.write("""
+        rule a:
+            output: "done"
+            shell: "echo re''ason >&2; exit 3"
+    """)
+    (study.folder / "logs").touch()
+    text = study.start("--submitit-logdir", "logs").fail()
+    assert "    reason\n" in text
+    (log,) = re.findall(r"^Log: (.*)$", text, re.MULTILINE)
+    assert "reason" in Path(log).read_text()
+    (job,) = slurm.jobs()
+    assert job["id"] in log
+
+
+def test_a_controller_that_is_away_when_the_run_begins(slurm: FakeSlurm, study: Study) -> None:
+    study.write("""
+        rule a:
+            output: "done"
+            shell: "touch {output}"
+    """)
+    slurm.fault("scontrol", [2, "slurm_load_ctl_conf error: Unable to contact slurm controller"])
+    assert study.start().succeed().count("; next try in ") == 2
 
 
 def test_a_refused_submission_fails_its_jobs_only(slurm: FakeSlurm, study: Study) -> None:

@@ -1,6 +1,7 @@
 """Snakemake's jobs as the plugin sees them."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,17 +20,51 @@ def _plan(
     wildcards: dict[str, str] | None = None,
     output: tuple[str, ...] = ("out/b", "out/a"),
     resources: dict[str, Any] | None = None,
+    command: str = "make it",
+    sources: tuple[Path, ...] = (Path("in"),),
     **described: Any,
 ) -> Planned:
-    job: Any = SimpleNamespace(
+    job = _job(name, wildcards, output, command, sources, **described)
+    job.resources = resources or {}
+    return plan(job, TOP)
+
+
+def _job(
+    name: str,
+    wildcards: dict[str, str] | None,
+    output: tuple[str, ...],
+    command: str,
+    sources: tuple[Path, ...] = (),
+    **described: Any,
+) -> Any:
+    return SimpleNamespace(
         name=name,
         threads=1,
-        resources=resources or {},
-        input=["in"],
+        resources={},
+        input=list(sources),
         output=list(output),
+        shellcmd=command,
+        is_group=lambda: False,
         properties=lambda: json.dumps({"rule": name, "wildcards": wildcards, **described}),
     )
-    return plan(job, TOP)
+
+
+def _group(*commands: str) -> Planned:
+    jobs = [
+        _job("train", {"seed": str(seed)}, (f"out/{seed}",), command)
+        for seed, command in enumerate(commands)
+    ]
+    group: Any = SimpleNamespace(
+        name="together",
+        threads=1,
+        resources={},
+        input=["in"],
+        output=["out/0", "out/1"],
+        jobs=jobs,
+        is_group=lambda: True,
+        properties=lambda: json.dumps({"groupid": "together"}),
+    )
+    return plan(group, TOP)
 
 
 def test_names() -> None:
@@ -73,12 +108,29 @@ def test_long_wildcards_that_differ_at_the_end_differ() -> None:
         {"params": {"rate": 0.2}},
         {"output": ("out/a",)},
         {"name": "other"},
+        {"command": "make it otherwise"},
+        {"sources": (Path("other"),)},
     ],
 )
 def test_fingerprint_tells_how_a_job_makes_it(other: dict[str, Any]) -> None:
     base: dict[str, Any] = {"wildcards": {"seed": "3"}, "params": {"rate": 0.1}}
     assert _plan(**base).fingerprint == _plan(**base).fingerprint
     assert _plan(**base).fingerprint != _plan(**(base | other)).fingerprint
+
+
+def test_fingerprint_of_a_group_tells_how_each_of_its_jobs_makes_it() -> None:
+    assert _group("a", "b").fingerprint == _group("a", "b").fingerprint
+    assert _group("a", "b").fingerprint != _group("a", "c").fingerprint
+    assert _group("a", "b").key == "out/0"
+
+
+def test_fingerprint_tells_whether_an_input_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "in"
+    path.touch()
+    before = _plan(sources=(path,)).fingerprint
+    assert _plan(sources=(path,)).fingerprint == before
+    os.utime(path, (1, 1))
+    assert _plan(sources=(path,)).fingerprint != before
 
 
 def test_fingerprint_is_the_same_on_a_retry() -> None:

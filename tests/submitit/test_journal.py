@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_submitit.journal import Journal, Submission
+from snakemake_executor_plugin_submitit.journal import Journal, Submission, Took
 
 
 def _submission(job_id: str, key: str | None = None) -> Submission:
@@ -31,7 +31,7 @@ def _die(journal: Journal) -> None:
 
 def _dead(folder: Path, *job_ids: str) -> Journal:
     journal = Journal(folder)
-    journal.submitting("tag")
+    journal.submitting("tag", [])
     journal.submitted("tag", [_submission(job_id) for job_id in job_ids])
     _die(journal)
     return journal
@@ -39,7 +39,7 @@ def _dead(folder: Path, *job_ids: str) -> Journal:
 
 def test_nothing_is_left_of_a_controller_with_nothing_left(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.submitting("tag")
+    journal.submitting("tag", [])
     journal.submitted("tag", [_submission("1"), _submission("2")])
     journal.ended(["1"])
     assert list(journal.live) == ["2"]
@@ -50,7 +50,7 @@ def test_nothing_is_left_of_a_controller_with_nothing_left(tmp_path: Path) -> No
 
 def test_what_still_runs_outlives_a_close(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.submitting("tag")
+    journal.submitting("tag", [])
     journal.submitted("tag", [_submission("1"), _submission("2")])
     journal.ended(["1"])
     journal.close()
@@ -66,12 +66,15 @@ def test_several_dead_controllers_are_taken_over_once(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     took = journal.take({"out/1", "out/3"})
     assert {one.job_id for one in took.orphans} == {"1", "3"} == set(journal.live)
-    assert not journal.take({"out/1", "out/3"}).orphans
+    # until it is known what became of them
+    assert journal.take({"out/1", "out/3"}) == Took(took.orphans, {}, [])
+    journal.ended(["3"])
+    assert [one.job_id for one in journal.take({"out/1", "out/3"}).orphans] == ["1"]
     # and once more, from the one that took them
     _die(journal)
     heir = Journal(tmp_path)
     took = heir.take({"out/1", "out/2", "out/3"})
-    assert sorted(one.job_id for one in took.orphans) == ["1", "2", "3"]
+    assert sorted(one.job_id for one in took.orphans) == ["1", "2"]
     assert [path for path in tmp_path.iterdir() if path != heir._folder] == []
 
 
@@ -84,10 +87,11 @@ def test_only_what_is_asked_for_is_taken(tmp_path: Path) -> None:
 def test_death_between_submission_and_its_record(tmp_path: Path) -> None:
     journal = _dead(tmp_path, "1")
     with (journal._folder / "journal.jsonl").open("a") as file:
-        file.write('{"submitting": "lost"}\n')
+        file.write('{"submitting": "lost", "keys": ["out/9"]}\n')
     heir = Journal(tmp_path)
     took = heir.take(set())
-    assert took.unfinished == ["lost"] == heir.unfinished
+    assert took.unfinished == ["lost"]
+    assert heir.unfinished == {"lost"}
     assert not took.orphans
     # dying before it could cancel them, it leaves that to the next
     _die(heir)
@@ -128,9 +132,9 @@ def test_a_journal_that_was_begun_and_no_more(tmp_path: Path) -> None:
 
 def _live(folder: Path, channel: Connection) -> None:
     journal = Journal(folder)
-    journal.submitting("tag")
+    journal.submitting("tag", [])
     journal.submitted("tag", [_submission("1")])
-    journal.submitting("half done")
+    journal.submitting("half done", ["out/2"])
     channel.send("ready")
     channel.recv()
 
@@ -143,7 +147,7 @@ def test_a_living_rival(tmp_path: Path, *, dies: bool) -> None:
     rival.start()
     assert mine.recv() == "ready"
     took = Journal(tmp_path).take({"out/1", "out/2"})
-    assert list(took.rivals) == ["out/1"]
+    assert took.rivals.keys() == {"out/1", "out/2"}
     assert took.rivals["out/1"].startswith(f"process {rival.pid} on ")
     assert not took.orphans
     assert not took.unfinished

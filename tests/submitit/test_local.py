@@ -44,7 +44,7 @@ def test_jobs_run_and_end(tmp_path: Path, setup: list[str]) -> None:
 @pytest.mark.parametrize("setup", [[], ["true"]])
 def test_cancel(tmp_path: Path, setup: list[str]) -> None:
     machine = LocalMachine(setup=setup)
-    (job_id,) = _submit(machine, tmp_path, "echo $$ > new; mv new begun; exec sleep 60")
+    (job_id,) = _submit(machine, tmp_path, "echo $$ > new; mv new begun; exec sleep 600")
     wait_for((tmp_path / "begun").exists, lambda: "it does not begin")
     process = psutil.Process(int((tmp_path / "begun").read_text()))
     assert machine.states([job_id]) == {job_id: State(Phase.ALIVE, "RUNNING")}

@@ -73,6 +73,19 @@ def test_a_job_that_was_requeued_too_often_fails(slurm: FakeSlurm, study: Study)
     assert ["requeue", job["id"]] not in slurm.calls("scontrol")
 
 
+def test_a_requeue_whose_answer_is_lost(slurm: FakeSlurm, study: Study) -> None:
+    """It leaves a failure as its result, and runs again all the same."""
+    _training(study)
+    slurm.fault("requeue", "Socket timed out on send/recv operation")
+    run = study.start()
+    run.until(lambda: bool(study.lines("begun")))
+    (job,) = slurm.jobs()
+    os.kill(slurm.step(job["id"]), signal.SIGUSR2)
+    run.succeed()
+    assert study.lines("training.txt") == ["resumed"]
+    assert len(slurm.calls("sbatch")) == 1
+
+
 def test_on_this_machine(study: Study) -> None:
     _training(study)
     run = study.start("--submitit-cluster", "local")

@@ -12,6 +12,7 @@ from snakemake_executor_plugin_submitit.outcome import TAIL, Result, read_result
 FAILED = Result("exit status 1")
 ALIVE = State(Phase.ALIVE, "RUNNING")
 ENDED = State(Phase.ENDED, "OUT_OF_MEMORY", "exit 0:9")
+COMPLETED = State(Phase.ENDED, "COMPLETED", "exit 0:0")
 STUCK = State(Phase.STUCK, "PENDING", "BadConstraints")
 GRACE = 5.0
 LOST = "lost: the scheduler does not know it any more, and it left no result"
@@ -27,6 +28,8 @@ LOST = "lost: the scheduler does not know it any more, and it left no result"
         (None, None, 5.0, LOST),
         (None, ENDED, 0.0, None),
         (None, ENDED, 5.0, "OUT_OF_MEMORY (exit 0:9)"),
+        (None, COMPLETED, 4.9, None),
+        (None, COMPLETED, 5.0, "COMPLETED (exit 0:0), but it left no result that can be read"),
         (None, STUCK, None, "Slurm will not start it: PENDING (BadConstraints)"),
         (None, STUCK, 0.0, "Slurm will not start it: PENDING (BadConstraints)"),
         (FAILED, ENDED, 0.0, "exit status 1; OUT_OF_MEMORY (exit 0:9)"),
@@ -62,6 +65,13 @@ def test_results(tmp_path: Path) -> None:
     assert not failed.succeeded
     trace = "Traceback (most recent call last):\n  File x\nOSError: no space: left\n"
     assert read_result(_left(tmp_path, "error", trace)) == Result("OSError: no space: left")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x05", b"text"])
+def test_a_result_that_cannot_be_read_is_not_there_yet(tmp_path: Path, content: bytes) -> None:
+    job = _left(tmp_path, "success", None)
+    job.paths.result_pickle.write_bytes(content)
+    assert read_result(job) is None
 
 
 def test_tail(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from submitit.helpers import DelayedSubmission
 
-from snakemake_executor_plugin_submitit.payload import JobCommand, log_path
+from snakemake_executor_plugin_submitit.payload import JobCommand, _listeners, log_path
 from tests.submitit.study import wait_for
 
 NODE = """
@@ -33,7 +34,14 @@ LISTENER = (
 )
 
 
-def _job(folder: Path, command: str, *, runtime: int = 3600, max_requeues: int = 10) -> JobCommand:
+def _job(
+    folder: Path,
+    command: str,
+    *,
+    runtime: int = 3600,
+    max_requeues: int = 10,
+    requeue_at_limit: bool = True,
+) -> JobCommand:
     return JobCommand(
         command=command,
         folder=str(folder),
@@ -43,6 +51,7 @@ def _job(folder: Path, command: str, *, runtime: int = 3600, max_requeues: int =
         runtime=runtime,
         notice=4,
         max_requeues=max_requeues,
+        requeue_at_limit=requeue_at_limit,
     )
 
 
@@ -50,7 +59,8 @@ def _start(job: JobCommand) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", NODE, pickle.dumps(job).hex()],
         env=os.environ
-        | {"SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "7", "SLURM_CLUSTER_NAME": ""},
+        | {"SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "7", "SLURM_CLUSTER_NAME": ""}
+        | {"SUBMITIT_FOLDER": job.folder},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -80,6 +90,14 @@ def test_a_command_that_fails(tmp_path: Path, command: str, reason: str) -> None
     assert said.strip().endswith(f"CommandError: {reason}")
 
 
+def test_what_an_earlier_run_of_the_job_left_is_no_result(tmp_path: Path) -> None:
+    result = tmp_path / "7_0_result.pkl"
+    result.touch()
+    node = _start(_job(tmp_path, f"test ! -e '{result}'"))
+    said, _ = node.communicate()
+    assert (node.returncode, said) == (0, "")
+
+
 def test_a_log_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "logs").touch()
     node = _start(_job(tmp_path, "echo words"))
@@ -100,9 +118,13 @@ def test_a_full_disk(tmp_path: Path) -> None:
     assert said.splitlines()[-1] == "words"
 
 
-def _noticed(tmp_path: Path, command: str, *, runtime: int = 3600) -> subprocess.Popen[str]:
-    node = _start(_job(tmp_path, command, runtime=runtime))
+def _noticed(tmp_path: Path, command: str, **options: Any) -> subprocess.Popen[str]:
+    node = _start(_job(tmp_path, command, **options))
     wait_for((tmp_path / "ready").exists, lambda: "the command did not begin")
+    wait_for(
+        lambda: node.pid in {process.pid for process in _listeners(node.pid)},
+        lambda: "it does not listen",
+    )
     node.send_signal(signal.SIGUSR2)
     return node
 
@@ -139,8 +161,27 @@ def test_the_time_limit_without_a_listener(tmp_path: Path) -> None:
     node = _noticed(tmp_path, "touch ready; until test -e go; do sleep 0.1; done", runtime=60)
     assert node.stdout is not None
     said = node.stdout.readline()
-    assert said.startswith("time limit ahead; no process of this job handles SIGUSR2")
+    assert said.startswith("time limit ahead; this job saves no work")
     go.touch()
+    assert node.wait() == 0
+
+
+@pytest.mark.parametrize("python", ["java", "python"])
+def test_the_time_limit_with_a_listener_that_saves_nothing(tmp_path: Path, python: str) -> None:
+    """As Java's, which handles the signal for ends of its own; or a job that must not run again."""
+    (tmp_path / "java").symlink_to(sys.executable)
+    code = f"import time\n{LISTENER.format(status=1)}open('ready', 'w').close()\n"
+    code += "while not __import__('os').path.exists('go'): time.sleep(0.1)\n"
+    (tmp_path / "work.py").write_text(code)
+    node = _noticed(
+        tmp_path,
+        f"PATH=.:$PATH {python} work.py",
+        runtime=60,
+        requeue_at_limit=python == "java",
+    )
+    assert node.stdout is not None
+    assert node.stdout.readline().startswith("time limit ahead; this job saves no work")
+    (tmp_path / "go").touch()
     assert node.wait() == 0
 
 

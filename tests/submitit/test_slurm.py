@@ -1,6 +1,7 @@
 """Slurm's answers, and what is asked of it."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,7 +65,7 @@ def _row(job: str, state: str, reason: str = "None", status: str = "0") -> str:
         (("5", "RUNNING"), State(Phase.ALIVE, "RUNNING")),
         (("5", "COMPLETING"), State(Phase.ALIVE, "COMPLETING")),
         (("5", "SUSPENDED"), State(Phase.ALIVE, "SUSPENDED")),
-        (("5", "PREEMPTED"), State(Phase.ALIVE, "PREEMPTED")),
+        (("5", "PREEMPTED"), State(Phase.ENDED, "PREEMPTED", "exit 0:0")),
         (("5", "REQUEUED"), State(Phase.ALIVE, "REQUEUED")),
         (("5", "COMPLETED"), State(Phase.ENDED, "COMPLETED", "exit 0:0")),
         (("5", "FAILED", "NonZeroExitCode", "256"), State(Phase.ENDED, "FAILED", "exit 1:0")),
@@ -73,6 +74,12 @@ def _row(job: str, state: str, reason: str = "None", status: str = "0") -> str:
         (("5", "OUT_OF_MEMORY"), State(Phase.ENDED, "OUT_OF_MEMORY", "exit 0:0")),
         (("5", "NODE_FAIL"), State(Phase.ENDED, "NODE_FAIL", "exit 0:0")),
         (("5", "PENDING", "InvalidQOS"), State(Phase.STUCK, "PENDING", "InvalidQOS")),
+        (("5", "PENDING", "QOSMaxWallDurationPerJobLimit"),
+         State(Phase.STUCK, "PENDING", "QOSMaxWallDurationPerJobLimit")),
+        (("5", "PENDING", "QOSMaxJobsPerUserLimit"),
+         State(Phase.ALIVE, "PENDING", "QOSMaxJobsPerUserLimit")),
+        (("5", "PENDING", "launch failed requeued held"),
+         State(Phase.STUCK, "PENDING", "launch failed requeued held")),
         (("5", "PENDING", "BadConstraints"), State(Phase.STUCK, "PENDING", "BadConstraints")),
         (("5", "RUNNING", "BadConstraints"), State(Phase.ALIVE, "RUNNING", "BadConstraints")),
         (("5", "SPECIAL_EXIT", "JobHeldUser"), State(Phase.STUCK, "SPECIAL_EXIT", "JobHeldUser")),
@@ -202,6 +209,31 @@ def test_largest_array(slurm: FakeSlurm) -> None:
     assert Slurm(setup=[], parallelism=None, patience=0).largest_array == 17
 
 
+def test_no_arrays_at_all(slurm: FakeSlurm) -> None:
+    slurm.fault("MaxArraySize", "0")
+    assert Slurm(setup=[], parallelism=None, patience=0).largest_array == 1
+
+
+def test_a_controller_that_is_away_at_first(
+    slurm: FakeSlurm, cluster: Slurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    clock = SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept))
+    monkeypatch.setattr(module, "time", clock)
+    slurm.fault("scontrol", [2, BUSY])
+    assert cluster.largest_array == 1001
+    assert slept == [1, 2]
+    slurm.fault("scontrol", [99, BUSY])
+    with pytest.raises(SubmissionError, match="Unable to contact slurm controller"):
+        _ = Slurm(setup=[], parallelism=None, patience=20).largest_array
+
+
+def test_commands_that_are_missing_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SubmissionError, match="scontrol"):
+        _ = Slurm(setup=[], parallelism=None, patience=600).largest_array
+
+
 def test_a_busy_controller_is_asked_again(
     slurm: FakeSlurm, cluster: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,11 +265,13 @@ def test_patience_ends(slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.Mon
         "Batch job submission failed: Invalid partition name specified",
         "Batch job submission failed: Requested node configuration is not available",
         "Batch job submission failed: Invalid account or account/partition combination specified",
+        "Batch job submission failed: Job violates accounting/QOS policy"
+        " (job submit limit, user's size and/or time limits)",
     ],
 )
 def test_a_refusal_is_final(slurm: FakeSlurm, cluster: Slurm, tmp_path: Path, message: str) -> None:
     slurm.fault("sbatch", [1, message])
-    with pytest.raises(SubmissionError, match=f"^sbatch: error: {message}$"):
+    with pytest.raises(SubmissionError, match=f"^sbatch: error: {re.escape(message)}$"):
         _submit(cluster, tmp_path)
     assert len(slurm.calls("sbatch")) == 1
 
@@ -263,6 +297,8 @@ def test_the_controllers_own_allocation_is_hidden(
 ) -> None:
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "100")
     monkeypatch.setenv("SLURM_CONF", "conf")
+    for name in ("TIMELIMIT", "PARTITION", "ACCOUNT"):
+        monkeypatch.setenv(f"SBATCH_{name}", "theirs")
     seen: list[dict[str, str]] = []
 
     def submitted(*_: Any) -> list[str]:
@@ -272,6 +308,13 @@ def test_the_controllers_own_allocation_is_hidden(
     monkeypatch.setattr(SlurmExecutor, "submit_array", submitted)
     cluster.submit(tmp_path, request(1, {}), "rule", "tag", [_command(tmp_path)])
     assert "SLURM_MEM_PER_NODE" not in seen[0]
+    assert "SBATCH_TIMELIMIT" not in seen[0]
+    assert {"SBATCH_PARTITION", "SBATCH_ACCOUNT"} <= seen[0].keys()
+    cluster.submit(
+        tmp_path, request(1, {"slurm_partition": "a"}), "rule", "tag", [_command(tmp_path)]
+    )
+    assert "SBATCH_PARTITION" not in seen[1]
+    assert seen[1]["SBATCH_ACCOUNT"] == "theirs"
     assert seen[0]["SLURM_CONF"] == "conf"
     assert os.environ["SLURM_MEM_PER_NODE"] == "100"
     assert not slurm.jobs()
