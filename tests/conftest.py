@@ -11,17 +11,21 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.fault_report", "tests.finished_study"]
 
 
 def pytest_configure() -> None:
-    """Let the programs that tests start be ended by Ctrl-C.
+    """Let the programs that tests start be ended by Ctrl-C, and examples take their time.
 
     What a script starts in the background ignores SIGINT, and so does all that it starts.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # a machine that others use may take long over any example
+    settings.register_profile("kdlm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("kdlm")
 
 
 TINY = """

@@ -306,7 +306,7 @@ def test_a_student_that_diverges_is_a_result_of_its_last_whole_epoch(
     prepared = open_prepared(student.data)
     images = Images.of(prepared, "test", Recipe(**RECIPE | recipe), torch.device("cpu"))
     torch.testing.assert_close(
-        predict(model, images), read_logits(folder / "logits.parquet", "test")
+        predict(model, images), read_logits(folder / "logits.parquet", "test"), rtol=1e-3, atol=0
     )
     if whole:
         # the same student, had it been trained no longer

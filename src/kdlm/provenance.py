@@ -18,7 +18,16 @@ _PACKAGES = ("kdlm", "torch", "torchvision", "numpy", "pyarrow", "safetensors", 
 
 def _revision() -> str | None:
     """Git revision of the source, marked where the tree is dirty; None without git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    # without the lock of the index, which others may be about to take
+    command = [
+        "git",
+        "--no-optional-locks",
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
     try:
         run = subprocess.run(  # noqa: S603
             command,
@@ -34,13 +43,14 @@ def _revision() -> str | None:
 
 def _processor() -> str:
     """Model of the CPU, which decides the kernels that libraries choose."""
+    other = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     except OSError:
-        return platform.processor()
+        return other
     facts = dict([part.strip() for part in line.split(":", 1)] for line in lines if ":" in line)
     keys = ("model name", "cpu family", "model", "stepping")
-    return " ".join(facts[key] for key in keys if key in facts) or platform.processor()
+    return " ".join(facts[key] for key in keys if key in facts) or other
 
 
 def circumstances(device: torch.device) -> dict[str, Any]:

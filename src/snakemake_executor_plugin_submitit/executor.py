@@ -195,6 +195,9 @@ class Executor(RemoteExecutor):
 
     def _command(self, one: Planned, tag: str) -> JobCommand:
         limit = 60 * one.request.runtime
+        # Slurm may send it a minute early (sbatch, --signal): of a limit of a minute that is at the
+        # start, before anything listens.
+        notice = min(self._settings.notice, limit // 2) if limit > 60 else 0
         return JobCommand(
             command=self.format_job_exec(one.job),
             folder=str(self._folder),
@@ -202,7 +205,7 @@ class Executor(RemoteExecutor):
             title=one.title,
             tag=tag,
             runtime=limit,
-            notice=min(self._settings.notice, limit // 2),
+            notice=notice,
             requeue_at_limit=one.request.requeue,
             max_requeues=self._settings.max_requeues,
         )

@@ -47,7 +47,8 @@ class ExecutorSettings(ExecutorSettingsBase):
         default=90,
         metadata={
             "help": "Seconds before its time limit at which a job gets SIGUSR2, so that it can"
-            " save its work and be requeued; at most half of the time limit",
+            " save its work and be requeued; at most half of the time limit, and none where that is"
+            " a minute",
             "type": int,
         },
     )

@@ -40,7 +40,7 @@ for name, asked in JOBS.items():
 """
 
 
-def until(what: str, check: Callable[[], object], seconds: float = 60) -> None:
+def until(what: str, check: Callable[[], object], seconds: float = 180) -> None:
     """Wait until ``check`` is true."""
     end = time.monotonic() + seconds
     while not check():
@@ -128,8 +128,10 @@ class Controller:
         ).stdout
 
     def queued(self) -> list[str]:
-        """Ids of the jobs on the cluster that have not ended."""
-        return self.slurm("squeue", "--me", "--noheader", "--array", "--format=%i").split()
+        """Ids of this folder's jobs on the cluster that have not ended."""
+        text = self.slurm("squeue", "--me", "--noheader", "--array", "--format=%i %Z")
+        jobs = [line.split(" ", 1) for line in text.splitlines()]
+        return [job for job, folder in jobs if Path(folder) == self.folder]
 
     def node(self, job: str) -> str:
         """Where a job runs."""

@@ -167,9 +167,9 @@ def test_nothing_is_left(tmp_path: Path) -> None:
         job = _submit(cluster, script)
         _eventually("RUNNING", lambda: _field(cluster, job, "State"))
         _eventually("True", lambda: str((tmp_path / "started").exists()))
+        # eight daemons; of the job: its step's daemon, the script and two sleeps
+        _eventually("True", lambda: str(len(cluster.processes()) >= 12))
         processes = cluster.processes()
-    # eight daemons; of the job: its step's daemon, the script and two sleeps
-    assert len(processes) >= 12
     _eventually("", lambda: _gone(processes), 5)
     assert not cluster.folder.exists()
     assert not list(MEMORY_CGROUP.glob(f"slurm_n*/uid_0/job_{job}"))

@@ -60,7 +60,7 @@ def calamity(slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> C
         "sbatch", "--parsable", "--partition=urgent", f"--nodelist={run.node('preempted')}",
         "--cpus-per-task=2", "--mem=100", "--output=/dev/null", "--wrap=sleep 5",
     ).strip()  # fmt: skip
-    until("urgent job ended", lambda: urgent not in run.queued(), 120)
+    until("urgent job ended", lambda: urgent not in _states(run).split(), 120)
     until("node lost", lambda: "orphaned" not in _states(run) or _pending(run, "orphaned"), 120)
     slurm.start_slurmd(node)
     assert run.wait(420) == 1
@@ -201,7 +201,7 @@ def test_the_next_run_makes_what_is_missing_and_no_more(
     planned = {words[0] for words in counts if len(words) == 2 and words[0].startswith("job_")}
     missing = {"cancelled", "killed", "overdue", "greedy", "nowhere"}
     assert planned == {f"job_{name}" for name in missing}
-    assert calamity.queued() == []
+    until("nothing left", lambda: calamity.queued() == [])
     observed("names the jobs that failed and no others")
 
 
@@ -214,8 +214,9 @@ def test_the_scheduler_comes_and_goes(
     slurm: SlurmCluster, tmp_path: Path, observed: Observed
 ) -> None:
     """slurmctld restarted and away at a submission, slurmdbd stopped, during one run."""
-    jobs = {f"first{number}": Job("sleep 15") for number in range(3)}
-    jobs["failing"] = Job("sleep 15; exit 3")
+    waits = "until test -e go; do sleep 1; done"
+    jobs = {f"first{number}": Job(waits) for number in range(3)}
+    jobs["failing"] = Job(f"{waits}; exit 3")
     run = Controller(slurm, tmp_path, jobs)
     # a second stage, submitted while the controller is away
     with (tmp_path / "Snakefile").open("a") as file:
@@ -230,6 +231,7 @@ def test_the_scheduler_comes_and_goes(
     until("all run", run.started(*jobs))
     slurm.stop_slurmdbd()
     slurm.stop_slurmctld()
+    (tmp_path / "go").touch()
     try:
         until("last tried", lambda: "next try in" in run.said, 90)
     finally:
@@ -254,7 +256,7 @@ def test_ctrl_c_cancels_every_job(slurm: SlurmCluster, tmp_path: Path, observed:
     until("all submitted", lambda: len(run.queued()) == 12)
     run.signal(signal.SIGINT)
     assert run.wait(60) == 1
-    until("nothing left", lambda: run.queued() == [], 30)
+    until("nothing left", lambda: run.queued() == [])
     assert "Cancelled 12 jobs." in run.said
     observed("every job cancelled, none left in the queue")
 
@@ -270,7 +272,7 @@ def test_a_killed_controller_is_followed_by_another(
     jobs = {f"job{number}": Job("sleep 20") for number in range(10)}
     run = Controller(slurm, tmp_path, jobs)
     run.start()
-    until("some run, others wait", run.started("job0"))
+    until("some run, others wait", lambda: any(run.starts(job) for job in jobs))
     run.signal(signal.SIGKILL)
     run.wait()
     assert run.run() == 0, run.said
@@ -290,7 +292,8 @@ def bad_logs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         return
     folder.mkdir()
     options = "size=4k,nr_inodes=1,mode=755" if request.param == "full" else "ro"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder]).returncode:  # noqa: PLW1510
+        pytest.skip("this root may not mount, as in a container")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
@@ -305,7 +308,7 @@ def test_logs_that_cannot_be_written_fail_no_job(
 ) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    run = Controller(slurm, work, {"works": Job(), "fails": Job("echo why >&2; exit 3")})
+    run = Controller(slurm, work, {"works": Job(), "fails": Job("echo w''hy >&2; exit 3")})
     assert run.run("--submitit-logdir", os.fspath(bad_logs)) == 1
     assert run.done == {"works"}
     # its text is in the job's own output, of which the report shows the end

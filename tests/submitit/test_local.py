@@ -1,5 +1,6 @@
 """This machine as a cluster, without Snakemake."""
 
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -58,6 +59,7 @@ def _ended(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_process_of_others_is_no_job(tmp_path: Path) -> None:
-    del tmp_path
-    assert LocalMachine(setup=[]).states(["1", "4194304"]) == {}
+def test_a_process_of_others_is_no_job() -> None:
+    with subprocess.Popen(["sleep", "600"]) as other:
+        assert LocalMachine(setup=[]).states([str(other.pid), "4194304"]) == {}
+        other.kill()
