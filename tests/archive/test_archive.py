@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from kdlm import names
+from kdlm.archive.contents import expected, results
 from kdlm.archive.datasets import ORIGINS
 from kdlm.config import Study, parse
+from kdlm.errors import InputError
 from kdlm.tables import read_spec
 
 ROOT = Path(__file__).parents[2]
@@ -276,6 +278,60 @@ def test_the_source_of_an_archive_can_archive(
     readme.write_bytes(before)
     assert run.returncode == 1
     assert "source/README.md is not what the archive held" in run.stdout
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "students/**/logits.parquet", "students/**/history.parquet", "students/**/run.json",
+        "teachers/**/model.safetensors", "init_means/**/means.parquet", "data/digits.safetensors",
+        "tables/layer_means.parquet", "figures/routes.svg", "figures/routes.png", "report.html",
+    ],
+)  # fmt: skip
+def test_an_output_that_is_missing_is_named_with_the_remedy(
+    lost: str, workplace: Path, study: Study, tmp_path: Path
+) -> None:
+    shutil.copytree(workplace / "run/results", tmp_path / "results")
+    gone = next((tmp_path / "results/tiny").glob(lost))
+    gone.unlink()
+    with pytest.raises(InputError) as refused:
+        results(study, tmp_path, weights=False, small=False)
+    assert f"{gone} is missing: the study is not finished" in str(refused.value)
+    assert f"snakemake --cores all {gone.relative_to(tmp_path)}," in str(refused.value)
+
+
+def test_what_is_expected_is_what_the_rules_make(unpacked: Path, study: Study) -> None:
+    records = json.loads((unpacked / "snakemake/records.json").read_text())
+    assert set(records) == {f"results/tiny/{name}" for name in expected(study)}
+    read = {name for record in records.values() for name in record["input"]}
+    assert read < set(records)
+
+
+def test_the_remedy_for_an_intermediate_file_that_is_missing(
+    kdlm: Kdlm, workplace: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(workplace / "run", run)
+    table = "results/tiny/tables/layer_means.parquet"
+    (run / table).unlink()
+
+    def snakemake(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--snakefile", workplace / "clone/Snakefile",
+             "--configfile", "tiny.yaml", "--cores", "all", *arguments],
+            cwd=run, env=os.environ | {"PYTHONPATH": str(workplace / "clone/src")},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout
+
+    # the archive is there, so Snakemake alone would never tell
+    assert "Nothing to be done" in snakemake("-n", "archive")
+    refused = kdlm("archive", run / "results/tiny", "--output", tmp_path / "x.zip")
+    assert refused.returncode == 1
+    assert f"--cores all {table}," in refused.stdout
+    snakemake(table)
+    done = kdlm("archive", run / "results/tiny", "--output", tmp_path / "x.zip")
+    assert done.returncode == 0, done.stdout
 
 
 def test_an_unfinished_study_is_refused(kdlm: Kdlm, workplace: Path, tmp_path: Path) -> None:

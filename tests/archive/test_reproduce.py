@@ -20,6 +20,7 @@ from kdlm.reproduce.check import reproduce
 from kdlm.reproduce.machine import differences, here
 from kdlm.reproduce.outcome import Level, Outcomes, State
 from kdlm.reproduce.rerun import draw, rerunnable
+from kdlm.reproduce.unpacked import UNTOLD
 from kdlm.tables import read_arrow, read_table, write_table
 
 Kdlm = Callable[..., subprocess.CompletedProcess[str]]
@@ -335,9 +336,44 @@ def test_claims_without_their_tables_are_not_taken_on_trust(
     assert "L4 DOES NOT HOLD" in run.stdout
 
 
+def test_an_output_that_the_archive_does_not_tell_of_fails(
+    kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path
+) -> None:
+    logits = next(unpacked.glob("results/tiny/students/**/logits.parquet"))
+    gone = [logits.relative_to(unpacked).as_posix(), "results/tiny/figures/routes.svg"]
+    archive = changed(archived, tmp_path / "a.zip", dict.fromkeys(gone))
+    run = kdlm("reproduce", archive, "--folder", tmp_path / "out", "--yes", "--level", "L1",
+               "--json", tmp_path / "out.json")  # fmt: skip
+    assert run.returncode == 1
+    outputs = json.loads((tmp_path / "out.json").read_text())["outputs"]
+    for name in gone:
+        assert outputs[name]["L0"]["state"] == "failed"
+        assert UNTOLD in outputs[name]["L0"]["reason"]
+    assert outputs[gone[1]]["L1"] == {"state": "failed", "reason": UNTOLD}
+    runs = outputs["results/tiny/tables/runs.parquet"]["L1"]
+    assert runs["state"] == "failed"
+    assert gone[0].removeprefix("results/tiny/") in runs["reason"]
+
+
+def test_a_rerun_that_the_archive_has_no_digest_for_fails(
+    kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    name = next(unpacked.glob("results/tiny/init_means/**/means.parquet"))
+    gone = name.relative_to(unpacked).as_posix()
+    folder = name.parent.relative_to(unpacked / "results/tiny").as_posix()
+    archive = changed(archived, tmp_path / "a.zip", {gone: None})
+    jobs = rerunnable(parse(tiny))
+    seed = next(s for s in range(1000) if draw(jobs, 1, s)[0].folder == folder)
+    run = kdlm("reproduce", archive, "--folder", tmp_path / "out", "--yes", "--level", "L2",
+               "--jobs", "1", "--sample-seed", str(seed))  # fmt: skip
+    assert run.returncode == 1
+    assert f"L2 failed: {gone}: {UNTOLD}" in run.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
+        ("archive.json", b'{"format": 1, "study": "tiny", "source": {}, "left_out": {"x": 1}}'),
         ("ro-crate-metadata.json", b"[]"),
         ("ro-crate-metadata.json", b'{"@graph": [{"sha256": 1}]}'),
         ("snakemake/records.json", b'{"x": []}'),

@@ -1,18 +1,20 @@
 """L0: every file is what was archived, and the records agree with the files they speak of."""
 
-from kdlm.archive.names import CRATE
+from kdlm.archive.contents import expected
+from kdlm.archive.names import CRATE, FACTS
 from kdlm.errors import InputError
 from kdlm.reproduce.outcome import Level, Outcomes
-from kdlm.reproduce.unpacked import Unpacked, read_object
+from kdlm.reproduce.unpacked import UNTOLD, Unpacked, read_object
 
 __all__ = ["check_integrity"]
 
 
 def check_integrity(unpacked: Unpacked, outcomes: Outcomes) -> None:
-    """Enter L0 of every archived file.
+    """Enter L0 of every archived file, and of every output that the archive should tell of.
 
     Their digests have been checked when they were unpacked. Here those digests are held against
-    what others recorded: Snakemake the inputs of each job, the crate each file.
+    what others recorded: Snakemake the inputs of each job, the crate each file. An output has to be
+    in the archive, or its digest among what was left out.
 
     Raises:
         InputError: those records are none.
@@ -20,9 +22,13 @@ def check_integrity(unpacked: Unpacked, outcomes: Outcomes) -> None:
     """
     try:
         recorded, described = _recorded_inputs(unpacked), _described(unpacked)
+        outputs = {f"{unpacked.prefix}/{name}" for name in expected(unpacked.study, ())}
+        outputs |= unpacked.recorded_inputs
+        missing = sorted(name for name in outputs if unpacked.digest(name) is None)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{unpacked.archive}: its crate or Snakemake's records cannot be read ({error!r})"
+            f"{unpacked.archive}: its crate, {FACTS} or Snakemake's records cannot be read "
+            f"({error!r})"
         ) from None
     for name, digest in unpacked.digests.items():
         others = [("Snakemake's record of a job", recorded), ("the crate", described)]
@@ -30,6 +36,8 @@ def check_integrity(unpacked: Unpacked, outcomes: Outcomes) -> None:
         outcomes.judge(
             name, Level.INTEGRITY, f"{wrong} has another SHA-256 of it" if wrong else None
         )
+    for name in missing:
+        outcomes.judge(name, Level.INTEGRITY, UNTOLD)
 
 
 def _recorded_inputs(unpacked: Unpacked) -> dict[str, str]:
