@@ -17,6 +17,7 @@ import pytest
 from kdlm import names
 from kdlm.archive.contents import expected, results
 from kdlm.archive.datasets import ORIGINS
+from kdlm.archive.records import input_checksums
 from kdlm.config import Study, parse
 from kdlm.errors import InputError
 from kdlm.tables import read_spec
@@ -332,6 +333,44 @@ def test_the_remedy_for_an_intermediate_file_that_is_missing(
     snakemake(table)
     done = kdlm("archive", run / "results/tiny", "--output", tmp_path / "x.zip")
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("kind", ["students/**/logits.parquet", "teachers/**/model.safetensors"])
+def test_a_damaged_output_is_not_archived(
+    kind: str, kdlm: Kdlm, workplace: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(workplace / "run", tmp_path / "run")
+    damaged = next((tmp_path / "run/results/tiny").glob(kind))
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    run = kdlm("archive", tmp_path / "run/results/tiny", "--output", tmp_path / "x.zip")
+    assert run.returncode == 1
+    assert f"{damaged} is damaged" in run.stdout
+    assert not (tmp_path / "x.zip").exists()
+
+
+@pytest.mark.parametrize("name", ["figures/routes.svg", "figures/routes.png", "study.json"])
+def test_an_output_that_is_not_what_others_read_is_not_archived(
+    name: str, kdlm: Kdlm, workplace: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(workplace / "run", tmp_path / "run")
+    changed = tmp_path / "run/results/tiny" / name
+    with changed.open("ab") as file:
+        file.write(b"\n")
+    run = kdlm("archive", tmp_path / "run/results/tiny", "--output", tmp_path / "x.zip")
+    assert run.returncode == 1
+    assert f"{changed} is not what the jobs after it read" in run.stdout
+
+
+def test_what_only_waits_for_the_config_saw_an_earlier_one() -> None:
+    """A margin more in the config prepares no data anew."""
+    study = {"results/s/study.json": "sha256:earlier"}
+    prepared = {"rule": "prepare_dataset", "input_checksums": study}
+    assert not input_checksums({"results/s/data/digits.safetensors": prepared})
+    drawn = {"rule": "figure_routes", "input_checksums": study}
+    found = input_checksums({"results/s/figures/routes.svg": drawn})
+    assert found == {"results/s/study.json": {"earlier"}}
 
 
 def test_an_unfinished_study_is_refused(kdlm: Kdlm, workplace: Path, tmp_path: Path) -> None:

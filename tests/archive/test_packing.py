@@ -10,7 +10,7 @@ import pytest
 
 from kdlm.archive.manifest import format_manifest, parse_manifest
 from kdlm.archive.names import MANIFEST, complaint
-from kdlm.archive.packing import entry, pack
+from kdlm.archive.packing import Stored, entry, pack
 from kdlm.archive.unpacking import unpack
 from kdlm.errors import InputError
 
@@ -50,12 +50,25 @@ def test_equal_contents_are_equal_bytes(tmp_path: Path) -> None:
     pack(CONTENTS, tmp_path / "a.zip")
     files = {}
     for number, (name, data) in enumerate(reversed(CONTENTS.items())):
-        files[name] = tmp_path / str(number)
-        files[name].write_bytes(data)
-        files[name].chmod(0o600)
-        os.utime(files[name], (number, number))
+        path = tmp_path / str(number)
+        path.write_bytes(data)
+        path.chmod(0o600)
+        os.utime(path, (number, number))
+        files[name] = Stored.of(path)
     pack(files, tmp_path / "b.zip")
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_a_file_that_changes_while_it_is_archived(tmp_path: Path) -> None:
+    """Or the manifest would lie about it."""
+    log = tmp_path / "a.log"
+    log.write_bytes(b"one line\n")
+    stored = Stored.of(log)
+    assert (stored.size, stored.sha256) == (9, hashlib.sha256(b"one line\n").hexdigest())
+    log.write_bytes(b"another\n")
+    with pytest.raises(InputError, match=r"a\.log changed while it was archived"):
+        pack({"results/s/logs/a.log": stored}, tmp_path / "a.zip")
+    assert not (tmp_path / "a.zip").exists()
 
 
 def test_what_is_packed_comes_back(tmp_path: Path) -> None:

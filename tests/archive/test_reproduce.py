@@ -219,6 +219,19 @@ def test_a_table_that_others_contradict(archived: Path, unpacked: Path, tmp_path
     assert name in str(outcomes.first_complaint())
 
 
+def test_a_digest_of_what_was_left_out_that_others_contradict(
+    archived: Path, unpacked: Path, tmp_path: Path
+) -> None:
+    facts = json.loads((unpacked / "archive.json").read_text())
+    name = "results/tiny/data/digits.safetensors"
+    assert facts["left_out"][name]["sha256"] != "0" * 64
+    facts["left_out"][name]["sha256"] = "0" * 64
+    archive = changed(archived, tmp_path / "a.zip", {"archive.json": json.dumps(facts).encode()})
+    outcomes = reproduce(archive, tmp_path / "out", [Level.INTEGRITY], consent=None)
+    assert outcomes.states[name][Level.INTEGRITY][0] == State.FAILED
+    assert "Snakemake's record" in outcomes.states[name][Level.INTEGRITY][1]
+
+
 def test_code_of_an_archive_is_not_run_without_consent(
     kdlm: Kdlm, archived: Path, tmp_path: Path
 ) -> None:

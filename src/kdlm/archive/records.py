@@ -10,7 +10,15 @@ from typing import Any
 from kdlm.errors import InputError
 from kdlm.sources import PACKAGE, digest
 
-__all__ = ["Job", "check_sources", "controller_logs", "jobs", "read_records"]
+__all__ = [
+    "Job",
+    "Record",
+    "check_sources",
+    "controller_logs",
+    "input_checksums",
+    "jobs",
+    "read_records",
+]
 
 Record = dict[str, Any]
 
@@ -89,6 +97,22 @@ def jobs(records: Mapping[str, Record]) -> list[Job]:
         for (rule, command), names in outputs.items()
     ]
     return sorted(found, key=lambda job: (job.ended, job.outputs))
+
+
+def input_checksums(records: Mapping[str, Record]) -> dict[str, set[str]]:
+    """SHA-256 of the jobs' inputs when they read them, by name.
+
+    Snakemake takes that of small files. What the jobs that read a file saw is one and the same
+    wherever a study is whole.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    for record in records.values():
+        for name, checksum in (record.get("input_checksums") or {}).items():
+            # preparing data waits for the config but reads nothing of it: that may be another now
+            waited = record.get("rule") == "prepare_dataset" and name.endswith("/study.json")
+            if checksum.startswith("sha256:") and not waited:
+                found[name].add(checksum.removeprefix("sha256:"))
+    return found
 
 
 def check_sources(found: Iterable[Job]) -> None:
