@@ -175,6 +175,30 @@ def without_other_records(archive: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(90, "was written 90 s after the first training began"), (-90, None), (None, "do not say")],
+)
+def test_numbers_that_are_younger_than_a_training_are_noted(
+    seconds: float | None, said: str | None, kdlm: Kdlm, archived: Path, tmp_path: Path
+) -> None:
+    changes = without_other_records(archived)
+    records = json.loads(changes["snakemake/records.json"])
+    trainings = ("train_teacher", "distill", "init_means")
+    began = min(r["starttime"] for r in records.values() if r["rule"] in trainings)
+    written = None if seconds is None else began + seconds
+    records["results/tiny/study.json"]["starttime"] = written
+    changes["snakemake/records.json"] = json.dumps(records).encode()
+    archive = changed(archived, tmp_path / "a.zip", changes)
+    run = kdlm("reproduce", archive, "--folder", tmp_path / "out", "--yes", "--level", "L4",
+               "--json", tmp_path / "out.json")  # fmt: skip
+    assert run.returncode == 0, run.stdout
+    notes = " ".join(json.loads((tmp_path / "out.json").read_text())["notes"])
+    assert ("study.json, and with it margins (L4)," in notes) == (said is not None)
+    for text in (run.stdout, notes):
+        assert said is None or said in text
+
+
 @pytest.mark.slow
 def test_rerun_as_a_whole_the_claims_are_those_of_the_rerun(
     kdlm: Kdlm, archived: Path, tmp_path: Path
