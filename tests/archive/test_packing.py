@@ -260,6 +260,11 @@ def test_no_zip_at_all(tmp_path: Path) -> None:
         assert "not a whole zip" in refusal(archive)
 
 
+def test_a_folder_for_an_archive(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+        unpack(tmp_path, tmp_path / "out")
+
+
 def test_a_folder_that_is_in_use(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").touch()

@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Mapping
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kdlm.archive.environment import build_digest
 from kdlm.archive.manifest import parse_manifest
 from kdlm.archive.names import MANIFEST
 from kdlm.archive.packing import Content, pack
@@ -24,6 +26,7 @@ from kdlm.reproduce.unpacked import UNTOLD
 from kdlm.tables import read_arrow, read_table, write_table
 
 Kdlm = Callable[..., subprocess.CompletedProcess[str]]
+BUILDS = ("torch", "numpy", "scikit-learn", "pillow")
 TABLES = ("runs", "histories", "layer_means", "init_means", "gradient_limit", "identities")
 
 
@@ -282,6 +285,15 @@ def test_integrity_needs_no_consent_either(kdlm: Kdlm, archived: Path, tmp_path:
     assert run.returncode == 0, run.stdout
 
 
+def test_a_locale_of_ascii_alone(kdlm: Kdlm, archived: Path, tmp_path: Path) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    run = kdlm("reproduce", archived, "--level", "L0", "--folder", tmp_path / "ü",
+               "--json", tmp_path / "out.json", **ascii_only)  # fmt: skip
+    assert run.returncode == 0, run.stdout
+    assert "L0 holds" in run.stdout
+    assert json.loads((tmp_path / "out.json").read_text("utf-8"))["levels"]["L0"]["holds"]
+
+
 def test_shell_code_in_a_crate_is_text(
     kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path
 ) -> None:
@@ -414,6 +426,7 @@ def test_a_rerun_that_the_archive_has_no_digest_for_fails(
         ("ro-crate-metadata.json", b"[]"),
         ("ro-crate-metadata.json", b'{"@graph": [{"sha256": 1}]}'),
         ("snakemake/records.json", b'{"x": []}'),
+        ("snakemake/records.json", b"[" * 200_000),
         ("archive.json", b"[1]"),
         ("archive.json", b"\xff"),
         ("results/tiny/study.json", b"null"),
@@ -456,6 +469,18 @@ def test_every_difference_is_named() -> None:
     assert any(text.startswith("processor: another there, ") for text in found)
     assert any(text.startswith("torch: 1.0 there, ") for text in found)
     assert any(text.startswith("numpy: another build") for text in found)
+
+
+def test_a_part_of_a_training_on_another_machine_is_a_difference() -> None:
+    present = here("cpu")
+    parts = [
+        {"epoch": 3, "batch": 0, "cpu_capability": present["cpu_capability"]},
+        {"epoch": 7, "batch": 1, "cpu_capability": "another"},
+    ]
+    installed = {name: {"sha256": build_digest(distribution(name))} for name in BUILDS}
+    assert differences(present | {"resumed_from": parts[:1]}, present, installed) == []
+    (found,) = differences(present | {"resumed_from": parts}, present, installed)
+    assert found.startswith("cpu_capability before a stop in epoch 7: another there, ")
 
 
 def test_the_highest_level_is_the_strongest() -> None:

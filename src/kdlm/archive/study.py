@@ -214,7 +214,8 @@ def render_report(folder: Path, output: Path) -> None:
             cwd=folder.resolve().parents[1],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
         )  # fmt: skip
         if run.returncode:

@@ -69,6 +69,8 @@ def unpack(archive: Path, folder: Path) -> dict[str, str]:
             _write(raw, starts, folder)
     except FileNotFoundError:
         raise InputError(f"{archive} is missing") from None
+    except OSError as error:
+        raise InputError(f"{archive} cannot be read ({error.strerror or error})") from error
     except _DAMAGE as error:
         raise InputError(f"{archive}: not a whole zip ({error})") from None
     return digests

@@ -58,7 +58,7 @@ def reproduce(
         if report:
             with replacing(report) as temporary:
                 text = json.dumps(facts | outcomes.as_json(), indent=1, ensure_ascii=False)
-                temporary.write_text(f"{text}\n")
+                temporary.write_text(f"{text}\n", encoding="utf-8")
     return outcomes
 
 
