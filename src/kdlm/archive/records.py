@@ -144,8 +144,10 @@ def _digests(parameter: str) -> list[str]:
     return _DIGEST.findall(text) if re.fullmatch(r"([0-9a-f]{16})+", text) else []
 
 
-def controller_logs(root: Path) -> dict[str, bytes]:
-    """Snakemake's own logs by name, those of runs that did a job of the study.
+def controller_logs(root: Path, folder: Path) -> dict[str, bytes]:
+    """Snakemake's own logs by name, those of runs that did a job of the study in ``folder``.
+
+    Both are known by their paths in ``root``, where Snakemake runs other studies too.
 
     Each ends where the report or an archive is made, which comes after all that is archived: from
     there on the log may still grow. Where on its machine the study lay is left out.
@@ -153,7 +155,7 @@ def controller_logs(root: Path) -> dict[str, bytes]:
     logs = {}
     for path in sorted((root / ".snakemake/log").glob("*.snakemake.log")):
         head = _PACKING.split(path.read_bytes(), maxsplit=1)[0]
-        if _RULE.search(head):
+        if _RULE.search(head) and f" {folder.as_posix()}/".encode() in head:
             for place in sorted(set(_PLACE.findall(head)), key=len, reverse=True):
                 head = head.replace(place, b".")
             logs[path.name] = head

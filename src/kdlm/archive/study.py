@@ -84,7 +84,7 @@ def archive_study(
     left_out = _measured({path.as_posix(): outputs[path.as_posix()] for path in found.left_out})
     contents: dict[str, Content] = {
         **{path.as_posix(): outputs[path.as_posix()] for path in found.archived},
-        **_traces(root, ran),
+        **_traces(root, place, ran),
         "snakemake/records.json": _json(records),
         "specs.json": _json(_specs(study)),
         "datasets.json": _json(datasets),
@@ -138,12 +138,12 @@ def _measured(contents: Mapping[str, Content]) -> dict[str, tuple[int, str]]:
     return {name: (size_of(contents[name]), sha256_of(contents[name])) for name in sorted(contents)}
 
 
-def _traces(root: Path, ran: Iterable[Job]) -> dict[str, Content]:
+def _traces(root: Path, folder: Path, ran: Iterable[Job]) -> dict[str, Content]:
     """Logs and benchmarks of the jobs, and Snakemake's own logs."""
     names = [name for job in ran for name in (*job.logs, job.benchmark)]
     return {
         **{name: Stored.of(root / name) for name in names if (root / name).is_file()},
-        **{f"snakemake/log/{name}": text for name, text in controller_logs(root).items()},
+        **{f"snakemake/log/{name}": text for name, text in controller_logs(root, folder).items()},
     }
 
 
