@@ -283,7 +283,7 @@ def _add_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> 
     archive.add_argument(
         "--small",
         action="store_true",
-        help="without logits and initialisation means: claims and figures are rebuilt from tables",
+        help="without logits, initialisation means and PNGs: all is rebuilt from tables",
     )
     archive.add_argument(
         "--include-diff",

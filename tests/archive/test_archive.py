@@ -20,6 +20,7 @@ from kdlm.archive.datasets import ORIGINS
 from kdlm.archive.records import input_checksums
 from kdlm.config import Study, parse
 from kdlm.errors import InputError
+from kdlm.figures import FIGURES
 from kdlm.tables import read_spec
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +138,19 @@ def test_two_archives_of_the_same_results_are_the_same_bytes(
     assert (tmp_path / "moved.zip").read_bytes() == archived.read_bytes()
 
 
+def test_the_log_of_another_study_is_not_of_this_one(
+    kdlm: Kdlm, archived: Path, workplace: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(workplace / "run", tmp_path / "run")
+    logs = tmp_path / "run/.snakemake/log"
+    log = next(path for path in logs.iterdir() if b"rule distill:" in path.read_bytes())
+    other = log.read_bytes().replace(b"results/tiny/", b"results/tiny-too/")
+    (logs / "2099-01-01T000000.000000.snakemake.log").write_bytes(other)
+    run = kdlm("archive", tmp_path / "run/results/tiny", "--output", tmp_path / "x.zip")
+    assert run.returncode == 0, run.stdout
+    assert (tmp_path / "x.zip").read_bytes() == archived.read_bytes()
+
+
 def test_every_job_is_an_action(crate: dict[str, dict[str, Any]], study: Study) -> None:
     actions = [e for e in crate.values() if e["@type"] == "CreateAction" and e["@id"] != "#run"]
     jobs = len(list(study.teacher_jobs())) + len(list(study.student_jobs()))
@@ -163,8 +177,9 @@ def test_logs_and_benchmarks_say_whose_they_are(crate: dict[str, dict[str, Any]]
 
 def test_what_is_inside(unpacked: Path, study: Study, tiny: dict[str, Any]) -> None:
     files = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*.*")}
-    assert not [name for name in files if name.endswith((".safetensors", ".png"))
-                and not name.startswith("source/docs/")]  # fmt: skip
+    assert not [name for name in files if name.endswith(".safetensors")]
+    for figure in FIGURES:
+        assert {f"results/tiny/figures/{figure}.{end}" for end in ("svg", "png")} <= files
     specs = json.loads((unpacked / "specs.json").read_text())
     for _, spec in study.student_jobs():
         assert spec.model_dump(mode="json") in specs.values()

@@ -57,9 +57,9 @@ def expected(study: Study, figures: Iterable[str] = FIGURES) -> tuple[str, ...]:
 def results(study: Study, root: Path, *, weights: bool, small: bool) -> Results:
     """The outputs of the study whose Snakemake ran in ``root``.
 
-    Left out are the prepared datasets (no data are archived), the figures' PNG files, which the
-    report has, and unless asked for, weights; of a small archive also the bulk of what jobs leave,
-    logits and initialisation means.
+    Left out are the prepared datasets (no data are archived) and, unless asked for, weights; of a
+    small archive also the bulk of what jobs leave, logits and initialisation means, and the
+    figures' PNG files, which the report has.
 
     Raises:
         InputError: the study is not finished.
@@ -80,9 +80,8 @@ def results(study: Study, root: Path, *, weights: bool, small: bool) -> Results:
         path
         for path in paths
         if path.parent == data
-        or path.suffix == ".png"
         or (path.suffix == ".safetensors" and not weights)
-        or (path.name in _LEFT_OUT_OF_SMALL and small)
+        or ((path.name in _LEFT_OUT_OF_SMALL or path.suffix == ".png") and small)
     }
     return Results(
         archived=tuple(path for path in paths if path not in left_out),
