@@ -620,6 +620,20 @@ def test_contrasts_stand_beside_what_stays() -> None:
         assert outside in said
 
 
+def test_a_case_that_refutes_is_not_hidden_by_a_noisy_one() -> None:
+    """One network's mean is off, with a narrow interval; another scatters widely about zero."""
+    where = {"kind": "linear", "batchnorm": "train"}
+    off = changed("layer_means", "mean", shifted(0.5), architecture="resnet32", **where)
+    noisy = changed("layer_means", "mean", scaled(100.0), architecture="resnet8", **where)
+    for change, verdict, case in (
+        (noisy, "inconclusive", "resnet8"),
+        (both(noisy, off), "refuted", "resnet32"),
+    ):
+        found = row(change(EVIDENCE), "prop1-linear", AS_STATED)
+        assert found["verdict"] == verdict
+        assert f"worst: {case}," in found["measured_on"]
+
+
 def test_many_true_cases_are_not_refuted_by_chance() -> None:
     """Unbiased means of eight networks, 200 times over: a plain 90 % CI would refute often."""
     generator = np.random.default_rng(1)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdlm import sources
+from kdlm.figures import FIGURES
 
 DISTILLATION = {"kdlm.losses", "kdlm.students"}
 STAGES = {
@@ -32,6 +33,11 @@ def test_a_figure_belongs_to_itself_alone() -> None:
     for stage in STAGES:
         drawn = {name for name in sources.closure(stage) if name.startswith("kdlm.figures.")}
         assert drawn <= {stage, "kdlm.figures.style"}
+
+
+def test_what_draws_every_figure_belongs_to_each() -> None:
+    for figure in FIGURES:
+        assert "kdlm.figures" in sources.closure(f"kdlm.figures.{figure}")
 
 
 def test_a_loader_retrains_nothing() -> None:

@@ -3,7 +3,29 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["hive", "init_means_directory", "student_directory", "teacher_directory", "teacher_of"]
+__all__ = [
+    "NETWORK_FILES",
+    "TABLES",
+    "hive",
+    "init_means_directory",
+    "student_directory",
+    "teacher_directory",
+    "teacher_of",
+]
+
+NETWORK_FILES = ("history.parquet", "logits.parquet", "model.safetensors", "run.json")
+"""What each training leaves in its folder."""
+
+TABLES = (
+    "runs",
+    "histories",
+    "comparisons",
+    "layer_means",
+    "init_means",
+    "gradient_limit",
+    "identities",
+)
+"""What is gathered in tables/, each as a Parquet file."""
 
 
 def hive(keys: Mapping[str, str]) -> str:

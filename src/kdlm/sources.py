@@ -65,7 +65,10 @@ class _Imports(ast.NodeVisitor):
 
 @cache
 def closure(module: str) -> frozenset[str]:
-    """``module`` and every module of the package that it imports, directly or not."""
+    """``module`` and every module of the package that it imports, directly or not.
+
+    Before a module Python runs the packages it is in.
+    """
     reached: set[str] = set()
     waiting = [module]
     while waiting:
@@ -76,7 +79,7 @@ def closure(module: str) -> frozenset[str]:
         reached.add(current)
         imports = _Imports()
         imports.visit(ast.parse(file.read_bytes()))
-        waiting += imports.found
+        waiting += [*imports.found, current.rpartition(".")[0]]
     return frozenset(reached)
 
 

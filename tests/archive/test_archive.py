@@ -15,8 +15,12 @@ from typing import Any
 import pytest
 
 from kdlm import names
+from kdlm.archive.contents import expected, results
 from kdlm.archive.datasets import ORIGINS
+from kdlm.archive.records import input_checksums
 from kdlm.config import Study, parse
+from kdlm.errors import InputError
+from kdlm.figures import FIGURES
 from kdlm.tables import read_spec
 
 ROOT = Path(__file__).parents[2]
@@ -134,6 +138,19 @@ def test_two_archives_of_the_same_results_are_the_same_bytes(
     assert (tmp_path / "moved.zip").read_bytes() == archived.read_bytes()
 
 
+def test_the_log_of_another_study_is_not_of_this_one(
+    kdlm: Kdlm, archived: Path, workplace: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(workplace / "run", tmp_path / "run")
+    logs = tmp_path / "run/.snakemake/log"
+    log = next(path for path in logs.iterdir() if b"rule distill:" in path.read_bytes())
+    other = log.read_bytes().replace(b"results/tiny/", b"results/tiny-too/")
+    (logs / "2099-01-01T000000.000000.snakemake.log").write_bytes(other)
+    run = kdlm("archive", tmp_path / "run/results/tiny", "--output", tmp_path / "x.zip")
+    assert run.returncode == 0, run.stdout
+    assert (tmp_path / "x.zip").read_bytes() == archived.read_bytes()
+
+
 def test_every_job_is_an_action(crate: dict[str, dict[str, Any]], study: Study) -> None:
     actions = [e for e in crate.values() if e["@type"] == "CreateAction" and e["@id"] != "#run"]
     jobs = len(list(study.teacher_jobs())) + len(list(study.student_jobs()))
@@ -160,8 +177,9 @@ def test_logs_and_benchmarks_say_whose_they_are(crate: dict[str, dict[str, Any]]
 
 def test_what_is_inside(unpacked: Path, study: Study, tiny: dict[str, Any]) -> None:
     files = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*.*")}
-    assert not [name for name in files if name.endswith((".safetensors", ".png"))
-                and not name.startswith("source/docs/")]  # fmt: skip
+    assert not [name for name in files if name.endswith(".safetensors")]
+    for figure in FIGURES:
+        assert {f"results/tiny/figures/{figure}.{end}" for end in ("svg", "png")} <= files
     specs = json.loads((unpacked / "specs.json").read_text())
     for _, spec in study.student_jobs():
         assert spec.model_dump(mode="json") in specs.values()
@@ -276,6 +294,98 @@ def test_the_source_of_an_archive_can_archive(
     readme.write_bytes(before)
     assert run.returncode == 1
     assert "source/README.md is not what the archive held" in run.stdout
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "students/**/logits.parquet", "students/**/history.parquet", "students/**/run.json",
+        "teachers/**/model.safetensors", "init_means/**/means.parquet", "data/digits.safetensors",
+        "tables/layer_means.parquet", "figures/routes.svg", "figures/routes.png", "report.html",
+    ],
+)  # fmt: skip
+def test_an_output_that_is_missing_is_named_with_the_remedy(
+    lost: str, workplace: Path, study: Study, tmp_path: Path
+) -> None:
+    shutil.copytree(workplace / "run/results", tmp_path / "results")
+    gone = next((tmp_path / "results/tiny").glob(lost))
+    gone.unlink()
+    with pytest.raises(InputError) as refused:
+        results(study, tmp_path, weights=False, small=False)
+    assert f"{gone} is missing: the study is not finished" in str(refused.value)
+    assert f"snakemake --cores all {gone.relative_to(tmp_path)}," in str(refused.value)
+
+
+def test_what_is_expected_is_what_the_rules_make(unpacked: Path, study: Study) -> None:
+    records = json.loads((unpacked / "snakemake/records.json").read_text())
+    assert set(records) == {f"results/tiny/{name}" for name in expected(study)}
+    read = {name for record in records.values() for name in record["input"]}
+    assert read < set(records)
+
+
+def test_the_remedy_for_an_intermediate_file_that_is_missing(
+    kdlm: Kdlm, workplace: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(workplace / "run", run)
+    table = "results/tiny/tables/layer_means.parquet"
+    (run / table).unlink()
+
+    def snakemake(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--snakefile", workplace / "clone/Snakefile",
+             "--configfile", "tiny.yaml", "--cores", "all", *arguments],
+            cwd=run, env=os.environ | {"PYTHONPATH": str(workplace / "clone/src")},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout
+
+    # the archive is there, so Snakemake alone would never tell
+    assert "Nothing to be done" in snakemake("-n", "archive")
+    refused = kdlm("archive", run / "results/tiny", "--output", tmp_path / "x.zip")
+    assert refused.returncode == 1
+    assert f"--cores all {table}," in refused.stdout
+    snakemake(table)
+    done = kdlm("archive", run / "results/tiny", "--output", tmp_path / "x.zip")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("kind", ["students/**/logits.parquet", "teachers/**/model.safetensors"])
+def test_a_damaged_output_is_not_archived(
+    kind: str, kdlm: Kdlm, workplace: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(workplace / "run", tmp_path / "run")
+    damaged = next((tmp_path / "run/results/tiny").glob(kind))
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    run = kdlm("archive", tmp_path / "run/results/tiny", "--output", tmp_path / "x.zip")
+    assert run.returncode == 1
+    assert f"{damaged} is damaged" in run.stdout
+    assert not (tmp_path / "x.zip").exists()
+
+
+@pytest.mark.parametrize("name", ["figures/routes.svg", "figures/routes.png", "study.json"])
+def test_an_output_that_is_not_what_others_read_is_not_archived(
+    name: str, kdlm: Kdlm, workplace: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(workplace / "run", tmp_path / "run")
+    changed = tmp_path / "run/results/tiny" / name
+    with changed.open("ab") as file:
+        file.write(b"\n")
+    run = kdlm("archive", tmp_path / "run/results/tiny", "--output", tmp_path / "x.zip")
+    assert run.returncode == 1
+    assert f"{changed} is not what the jobs after it read" in run.stdout
+
+
+def test_what_only_waits_for_the_config_saw_an_earlier_one() -> None:
+    """A margin more in the config prepares no data anew."""
+    study = {"results/s/study.json": "sha256:earlier"}
+    prepared = {"rule": "prepare_dataset", "input_checksums": study}
+    assert not input_checksums({"results/s/data/digits.safetensors": prepared})
+    drawn = {"rule": "figure_routes", "input_checksums": study}
+    found = input_checksums({"results/s/figures/routes.svg": drawn})
+    assert found == {"results/s/study.json": {"earlier"}}
 
 
 def test_an_unfinished_study_is_refused(kdlm: Kdlm, workplace: Path, tmp_path: Path) -> None:

@@ -4,15 +4,21 @@ import hashlib
 import os
 import pickle
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
+import yaml
 
+from kdlm.archive import names
+from kdlm.archive.contents import expected
 from kdlm.archive.manifest import format_manifest, parse_manifest
 from kdlm.archive.names import MANIFEST, complaint
-from kdlm.archive.packing import entry, pack
+from kdlm.archive.packing import Stored, entry, pack
 from kdlm.archive.unpacking import unpack
+from kdlm.config import parse
 from kdlm.errors import InputError
+
+ROOT = Path(__file__).parents[2]
 
 CONTENTS = {
     "README.md": b"what this is\n",
@@ -50,12 +56,25 @@ def test_equal_contents_are_equal_bytes(tmp_path: Path) -> None:
     pack(CONTENTS, tmp_path / "a.zip")
     files = {}
     for number, (name, data) in enumerate(reversed(CONTENTS.items())):
-        files[name] = tmp_path / str(number)
-        files[name].write_bytes(data)
-        files[name].chmod(0o600)
-        os.utime(files[name], (number, number))
+        path = tmp_path / str(number)
+        path.write_bytes(data)
+        path.chmod(0o600)
+        os.utime(path, (number, number))
+        files[name] = Stored.of(path)
     pack(files, tmp_path / "b.zip")
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_a_file_that_changes_while_it_is_archived(tmp_path: Path) -> None:
+    """Or the manifest would lie about it."""
+    log = tmp_path / "a.log"
+    log.write_bytes(b"one line\n")
+    stored = Stored.of(log)
+    assert (stored.size, stored.sha256) == (9, hashlib.sha256(b"one line\n").hexdigest())
+    log.write_bytes(b"another\n")
+    with pytest.raises(InputError, match=r"a\.log changed while it was archived"):
+        pack({"results/s/logs/a.log": stored}, tmp_path / "a.zip")
+    assert not (tmp_path / "a.zip").exists()
 
 
 def test_what_is_packed_comes_back(tmp_path: Path) -> None:
@@ -88,9 +107,10 @@ def test_a_manifest_that_is_none(text: str) -> None:
         "/etc/passwd", "../outside.log", "results/../../outside.log", "results/s/./x.json",
         "results//x.json", "C:/x.json", "results/s/C:x.json", "results\\s\\x.json", "results/s/",
         "results/s/new\nline.json", "results/s/u\u0308.json", "results/s/\u202ename.json",
-        "x" * 2000, "x.json", ".bashrc", "home/x.json", "results/s/run.sh", "results/s/x",
-        "results/s/model.pt", "results/s/x.PKL", "source/weights.pth", "source/a.npy",
-        "environment/x.py",
+        "x" * 2000, "é" * 513, "x.json", f"results/s/{'x' * 251}.json",
+        f"results/s/{'é' * 126}.json", f"results/{'s/' * 31}x.json", ".bashrc", "home/x.json",
+        "results/s/run.sh", "results/s/x", "results/s/model.pt", "results/s/x.PKL",
+        "source/weights.pth", "source/a.npy", "environment/x.py",
     ],
 )  # fmt: skip
 def test_names_that_no_archive_has(name: str, tmp_path: Path) -> None:
@@ -136,6 +156,42 @@ def test_a_bomb(tmp_path: Path) -> None:
     message = refusal(forged(tmp_path / "a.zip", bomb))
     assert "'results/s/logs/bomb.log' refused" in message
     assert "a zip bomb" in message
+
+
+def test_a_bomb_of_many_small_entries(tmp_path: Path) -> None:
+    """None of them large enough for its own ratio to be looked at."""
+    bombs = [(entry(f"results/s/logs/{number}.log"), b"\0" * (1 << 20)) for number in range(65)]
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for info, data in bombs:
+            archive.writestr(info, data)
+    size = path.stat().st_size
+    assert f"{size} bytes would become {65 << 20} (a zip bomb)" in refusal(path)
+
+
+def test_a_bomb_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "_MOST", 100)
+    deep = [(entry(f"results/{n}{'/s' * 25}/x.log"), b"") for n in range(4)]
+    message = refusal(forged(tmp_path / "a.zip", *deep))
+    assert "refused: one more than 100 files and folders" in message
+
+
+def test_the_largest_study_is_far_from_the_limits() -> None:
+    """At the paper's scale, with all files of its jobs, logs and benchmarks too."""
+    config = yaml.safe_load((ROOT / "workflow/presets/cifar100.yaml").read_text())
+    study = parse(config)
+    outputs = [f"results/{study.study}/{name}" for name in expected(study)]
+    jobs = [PurePosixPath(name).parent for name in outputs]
+    traces = [
+        str(PurePosixPath("results", study.study, kind, *job.parts[2:])) + end
+        for job in set(jobs) for kind, end in (("logs", ".log"), ("benchmarks", ".tsv"))
+    ]  # fmt: skip
+    every = [*outputs, *traces]
+    assert len(every) > 1000
+    assert names.complaints(every) is None
+    folders = {parent for name in every for parent in PurePosixPath(name).parents}
+    assert len(every) + len(folders) < names._MOST / 10
+    assert max(len(PurePosixPath(name).parts) for name in every) <= 16
 
 
 def test_a_bomb_of_overlapping_entries(tmp_path: Path) -> None:
@@ -202,6 +258,11 @@ def test_no_zip_at_all(tmp_path: Path) -> None:
         archive = tmp_path / f"{number}.zip"
         archive.write_bytes(content)
         assert "not a whole zip" in refusal(archive)
+
+
+def test_a_folder_for_an_archive(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+        unpack(tmp_path, tmp_path / "out")
 
 
 def test_a_folder_that_is_in_use(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable, Mapping
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from kdlm.archive.environment import build_digest
 from kdlm.archive.manifest import parse_manifest
 from kdlm.archive.names import MANIFEST
 from kdlm.archive.packing import Content, pack
@@ -21,9 +23,11 @@ from kdlm.reproduce.check import reproduce
 from kdlm.reproduce.machine import differences, here
 from kdlm.reproduce.outcome import Level, Outcomes, State
 from kdlm.reproduce.rerun import draw, rerunnable
+from kdlm.reproduce.unpacked import UNTOLD
 from kdlm.tables import read_arrow, read_table, write_table
 
 Kdlm = Callable[..., subprocess.CompletedProcess[str]]
+BUILDS = ("torch", "numpy", "scikit-learn", "pillow")
 TABLES = ("runs", "histories", "layer_means", "init_means", "gradient_limit", "identities")
 
 
@@ -178,6 +182,30 @@ def without_other_records(archive: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(90, "was written 90 s after the first training began"), (-90, None), (None, "do not say")],
+)
+def test_numbers_that_are_younger_than_a_training_are_noted(
+    seconds: float | None, said: str | None, kdlm: Kdlm, archived: Path, tmp_path: Path
+) -> None:
+    changes = without_other_records(archived)
+    records = json.loads(changes["snakemake/records.json"])
+    trainings = ("train_teacher", "distill", "init_means")
+    began = min(r["starttime"] for r in records.values() if r["rule"] in trainings)
+    written = None if seconds is None else began + seconds
+    records["results/tiny/study.json"]["starttime"] = written
+    changes["snakemake/records.json"] = json.dumps(records).encode()
+    archive = changed(archived, tmp_path / "a.zip", changes)
+    run = kdlm("reproduce", archive, "--folder", tmp_path / "out", "--yes", "--level", "L4",
+               "--json", tmp_path / "out.json")  # fmt: skip
+    assert run.returncode == 0, run.stdout
+    notes = " ".join(json.loads((tmp_path / "out.json").read_text())["notes"])
+    assert ("study.json, and with it margins (L4)," in notes) == (said is not None)
+    for text in (run.stdout, notes):
+        assert said is None or said in text
+
+
 @pytest.mark.slow
 def test_rerun_as_a_whole_the_claims_are_those_of_the_rerun(
     kdlm: Kdlm, archived: Path, tmp_path: Path
@@ -222,6 +250,19 @@ def test_a_table_that_others_contradict(archived: Path, unpacked: Path, tmp_path
     assert name in str(outcomes.first_complaint())
 
 
+def test_a_digest_of_what_was_left_out_that_others_contradict(
+    archived: Path, unpacked: Path, tmp_path: Path
+) -> None:
+    facts = json.loads((unpacked / "archive.json").read_text())
+    name = "results/tiny/data/digits.safetensors"
+    assert facts["left_out"][name]["sha256"] != "0" * 64
+    facts["left_out"][name]["sha256"] = "0" * 64
+    archive = changed(archived, tmp_path / "a.zip", {"archive.json": json.dumps(facts).encode()})
+    outcomes = reproduce(archive, tmp_path / "out", [Level.INTEGRITY], consent=None)
+    assert outcomes.states[name][Level.INTEGRITY][0] == State.FAILED
+    assert "Snakemake's record" in outcomes.states[name][Level.INTEGRITY][1]
+
+
 def test_code_of_an_archive_is_not_run_without_consent(
     kdlm: Kdlm, archived: Path, tmp_path: Path
 ) -> None:
@@ -246,6 +287,15 @@ def test_integrity_needs_no_consent_either(kdlm: Kdlm, archived: Path, tmp_path:
     run = kdlm("reproduce", archived, "--level", "L0", "--folder", tmp_path / "out",
                PATH="/nowhere", HTTPS_PROXY="http://127.0.0.1:9")  # fmt: skip
     assert run.returncode == 0, run.stdout
+
+
+def test_a_locale_of_ascii_alone(kdlm: Kdlm, archived: Path, tmp_path: Path) -> None:
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    run = kdlm("reproduce", archived, "--level", "L0", "--folder", tmp_path / "ü",
+               "--json", tmp_path / "out.json", **ascii_only)  # fmt: skip
+    assert run.returncode == 0, run.stdout
+    assert "L0 holds" in run.stdout
+    assert json.loads((tmp_path / "out.json").read_text("utf-8"))["levels"]["L0"]["holds"]
 
 
 def test_shell_code_in_a_crate_is_text(
@@ -339,12 +389,48 @@ def test_claims_without_their_tables_are_not_taken_on_trust(
     assert "L4 DOES NOT HOLD" in run.stdout
 
 
+def test_an_output_that_the_archive_does_not_tell_of_fails(
+    kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path
+) -> None:
+    logits = next(unpacked.glob("results/tiny/students/**/logits.parquet"))
+    gone = [logits.relative_to(unpacked).as_posix(), "results/tiny/figures/routes.svg"]
+    archive = changed(archived, tmp_path / "a.zip", dict.fromkeys(gone))
+    run = kdlm("reproduce", archive, "--folder", tmp_path / "out", "--yes", "--level", "L1",
+               "--json", tmp_path / "out.json")  # fmt: skip
+    assert run.returncode == 1
+    outputs = json.loads((tmp_path / "out.json").read_text())["outputs"]
+    for name in gone:
+        assert outputs[name]["L0"]["state"] == "failed"
+        assert UNTOLD in outputs[name]["L0"]["reason"]
+    assert outputs[gone[1]]["L1"] == {"state": "failed", "reason": UNTOLD}
+    runs = outputs["results/tiny/tables/runs.parquet"]["L1"]
+    assert runs["state"] == "failed"
+    assert gone[0].removeprefix("results/tiny/") in runs["reason"]
+
+
+def test_a_rerun_that_the_archive_has_no_digest_for_fails(
+    kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    name = next(unpacked.glob("results/tiny/init_means/**/means.parquet"))
+    gone = name.relative_to(unpacked).as_posix()
+    folder = name.parent.relative_to(unpacked / "results/tiny").as_posix()
+    archive = changed(archived, tmp_path / "a.zip", {gone: None})
+    jobs = rerunnable(parse(tiny))
+    seed = next(s for s in range(1000) if draw(jobs, 1, s)[0].folder == folder)
+    run = kdlm("reproduce", archive, "--folder", tmp_path / "out", "--yes", "--level", "L2",
+               "--jobs", "1", "--sample-seed", str(seed))  # fmt: skip
+    assert run.returncode == 1
+    assert f"L2 failed: {gone}: {UNTOLD}" in run.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
+        ("archive.json", b'{"format": 1, "study": "tiny", "source": {}, "left_out": {"x": 1}}'),
         ("ro-crate-metadata.json", b"[]"),
         ("ro-crate-metadata.json", b'{"@graph": [{"sha256": 1}]}'),
         ("snakemake/records.json", b'{"x": []}'),
+        ("snakemake/records.json", b"[" * 200_000),
         ("archive.json", b"[1]"),
         ("archive.json", b"\xff"),
         ("results/tiny/study.json", b"null"),
@@ -387,6 +473,18 @@ def test_every_difference_is_named() -> None:
     assert any(text.startswith("processor: another there, ") for text in found)
     assert any(text.startswith("torch: 1.0 there, ") for text in found)
     assert any(text.startswith("numpy: another build") for text in found)
+
+
+def test_a_part_of_a_training_on_another_machine_is_a_difference() -> None:
+    present = here("cpu")
+    parts = [
+        {"epoch": 3, "batch": 0, "cpu_capability": present["cpu_capability"]},
+        {"epoch": 7, "batch": 1, "cpu_capability": "another"},
+    ]
+    installed = {name: {"sha256": build_digest(distribution(name))} for name in BUILDS}
+    assert differences(present | {"resumed_from": parts[:1]}, present, installed) == []
+    (found,) = differences(present | {"resumed_from": parts}, present, installed)
+    assert found.startswith("cpu_capability before a stop in epoch 7: another there, ")
 
 
 def test_the_highest_level_is_the_strongest() -> None:

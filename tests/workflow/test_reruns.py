@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 import yaml
 
 from kdlm.config import parse
+from kdlm.figures import FIGURES
 
 PAGE = Path(__file__).parents[2] / "docs/reruns.md"
 
@@ -79,6 +81,8 @@ def test_the_page_has_a_row_for_each_test() -> None:
 def test_a_figure(checkout: Path, to_do: Counts, observed: Observed) -> None:
     append(checkout, "figures/accuracy.py", "UNUSED = 1\n")
     assert to_do() == {"figure_accuracy": 1}
+    append(checkout, "figures/__init__.py", "UNUSED = 1\n")
+    assert to_do() == dict.fromkeys((f"figure_{name}" for name in FIGURES), 1)
     observed("that figure is to be drawn, nothing else")
 
 
@@ -152,9 +156,32 @@ def test_a_reformatted_config(
     observed("nothing to be done")
 
 
-def restored(checkout: Path) -> None:
-    """Make ``checkout`` a fresh clone: no metadata, and every result of a random age."""
+@pytest.fixture
+def archived(snakemake: Run, checkout: Path, tmp_path: Path) -> Path:
+    """Folder with both archives of the checkout's study."""
+    # the sources alone are under version control
+    (checkout / ".gitignore").write_text("*\n")
+    identity = ("-c", "user.name=A reviewer", "-c", "user.email=reviewer@example.org")
+    for command in (
+        ("init", "--quiet"), ("add", "--force", "Snakefile", "workflow", "src"),
+        (*identity, "commit", "--quiet", "--message", "as it is"),
+    ):  # fmt: skip
+        subprocess.run(["git", *command], cwd=checkout, check=True)
+    run = snakemake(
+        checkout, "archive", "archive_with_weights", "--configfile", "tiny.yaml",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-3000:]
+    return (checkout / "results/tiny/archive").rename(tmp_path / "archives")
+
+
+def restored(checkout: Path, archive: Path) -> None:
+    """Make ``checkout`` a fresh clone with results of the archive: no metadata, any age."""
     shutil.rmtree(checkout / ".snakemake")
+    shutil.rmtree(checkout / "results")
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(
+            checkout, [name for name in opened.namelist() if name.startswith("results/")]
+        )
     times = np.random.default_rng(0)
     for file in (checkout / "results").rglob("*"):
         age = times.uniform(1e9, 1.5e9)
@@ -166,15 +193,18 @@ def restored(checkout: Path) -> None:
     area="reruns",
     provoked="no .snakemake, every result's time at random, then `snakemake --touch --forceall`",
 )
-def test_a_fresh_clone(snakemake: Run, checkout: Path, to_do: Counts, observed: Observed) -> None:
-    restored(checkout)
-    # without the touch, times alone decide, and they say nothing
-    assert to_do() != {}
-    before = {file: file.read_bytes() for file in (checkout / "results").rglob("*.parquet")}
-    run = snakemake(checkout, "--touch", "--forceall", "--configfile", "tiny.yaml")
-    assert run.returncode == 0, run.stdout[-3000:]
-    assert to_do() == {}
-    assert before == {file: file.read_bytes() for file in before}
+def test_a_fresh_clone(
+    snakemake: Run, checkout: Path, archived: Path, to_do: Counts, observed: Observed
+) -> None:
+    for archive in ("tiny.zip", "tiny-with-weights.zip"):
+        restored(checkout, archived / archive)
+        # without the touch, times alone decide, and they say nothing
+        assert to_do() != {}
+        before = {file: file.read_bytes() for file in (checkout / "results").rglob("*.*")}
+        run = snakemake(checkout, "--touch", "--forceall", "--configfile", "tiny.yaml")
+        assert run.returncode == 0, run.stdout[-3000:]
+        assert to_do() == {}, archive
+        assert before == {file: file.read_bytes() for file in before}
     append(checkout, "losses.py", "UNUSED = 1\n")
     assert "distill" in to_do()
     observed("nothing to be done, no file rewritten; later edits are noticed again")

@@ -1,14 +1,24 @@
 """Which of a study's files an archive holds, and of which it holds the digest alone."""
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from kdlm.config import Study
 from kdlm.errors import InputError
-from kdlm.layout import init_means_directory, student_directory, teacher_directory
+from kdlm.figures import FIGURES
+from kdlm.layout import (
+    NETWORK_FILES,
+    TABLES,
+    init_means_directory,
+    student_directory,
+    teacher_directory,
+)
 
-__all__ = ["Results", "job_folders", "results"]
+__all__ = ["Results", "expected", "results"]
+
+_LEFT_OUT_OF_SMALL = ("logits.parquet", "means.parquet")
 
 
 @dataclass(frozen=True)
@@ -24,57 +34,56 @@ class Results:
         return (*self.archived, *self.left_out)
 
 
-def job_folders(study: Study) -> Iterator[Path]:
-    """Folder, within the study's, of each training and initialisation job."""
-    for keys, _ in study.teacher_jobs():
-        yield teacher_directory(keys)
-    for keys, _ in study.student_jobs():
-        yield student_directory(keys)
-    for keys, _ in study.init_means_jobs():
-        yield init_means_directory(keys)
+def expected(study: Study, figures: Iterable[str] = FIGURES) -> tuple[str, ...]:
+    """All outputs of the DAG by name within the study's folder, whether they are there or not."""
+    datasets = {study.dataset.name, study.init_means.dataset.name}
+    networks = [
+        *(teacher_directory(keys) for keys, _ in study.teacher_jobs()),
+        *(student_directory(keys) for keys, _ in study.student_jobs()),
+    ]
+    shards = [init_means_directory(keys) for keys, _ in study.init_means_jobs()]
+    return (
+        "study.json",
+        "report.html",
+        "claims.parquet",
+        *(f"data/{name}.safetensors" for name in sorted(datasets)),
+        *(f"tables/{name}.parquet" for name in TABLES),
+        *(f"figures/{name}.{suffix}" for name in figures for suffix in ("svg", "png")),
+        *(f"{network.as_posix()}/{name}" for network in networks for name in NETWORK_FILES),
+        *(f"{shard.as_posix()}/means.parquet" for shard in shards),
+    )
 
 
 def results(study: Study, root: Path, *, weights: bool, small: bool) -> Results:
     """The outputs of the study whose Snakemake ran in ``root``.
 
-    Left out are the prepared datasets (no data are archived), the figures' PNG files, which the
-    report has, and unless asked for, weights; of a small archive also the bulk of what jobs leave,
-    logits and initialisation means.
+    Left out are the prepared datasets (no data are archived) and, unless asked for, weights; of a
+    small archive also the bulk of what jobs leave, logits and initialisation means, and the
+    figures' PNG files, which the report has.
 
     Raises:
         InputError: the study is not finished.
 
     """
-    folder = root / "results" / study.study
-    expected = [
-        "study.json",
-        "report.html",
-        "claims.parquet",
-        *(path.relative_to(folder).as_posix()
-          for kind in ("tables/*.parquet", "figures/*.svg") for path in folder.glob(kind)),
-        *(f"{job}/{name}" for job in job_folders(study) for name in _outputs(folder / job)),
-    ]  # fmt: skip
-    dropped = {
-        *(() if weights else ("model.safetensors",)),
-        *(("logits.parquet", "means.parquet") if small else ()),
+    place = Path("results", study.study)
+    paths = sorted(place / name for name in expected(study))
+    if missing := [path for path in paths if not (root / path).is_file()]:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        # without a target Snakemake looks at what is final only, and finds nothing to be done
+        raise InputError(
+            f"{root / missing[0]} is missing{more}: the study is not finished; run snakemake "
+            f"--cores all {shlex.quote(missing[0].as_posix())}, with the study's config, and then "
+            f"archive again"
+        )
+    data = place / "data"
+    left_out = {
+        path
+        for path in paths
+        if path.parent == data
+        or (path.suffix == ".safetensors" and not weights)
+        or ((path.name in _LEFT_OUT_OF_SMALL or path.suffix == ".png") and small)
     }
-    paths = sorted(folder / name for name in expected)
-    for path in paths:
-        if not path.is_file():
-            raise InputError(f"{path} is missing: the study is not finished, run snakemake archive")
-    aside = [*folder.glob("data/*.safetensors"), *folder.glob("figures/*.png")]
     return Results(
-        archived=tuple(path.relative_to(root) for path in paths if path.name not in dropped),
-        left_out=tuple(
-            path.relative_to(root)
-            for path in sorted([*aside, *(path for path in paths if path.name in dropped)])
-        ),
+        archived=tuple(path for path in paths if path not in left_out),
+        left_out=tuple(sorted(left_out)),
     )
-
-
-def _outputs(job: Path) -> list[str]:
-    """Names of the files a job left."""
-    found = [path.name for path in job.glob("*") if path.is_file() and path.name[0] != "."]
-    if not found:
-        raise InputError(f"{job} is empty: the study is not finished, run snakemake archive")
-    return found

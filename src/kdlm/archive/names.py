@@ -13,11 +13,19 @@ SOURCE = "source"
 
 _TOP_FILES = {MANIFEST, CRATE, FACTS, "README.md", "datasets.json", "source.diff", "specs.json"}
 _TOP_FOLDERS = {SOURCE, "environment", "results", "snakemake"}
-_RESULTS = {".html", ".json", ".log", ".parquet", ".safetensors", ".svg", ".tsv"}
+_RESULTS = {".html", ".json", ".log", ".parquet", ".png", ".safetensors", ".svg", ".tsv"}
 _EXECUTES_WHEN_READ = {
     ".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pk", ".pkl", ".pt", ".pth",
 }  # fmt: skip
 _LONGEST = 1024
+_LONGEST_PART = 255
+"""Bytes; of a part of a path that is what most file systems can hold."""
+
+_MOST = 100_000
+"""Files and folders; a study of 1000 jobs has some 6,500, and its source a few hundred."""
+
+_DEEPEST = 32
+"""Parts of a path; those of a study have 14."""
 
 
 def complaint(name: str) -> str | None:
@@ -27,11 +35,14 @@ def complaint(name: str) -> str | None:
 
 def _unsafe(name: str) -> str | None:
     """Names that mean another file, or another place, on some machine."""
-    if not name or len(name) > _LONGEST or any(not c.isprintable() for c in name):
+    if not name or any(not c.isprintable() for c in name) or len(name.encode()) > _LONGEST:
         return "a name that is empty, too long or not printable"
+    parts = name.split("/")
+    if len(parts) > _DEEPEST or any(len(part.encode()) > _LONGEST_PART for part in parts):
+        return "a path that is too deep, or has a part that is too long"
     if name.startswith("/") or "\\" in name or ":" in name:
         return "an absolute path, a drive or a backslash"
-    if any(part in ("", ".", "..") for part in name.split("/")):
+    if any(part in ("", ".", "..") for part in parts):
         return "a path with an empty part, '.' or '..'"
     if unicodedata.normalize("NFC", name) != name:
         return "a name that is spelt in two ways (not NFC)"
@@ -52,7 +63,7 @@ def _foreign(path: PurePosixPath) -> str | None:
 
 
 def complaints(names: Iterable[str]) -> tuple[str, str] | None:
-    """The first name that no archive may have, with the reason."""
+    """The first name that no archive may have, or one that is too many, with the reason."""
     seen: dict[str, str] = {}
     folders: set[str] = set()
     ordered = list(names)
@@ -65,6 +76,8 @@ def complaints(names: Iterable[str]) -> tuple[str, str] | None:
             return name, f"the same file as {seen[folded]}"
         seen[folded] = name
         folders |= {str(parent).casefold() for parent in PurePosixPath(name).parents}
+        if len(seen) + len(folders) > _MOST:
+            return name, f"one more than {_MOST} files and folders"
     for folded, name in seen.items():
         if folded in folders:
             return name, "a file and a folder at once"

@@ -10,7 +10,15 @@ from typing import Any
 from kdlm.errors import InputError
 from kdlm.sources import PACKAGE, digest
 
-__all__ = ["Job", "check_sources", "controller_logs", "jobs", "read_records"]
+__all__ = [
+    "Job",
+    "Record",
+    "check_sources",
+    "controller_logs",
+    "input_checksums",
+    "jobs",
+    "read_records",
+]
 
 Record = dict[str, Any]
 
@@ -91,6 +99,22 @@ def jobs(records: Mapping[str, Record]) -> list[Job]:
     return sorted(found, key=lambda job: (job.ended, job.outputs))
 
 
+def input_checksums(records: Mapping[str, Record]) -> dict[str, set[str]]:
+    """SHA-256 of the jobs' inputs when they read them, by name.
+
+    Snakemake takes that of small files. What the jobs that read a file saw is one and the same
+    wherever a study is whole.
+    """
+    found: dict[str, set[str]] = defaultdict(set)
+    for record in records.values():
+        for name, checksum in (record.get("input_checksums") or {}).items():
+            # preparing data waits for the config but reads nothing of it: that may be another now
+            waited = record.get("rule") == "prepare_dataset" and name.endswith("/study.json")
+            if checksum.startswith("sha256:") and not waited:
+                found[name].add(checksum.removeprefix("sha256:"))
+    return found
+
+
 def check_sources(found: Iterable[Job]) -> None:
     """Hold the sources that jobs were run from against those that would be archived with them.
 
@@ -120,8 +144,10 @@ def _digests(parameter: str) -> list[str]:
     return _DIGEST.findall(text) if re.fullmatch(r"([0-9a-f]{16})+", text) else []
 
 
-def controller_logs(root: Path) -> dict[str, bytes]:
-    """Snakemake's own logs by name, those of runs that did a job of the study.
+def controller_logs(root: Path, folder: Path) -> dict[str, bytes]:
+    """Snakemake's own logs by name, those of runs that did a job of the study in ``folder``.
+
+    Both are known by their paths in ``root``, where Snakemake runs other studies too.
 
     Each ends where the report or an archive is made, which comes after all that is archived: from
     there on the log may still grow. Where on its machine the study lay is left out.
@@ -129,7 +155,7 @@ def controller_logs(root: Path) -> dict[str, bytes]:
     logs = {}
     for path in sorted((root / ".snakemake/log").glob("*.snakemake.log")):
         head = _PACKING.split(path.read_bytes(), maxsplit=1)[0]
-        if _RULE.search(head):
+        if _RULE.search(head) and f" {folder.as_posix()}/".encode() in head:
             for place in sorted(set(_PLACE.findall(head)), key=len, reverse=True):
                 head = head.replace(place, b".")
             logs[path.name] = head

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import kdlm
-from kdlm.archive.manifest import file_sha256, parse_manifest
+from kdlm.archive.manifest import parse_manifest
 from kdlm.archive.names import FACTS, MANIFEST, SOURCE
-from kdlm.archive.packing import Content
+from kdlm.archive.packing import Content, Stored
 from kdlm.errors import InputError
 
 __all__ = ["Source", "checkout", "operator", "read_source"]
@@ -84,7 +84,7 @@ def read_source(*, include_diff: bool) -> Source:
         diff = _git(folder, "diff", "--binary", "HEAD", *ours) or b"only new files, see source/\n"
     return Source(
         commit=_git(folder, "rev-parse", "HEAD").decode().strip(),
-        files={name: folder / name for name in names},
+        files={name: Stored.of(folder / name) for name in names},
         diff=diff,
     )
 
@@ -108,14 +108,16 @@ def _from_archive(folder: Path) -> Source:
     """The source that an archive held, if it is still what that archive's manifest says."""
     above = folder.parent
     digests = parse_manifest((above / MANIFEST).read_bytes(), str(above / MANIFEST))
-    names = [name for name in digests if name.startswith(f"{SOURCE}/")]
-    for name in names:
-        if not (above / name).is_file() or file_sha256(above / name) != digests[name]:
+    files: dict[str, Content] = {}
+    for name in sorted(name for name in digests if name.startswith(f"{SOURCE}/")):
+        found = Stored.of(above / name) if (above / name).is_file() else None
+        if found is None or found.sha256 != digests[name]:
             raise InputError(f"{above / name} is not what the archive held: unpack it again")
-    facts = json.loads((above / FACTS).read_text())
+        files[name.removeprefix(f"{SOURCE}/")] = found
+    facts = json.loads((above / FACTS).read_text(encoding="utf-8"))
     diff = above / "source.diff"
     return Source(
         commit=facts["source"]["commit"],
-        files={name.removeprefix(f"{SOURCE}/"): above / name for name in sorted(names)},
+        files=files,
         diff=diff.read_bytes() if diff.is_file() else b"",
     )

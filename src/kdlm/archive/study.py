@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,12 +19,20 @@ from kdlm.archive.crate import Described, describe_crate
 from kdlm.archive.datasets import describe
 from kdlm.archive.environment import installed
 from kdlm.archive.names import CRATE, FACTS, SOURCE
-from kdlm.archive.packing import Content, pack, sha256_of, size_of
-from kdlm.archive.records import Job, check_sources, controller_logs, jobs, read_records
+from kdlm.archive.packing import Content, Stored, pack, sha256_of, size_of
+from kdlm.archive.records import (
+    Job,
+    Record,
+    check_sources,
+    controller_logs,
+    input_checksums,
+    jobs,
+    read_records,
+)
 from kdlm.archive.source import Source, checkout, operator, read_source
 from kdlm.config import Study
 from kdlm.errors import InputError
-from kdlm.files import replacing
+from kdlm.files import replacing, verify
 from kdlm.layout import init_means_directory, student_directory, teacher_directory
 
 __all__ = ["archive_study", "render_report"]
@@ -56,8 +65,8 @@ def archive_study(
     Two archives of the same results are the same bytes, whenever they are made.
 
     Raises:
-        InputError: the study is not finished, was run from other sources, or the source differs
-            from its commit.
+        InputError: the study is not finished, was run from other sources, an output is damaged, or
+            the source differs from its commit.
 
     """
     root = folder.resolve().parents[1]
@@ -69,11 +78,13 @@ def archive_study(
     records = read_records(root, found.outputs)
     ran = tuple(jobs(records))
     check_sources(ran)
+    outputs = {path.as_posix(): Stored.of(root / path) for path in found.outputs}
+    _check_outputs(outputs, records)
     datasets = describe(study, root / place)
-    left_out = _measured({path.as_posix(): root / path for path in found.left_out})
+    left_out = _measured({path.as_posix(): outputs[path.as_posix()] for path in found.left_out})
     contents: dict[str, Content] = {
-        **{path.as_posix(): root / path for path in found.archived},
-        **_traces(root, ran),
+        **{path.as_posix(): outputs[path.as_posix()] for path in found.archived},
+        **_traces(root, place, ran),
         "snakemake/records.json": _json(records),
         "specs.json": _json(_specs(study)),
         "datasets.json": _json(datasets),
@@ -103,17 +114,36 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
+def _check_outputs(outputs: Mapping[str, Stored], records: Mapping[str, Record]) -> None:
+    """Hold outputs against their seals, and against what the jobs that read them saw.
+
+    Raises:
+        InputError: one is damaged, or is another than it was when it was read.
+
+    """
+    read = input_checksums(records)
+    for name, output in outputs.items():
+        if output.path.suffix in (".parquet", ".safetensors"):
+            verify(output.path)
+        if other := read.get(name, set()) - {output.sha256}:
+            raise InputError(
+                f"{output.path} is not what the jobs after it read: its SHA-256 is "
+                f"{output.sha256}, it was {other.pop()}; delete it, run snakemake --cores all "
+                f"{shlex.quote(name)}, then snakemake, and archive again"
+            )
+
+
 def _measured(contents: Mapping[str, Content]) -> dict[str, tuple[int, str]]:
     """Size and SHA-256 by name, in the order of the names."""
     return {name: (size_of(contents[name]), sha256_of(contents[name])) for name in sorted(contents)}
 
 
-def _traces(root: Path, ran: Iterable[Job]) -> dict[str, Content]:
+def _traces(root: Path, folder: Path, ran: Iterable[Job]) -> dict[str, Content]:
     """Logs and benchmarks of the jobs, and Snakemake's own logs."""
     names = [name for job in ran for name in (*job.logs, job.benchmark)]
     return {
-        **{name: root / name for name in names if (root / name).is_file()},
-        **{f"snakemake/log/{name}": text for name, text in controller_logs(root).items()},
+        **{name: Stored.of(root / name) for name in names if (root / name).is_file()},
+        **{f"snakemake/log/{name}": text for name, text in controller_logs(root, folder).items()},
     }
 
 
@@ -184,7 +214,8 @@ def render_report(folder: Path, output: Path) -> None:
             cwd=folder.resolve().parents[1],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
         )  # fmt: skip
         if run.returncode:

@@ -5,6 +5,7 @@ for, and where files go, is decided here.
 """
 
 import hashlib
+import io
 import struct
 import zipfile
 import zlib
@@ -24,6 +25,12 @@ _RATIO = 250
 
 _SMALL = 1 << 20
 """Bytes below which no ratio is looked at."""
+
+_RATIO_OF_ALL = 50
+"""Most that an archive may grow; those of studies grow two- or threefold."""
+
+_SMALL_OF_ALL = 1 << 26
+"""Bytes below which an archive may grow as it will."""
 
 _STEP = 1 << 16
 """Packed bytes inflated at once: they become 64 MiB at most."""
@@ -56,12 +63,14 @@ def unpack(archive: Path, folder: Path) -> dict[str, str]:
         with archive.open("rb") as raw, zipfile.ZipFile(raw) as opened:
             entries = opened.infolist()
             _check_names(archive, entries)
-            _check_sizes(archive, entries)
+            _check_sizes(archive, entries, raw.seek(0, io.SEEK_END))
             starts = _check_layout(archive, raw, opened)
             digests = _check_contents(archive, raw, starts)
             _write(raw, starts, folder)
     except FileNotFoundError:
         raise InputError(f"{archive} is missing") from None
+    except OSError as error:
+        raise InputError(f"{archive} cannot be read ({error.strerror or error})") from error
     except _DAMAGE as error:
         raise InputError(f"{archive}: not a whole zip ({error})") from None
     return digests
@@ -78,13 +87,16 @@ def _check_names(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
         raise InputError(f"{archive}: {found[0]!r} refused: {found[1]}")
 
 
-def _check_sizes(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
+def _check_sizes(archive: Path, entries: list[zipfile.ZipInfo], size: int) -> None:
     for info in entries:
         if info.file_size > max(_SMALL, _RATIO * info.compress_size):
             raise InputError(
                 f"{archive}: {info.filename!r} refused: {info.compress_size} bytes would become "
                 f"{info.file_size} (a zip bomb)"
             )
+    total = sum(info.file_size for info in entries)
+    if total > max(_SMALL_OF_ALL, _RATIO_OF_ALL * size):
+        raise InputError(f"{archive}: refused: {size} bytes would become {total} (a zip bomb)")
 
 
 def _check_layout(

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from kdlm import published
-from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured
+from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured, worst
 from kdlm.statistics import EQUIVALENCE_LEVEL, confidence_interval
 
 __all__ = ["CLAIMS"]
@@ -20,8 +20,8 @@ CASE = ["architecture", *PROTOCOL]
 _RESAMPLES = 2000
 
 
-def _widest(cases: dict[str, pd.Series]) -> Finding:
-    """The case whose interval reaches furthest from 0.
+def _worst_case(cases: dict[str, pd.Series], margin: float) -> Finding:
+    """The case where the verdict is worst: one that clearly refutes is hidden by no noisy one.
 
     With m cases each interval is at the level 1 − .1/m (Bonferroni), or a true statement about
     many networks would soon be refuted by chance.
@@ -32,27 +32,28 @@ def _widest(cases: dict[str, pd.Series]) -> Finding:
         if len(values) < 2 or values.isna().any():
             raise NotMeasured(f"one seed only, or not a number: {name}")
     level = 1 - (1 - EQUIVALENCE_LEVEL) / len(cases)
-    intervals = {name: confidence_interval(values, level) for name, values in cases.items()}
-    worst = max(intervals, key=lambda name: max(abs(limit) for limit in intervals[name]))
-    low, high = intervals[worst]
-    return Finding(
-        float(cases[worst].mean()),
-        low,
-        high,
-        len(cases[worst]),
-        f"{len(cases)} cases; widest: {worst}",
-    )
+    findings = [
+        Finding(
+            float(values.mean()),
+            *confidence_interval(values, level),
+            len(values),
+            f"{len(cases)} cases; worst: {name}",
+        )
+        for name, values in cases.items()
+    ]
+    return worst(findings, (-margin, margin))
 
 
 def _linear(evidence: Evidence) -> Finding:
     """Mean logit in units of its predicted sd, by network and protocol."""
     table = evidence.layer_means
     rows = table[(table["kind"] == "linear") & (table["predicted_sd"] > 0)]
-    return _widest(
+    return _worst_case(
         {
             ", ".join(case): group["mean"] / np.sqrt(np.square(group["predicted_sd"]).mean())
             for case, group in rows.groupby(CASE, sort=False)
-        }
+        },
+        evidence.margins.initial_mean,
     )
 
 
@@ -63,11 +64,12 @@ def _layers(kind: str) -> Callable[[Evidence], Finding]:
         table = evidence.layer_means
         rows = table[table["kind"] == kind]
         rows = rows.assign(share=rows["mean"] / rows["rms"])
-        return _widest(
+        return _worst_case(
             {
                 ", ".join(case): group.groupby("seed")["share"].mean()
                 for case, group in rows.groupby(CASE, sort=False)
-            }
+            },
+            evidence.margins.layer_mean,
         )
 
     return measure

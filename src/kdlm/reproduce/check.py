@@ -9,6 +9,7 @@ from kdlm import __version__
 from kdlm.archive.names import SOURCE
 from kdlm.errors import InputError
 from kdlm.files import replacing
+from kdlm.reproduce.fixed import note_of_late_numbers
 from kdlm.reproduce.integrity import check_integrity
 from kdlm.reproduce.outcome import Level, Outcomes
 from kdlm.reproduce.unpacked import Unpacked, open_archive
@@ -57,7 +58,7 @@ def reproduce(
         if report:
             with replacing(report) as temporary:
                 text = json.dumps(facts | outcomes.as_json(), indent=1, ensure_ascii=False)
-                temporary.write_text(f"{text}\n")
+                temporary.write_text(f"{text}\n", encoding="utf-8")
     return outcomes
 
 
@@ -103,6 +104,8 @@ def _run(
     from kdlm.reproduce.verdicts import compare_verdicts  # noqa: PLC0415
 
     asked = outcomes.asked
+    if note := note_of_late_numbers(unpacked, asked):
+        outcomes.notes.append(note)
     reruns = tuple(level for level in asked if level in (Level.RERUN, Level.TOLERANCE))
     sample, judged = None, None
     if reruns:

@@ -26,6 +26,8 @@ def differences(
 ) -> list[str]:
     """What differs in hardware, versions and builds between a ``run.json`` and this machine.
 
+    A training that was stopped may have gone on elsewhere: each part of it counts.
+
     Args:
         recorded: the archived run.json.
         present: see `here`.
@@ -35,6 +37,11 @@ def differences(
     pairs = [(name, recorded.get(name), present.get(name)) for name in (*_HARDWARE, "python")]
     packages = recorded.get("packages", {})
     pairs += [(name, packages.get(name), present["packages"].get(name)) for name in _PACKAGES]
+    pairs += [
+        (f"cpu_capability before a stop in epoch {part.get('epoch')}", part["cpu_capability"],
+         present.get("cpu_capability"))
+        for part in recorded.get("resumed_from") or () if "cpu_capability" in part
+    ]  # fmt: skip
     found = [f"{name}: {there} there, {this} here" for name, there, this in pairs if there != this]
     named = {text.split(":")[0] for text in found}
     builds = [

@@ -23,8 +23,8 @@ LEVELS: dict[Level, str] = {
     Level.INTEGRITY: "is what was archived",
     Level.REBUILT: "rebuilt from the archived files: the same bytes",
     Level.RERUN: "rerun on matching hardware and versions: the same bytes",
-    Level.TOLERANCE: "rerun: within the tolerances fixed before the run, column by column",
-    Level.VERDICT: "every claim has the same verdict",
+    Level.TOLERANCE: "rerun: within the tolerances of the archived config, column by column",
+    Level.VERDICT: "every claim has the same verdict, by the margins of the archived config",
 }
 
 STRENGTH = (Level.RERUN, Level.TOLERANCE, Level.REBUILT, Level.VERDICT, Level.INTEGRITY)

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdlm.archive.manifest import file_sha256
-from kdlm.layout import init_means_directory, student_directory, teacher_directory, teacher_of
+from kdlm.layout import (
+    TABLES,
+    init_means_directory,
+    student_directory,
+    teacher_directory,
+    teacher_of,
+)
 from kdlm.reproduce.outcome import Level, Outcomes, State
-from kdlm.reproduce.unpacked import Unpacked
+from kdlm.reproduce.unpacked import UNTOLD, Unpacked
 
 __all__ = ["Step", "rebuild", "remake", "steps"]
-
-_TABLES = ("runs", "histories", "comparisons", "layer_means", "init_means", "gradient_limit",
-           "identities")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,11 @@ def steps(unpacked: Unpacked) -> Iterator[Step]:
     yield Step(
         ("theory",), _files(theory, "logits.parquet"), _tables("gradient_limit", "identities")
     )
-    yield Step(("judge",), _tables(*_TABLES), ("claims.parquet",))
-    figures = f"{unpacked.prefix}/figures/"
-    for name in sorted({Path(n).stem for n in unpacked.digests if n.startswith(figures)}):
+    yield Step(("judge",), _tables(*TABLES), ("claims.parquet",))
+    for name in unpacked.figures:
         yield Step(
             ("figure", name),
-            (*_tables(*_TABLES), "claims.parquet"),
+            (*_tables(*TABLES), "claims.parquet"),
             tuple(f"figures/{name}.{suffix}" for suffix in ("svg", "png")),
         )
 
@@ -94,9 +96,7 @@ def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:
             _copy(unpacked, inner, folder)
     planned, made = [], set()
     for step in steps(unpacked):
-        missing = next(
-            (n for n in step.needs if n not in made and not (folder / n).is_file()), None
-        )
+        missing = [n for n in step.needs if n not in made and not (folder / n).is_file()]
         if missing and step.makes[0].startswith("tables/"):
             _take(unpacked, step, missing, folder, outcomes)
         else:
@@ -122,9 +122,9 @@ def _make(
         lost = next((need for need in step.needs if not (folder / need).is_file()), None)
         failure = f"{lost} could not be made anew" if lost else end
         for name in (f"{unpacked.prefix}/{made}" for made in step.makes):
-            wanted = unpacked.digest(name)
-            if level in outcomes.asked and wanted is not None:
-                outcomes.judge(name, level, failure or _difference(root / name, wanted))
+            if level in outcomes.asked:
+                difference = _difference(root / name, unpacked.digest(name))
+                outcomes.judge(name, level, failure or difference)
 
 
 def _copy(unpacked: Unpacked, inner: str, folder: Path) -> None:
@@ -133,18 +133,31 @@ def _copy(unpacked: Unpacked, inner: str, folder: Path) -> None:
     shutil.copyfile(unpacked.results / inner, target)
 
 
-def _take(unpacked: Unpacked, step: Step, missing: str, folder: Path, outcomes: Outcomes) -> None:
+def _take(
+    unpacked: Unpacked, step: Step, lacking: list[str], folder: Path, outcomes: Outcomes
+) -> None:
+    untold = [name for name in lacking if unpacked.digest(f"{unpacked.prefix}/{name}") is None]
+    missing = (untold or lacking)[0]
     for made in step.makes:
         if (unpacked.results / made).is_file():
             _copy(unpacked, made, folder)
-            reason = f"starts from {made}: the archive holds no {Path(missing).name}"
-            outcomes.add(f"{unpacked.prefix}/{made}", Level.REBUILT, State.NOT_DONE, reason)
+            state, reason = (
+                (State.FAILED, f"made from {missing}: {UNTOLD}")
+                if untold
+                else (
+                    State.NOT_DONE,
+                    f"starts from {made}: the archive holds no {Path(missing).name}",
+                )
+            )
+            outcomes.add(f"{unpacked.prefix}/{made}", Level.REBUILT, state, reason)
         else:
             reason = f"neither it nor {missing}, which it is made from, is in the archive"
             outcomes.add(f"{unpacked.prefix}/{made}", Level.REBUILT, State.FAILED, reason)
 
 
-def _difference(path: Path, wanted: str) -> str | None:
+def _difference(path: Path, wanted: str | None) -> str | None:
+    if wanted is None:
+        return UNTOLD
     if not path.is_file():
         return "was not made"
     return None if file_sha256(path) == wanted else "other bytes"

@@ -12,7 +12,7 @@ from kdlm.layout import init_means_directory, student_directory, teacher_directo
 from kdlm.reproduce.columns import first_difference
 from kdlm.reproduce.machine import differences, here
 from kdlm.reproduce.outcome import Level, Outcomes, State
-from kdlm.reproduce.unpacked import Unpacked, read_object
+from kdlm.reproduce.unpacked import UNTOLD, Unpacked, read_object
 
 __all__ = ["Rerunnable", "draw", "rerun", "rerunnable"]
 
@@ -181,8 +181,8 @@ class _Session:
             path = self.root / output
             wanted = self.unpacked.digest(output)
             if wanted is None:
-                continue
-            if level == Level.RERUN:
+                self.outcomes.judge(output, level, UNTOLD)
+            elif level == Level.RERUN:
                 difference = None if file_sha256(path) == wanted else "other bytes"
                 self.outcomes.judge(output, level, difference)
             elif output in self.unpacked.digests and path.suffix == ".parquet":

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from kdlm.archive.unpacking import unpack
 from kdlm.config import Study, parse
 from kdlm.errors import InputError
 
-__all__ = ["Unpacked", "open_archive", "read_object"]
+__all__ = ["UNTOLD", "Unpacked", "open_archive", "read_object"]
+
+UNTOLD = "the archive has neither it nor, among what was left out, its SHA-256"
+"""Why an output that the study must have had cannot be judged."""
 
 _THREADS = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS",
@@ -67,8 +71,30 @@ class Unpacked:
 
     def digest(self, name: str) -> str | None:
         """SHA-256 of an output, archived or left out."""
-        left_out = self.facts["left_out"].get(name, {})
-        return self.digests.get(name) or left_out.get("sha256")
+        return self.digests.get(name) or self.left_out.get(name)
+
+    @cached_property
+    def left_out(self) -> dict[str, str]:
+        """SHA-256 by name of what the archive says that it leaves out."""
+        return {name: entry["sha256"] for name, entry in self.facts["left_out"].items()}
+
+    @cached_property
+    def recorded_inputs(self) -> frozenset[str]:
+        """Names of all files that a job read, by Snakemake's records."""
+        records = read_object(self.folder / "snakemake/records.json")
+        return frozenset(
+            str(name) for record in records.values() for name in record.get("input") or ()
+        )
+
+    @property
+    def figures(self) -> list[str]:
+        """Names of the study's figures, those that the archive lacks among them.
+
+        The study is of another version perhaps, so they are those that its report was made of.
+        """
+        folder = f"{self.prefix}/figures/"
+        known = {*self.digests, *self.left_out, *self.recorded_inputs}
+        return sorted({Path(name).stem for name in known if name.startswith(folder)})
 
     def run(self, arguments: list[str], folder: Path, threads: int = 1) -> str | None:
         """Run a command of the archived source in ``folder``; what went wrong, or None."""
@@ -149,7 +175,7 @@ def read_object(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"the archive holds no {path.name}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None
     if not isinstance(found, dict):
         raise InputError(f"{path}: not a JSON object")

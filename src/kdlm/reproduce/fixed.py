@@ -1,0 +1,43 @@
+"""Whether the numbers that L3 and L4 judge by were fixed before the run, as far as records tell."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kdlm.reproduce.outcome import Level
+from kdlm.reproduce.unpacked import Unpacked, read_object
+
+__all__ = ["note_of_late_numbers"]
+
+_JUDGED_BY = {Level.TOLERANCE: "tolerances", Level.VERDICT: "margins"}
+_TRAININGS = ("teachers/", "students/", "init_means/")
+
+
+def note_of_late_numbers(unpacked: Unpacked, levels: Sequence[Level]) -> str | None:
+    """What has to be said where ``study.json`` is younger than a training; None where it is older.
+
+    A change of tolerances or margins writes it anew and trains nothing; but so does one seed more,
+    so this is no failure.
+    """
+    numbers = [f"{what} ({level})" for level, what in _JUDGED_BY.items() if level in levels]
+    if not numbers:
+        return None
+    records = read_object(unpacked.folder / "snakemake/records.json")
+    written = _start(records.get(f"{unpacked.prefix}/study.json"))
+    folders = tuple(f"{unpacked.prefix}/{folder}" for folder in _TRAININGS)
+    starts = [_start(record) for name, record in records.items() if name.startswith(folders)]
+    began = min((start for start in starts if start is not None), default=None)
+    judged = f"study.json, and with it {' and '.join(numbers)},"
+    if written is None or began is None:
+        return f"{judged} may be younger than the trainings: Snakemake's records do not say"
+    if written <= began:
+        return None
+    return (
+        f"{judged} was written {written - began:.0f} s after the first training began, by "
+        f"Snakemake's records: these numbers may have been chosen once results were known, or "
+        f"something else in the config was changed, such as a seed added"
+    )
+
+
+def _start(record: Any) -> float | None:
+    start = record.get("starttime") if isinstance(record, dict) else None
+    return float(start) if isinstance(start, int | float) else None
