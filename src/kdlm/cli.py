@@ -123,9 +123,7 @@ def _collect(arguments: argparse.Namespace) -> None:
 
     folder = arguments.folder
     # tables that need no weights are made without them
-    networks = collect.none_missing(
-        collect.networks(_study(folder), folder, needs=("logits.parquet",))
-    )
+    networks = collect.none_missing(collect.networks(_study(folder), folder, needs=()))
     write_table("runs", collect.runs(networks), folder / "tables/runs.parquet")
     write_table("histories", collect.histories(networks), folder / "tables/histories.parquet")
 
