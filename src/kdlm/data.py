@@ -326,11 +326,17 @@ def _decoded(folder: Any) -> tuple[list[Tensor], list[str]]:
 
 
 def _refuse_loops(root: Path) -> None:
-    """Links are followed, out of ``root`` too; one to a folder above itself would never end."""
-    for folder, subfolders, _ in os.walk(root):
+    """Links are followed, out of ``root`` too; one to a folder that it is in would never end.
+
+    It is in all folders on the way to it, which are above it on disk only where none is a link.
+    """
+    for folder, subfolders, _ in os.walk(root, followlinks=True):
         for link in (Path(folder, name) for name in subfolders):
-            if link.is_symlink() and Path(folder).resolve().is_relative_to(link.resolve()):
-                raise DataError(f"{link} links to a folder that it is in; remove the link")
+            if link.is_symlink():
+                above = (path.resolve() for path in link.parents if path.is_relative_to(root))
+                target = link.resolve()
+                if any(path.is_relative_to(target) for path in above):
+                    raise DataError(f"{link} links to a folder that it is in; remove the link")
 
 
 def imagefolder(source: Source) -> Dataset:
