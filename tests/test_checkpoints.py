@@ -522,7 +522,11 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     subprocess.run(command(folder, recipe, tmp_path), check=True)
     assert contents(tmp_path / "student") == uninterrupted(recipe)
     assert not (tmp_path / "checkpoints").exists()
-    assert {path.name for path in (tmp_path / "student").iterdir()} == {*OUTPUTS, "run.json"}
+    assert {path.name for path in (tmp_path / "student").iterdir()} == {
+        *OUTPUTS,
+        "run.json",
+        ".lock",
+    }
     observed(SAME_BITS)
 
 

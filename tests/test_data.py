@@ -1,6 +1,9 @@
+import builtins
+import errno
 import gzip
 import hashlib
 import pickle
+import resource
 import struct
 import subprocess
 import sys
@@ -18,6 +21,7 @@ from sklearn.datasets import load_digits, load_sample_images
 
 from kdlm import names
 from kdlm.data import DATASETS, DataError, Dataset, load
+from kdlm.errors import InputError
 
 Observed = Callable[[str], None]
 
@@ -595,6 +599,83 @@ def test_imagefolder_names_a_missing_part(split: str, tree: Path) -> None:
     message = complaint("imagefolder", tree, image_side=8)
     assert f"{tree / split}" in message
     assert "train/<class>/ and test/<class>/" in message
+
+
+# ---- what the file system refuses
+
+
+@pytest.mark.fault(
+    "no room to unpack Fashion-MNIST",
+    area="files",
+    provoked="a limit on the size of files below what is unpacked; a TMPDIR without room",
+)
+@pytest.mark.parametrize("full", [False, True])
+def test_no_room_to_unpack_is_not_blamed_on_the_file(
+    full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observed: Observed
+) -> None:
+    write_flat(tmp_path, made_fashion())
+
+    def none(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if full:
+        monkeypatch.setattr("tempfile.mkdtemp", none)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(InputError) as caught:
+            load("fashion-mnist", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    message = str(caught.value)
+    assert message.startswith("the folder for temporary files (TMPDIR) cannot be written (")
+    assert ("free space on that disk" if full else "raise the limit on the size of") in message
+    observed("one line that names the folder for temporary files and the remedy, no raw file")
+
+
+@pytest.mark.fault(
+    "raw files that may not be read",
+    area="files",
+    provoked="opening a raw file of Fashion-MNIST or CIFAR, or an image, ends with EACCES",
+)
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("fashion-mnist", "t10k-labels-idx1-ubyte.gz"),
+        ("fashion-mnist", "FashionMNIST/raw/t10k-labels-idx1-ubyte"),
+        ("cifar10", "cifar-10-batches-py/test_batch"),
+        ("imagefolder", "tree/test/dog/0.png"),
+    ],
+)
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    name: str,
+    file: str,
+    tmp_path: Path,
+    tree: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    observed: Observed,
+) -> None:
+    if name == "cifar10":
+        made_cifar(tmp_path, name, monkeypatch)
+    elif name == "fashion-mnist":
+        (write_flat if file.endswith(".gz") else write_torchvision)(tmp_path, made_fashion())
+    path = tmp_path / file
+    assert path.is_file()
+    unhindered = builtins.open
+
+    def hindered(opened: Any, *arguments: Any, **options: Any) -> Any:
+        if opened in (path, str(path)):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return unhindered(opened, *arguments, **options)
+
+    # as root may read everything
+    monkeypatch.setattr("builtins.open", hindered)
+    root, side = (tree, 8) if name == "imagefolder" else (tmp_path, None)
+    with pytest.raises(InputError) as caught:
+        load(name, root, download=False, image_side=side)
+    assert f"{path} cannot be read (Permission denied); see to that" in str(caught.value)
+    assert "delete" not in str(caught.value)
+    observed("one line that names the file; it is not called damaged")
 
 
 # ---- torchvision beside a torch it was not compiled for

@@ -96,7 +96,8 @@ def test_an_empty_class(root: Path, capsys: pytest.CaptureFixture[str], observed
 @pytest.mark.fault(
     "symbolic links in a dataset",
     area="hostile input",
-    provoked="a class that is a link out of the folder; a link to nothing; a link to its parent",
+    provoked="a class that is a link out of the folder; a link to nothing; links to their own or "
+    "each other's folder, in the dataset and beyond a link out of it",
 )
 def test_links(root: Path, capsys: pytest.CaptureFixture[str], observed: Observed) -> None:
     assert prepare(root) == 0
@@ -117,4 +118,18 @@ def test_links(root: Path, capsys: pytest.CaptureFixture[str], observed: Observe
     loop = root / "train/dog/again"
     loop.symlink_to(root / "train", target_is_directory=True)
     assert f"{loop} links to a folder that it is in" in complaint(root, capsys)
-    observed("links out are followed; the other two are refused in one line that names the link")
+    loop.unlink()
+
+    # what is beyond a link is not above it on disk
+    beyond = root.parent / "elsewhere/loop"
+    beyond.symlink_to(".", target_is_directory=True)
+    assert f"{root}/train/cat/loop links to a folder that it is in" in complaint(root, capsys)
+    beyond.unlink()
+    for name, other in (("one", "two"), ("two", "one")):
+        (root.parent / name).mkdir()
+        (root.parent / name / "other").symlink_to(root.parent / other)
+    (root / "test/dog/out").symlink_to(root.parent / "one")
+    # the second link leads back to where the first has led
+    error = complaint(root, capsys)
+    assert f"{root}/test/dog/out/other/other links to a folder that it is in" in error
+    observed("links out are followed; all others are refused in one line that names the link")

@@ -441,5 +441,5 @@ def test_a_teacher_that_diverges_is_an_error(
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"kdlm: {tmp_path}/teacher: the teacher diverged in epoch 1, batch ")
     assert "give its recipe a smaller learning rate; last good checkpoint: none" in error
-    assert not (tmp_path / "teacher").exists()
+    assert {file.name for file in (tmp_path / "teacher").iterdir()} == {".lock"}
     observed("status 1 and one line with epoch, batch, last good checkpoint and what to do")

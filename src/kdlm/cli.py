@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from kdlm import signals
 from kdlm.config import Study, parse, schema
 from kdlm.errors import InputError
+from kdlm.locks import in_turn
 from kdlm.specs import InitMeansSpec, Spec, StudentSpec, TeacherSpec
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def _train_teacher(arguments: argparse.Namespace) -> None:
     from kdlm.teachers import train_teacher  # noqa: PLC0415
 
     spec = _spec(TeacherSpec, arguments.spec)
-    train_teacher(spec, arguments.data, arguments.output, _keeping(arguments))
+    with in_turn(arguments.output):
+        train_teacher(spec, arguments.data, arguments.output, _keeping(arguments))
 
 
 def _distill(arguments: argparse.Namespace) -> None:
@@ -84,7 +86,8 @@ def _distill(arguments: argparse.Namespace) -> None:
     from kdlm.students import distill  # noqa: PLC0415
 
     spec = _spec(StudentSpec, arguments.spec)
-    distill(spec, arguments.data, arguments.teacher, arguments.output, _keeping(arguments))
+    with in_turn(arguments.output):
+        distill(spec, arguments.data, arguments.teacher, arguments.output, _keeping(arguments))
 
 
 def _keeping(arguments: argparse.Namespace) -> "Keeping | None":
@@ -103,15 +106,16 @@ def _init_means(arguments: argparse.Namespace) -> None:
 
     spec = _spec(InitMeansSpec, arguments.spec)
     configure_torch(spec.threads)
-    rows = layer_means(
-        spec.architecture,
-        range(spec.first_seed, spec.first_seed + spec.seeds),
-        first_images(arguments.data, spec.images),
-        spec.initialisation,
-        spec.batchnorm,
-        spec.num_classes,
-    )
-    write_table("means", rows, arguments.output, spec.model_dump(mode="json"))
+    with in_turn(arguments.output.parent):
+        rows = layer_means(
+            spec.architecture,
+            range(spec.first_seed, spec.first_seed + spec.seeds),
+            first_images(arguments.data, spec.images),
+            spec.initialisation,
+            spec.batchnorm,
+            spec.num_classes,
+        )
+        write_table("means", rows, arguments.output, spec.model_dump(mode="json"))
 
 
 def _collect(arguments: argparse.Namespace) -> None:
@@ -120,9 +124,7 @@ def _collect(arguments: argparse.Namespace) -> None:
 
     folder = arguments.folder
     # tables that need no weights are made without them
-    networks = collect.none_missing(
-        collect.networks(_study(folder), folder, needs=("logits.parquet",))
-    )
+    networks = collect.none_missing(collect.networks(_study(folder), folder, needs=()))
     write_table("runs", collect.runs(networks), folder / "tables/runs.parquet")
     write_table("histories", collect.histories(networks), folder / "tables/histories.parquet")
 

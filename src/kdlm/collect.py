@@ -19,7 +19,7 @@ from kdlm.init_means import summarise
 from kdlm.layout import init_means_directory, student_directory, teacher_directory
 from kdlm.resnet import ARCHITECTURES
 from kdlm.specs import StudentSpec, TeacherSpec
-from kdlm.tables import STUDENT_KEYS, read_divergence, read_table
+from kdlm.tables import STUDENT_KEYS, expect_spec, read_divergence, read_table
 
 __all__ = ["Network", "comparisons", "histories", "init_means", "networks", "none_missing", "runs"]
 
@@ -41,12 +41,12 @@ class Network:
 
 
 def networks(
-    study: Study, folder: Path, needs: tuple[str, ...] = ("model.safetensors", "logits.parquet")
+    study: Study, folder: Path, needs: tuple[str, ...] = ("model.safetensors",)
 ) -> list[Network]:
     """Every network of the study, teachers first.
 
-    One that lacks a whole history, or a whole file of those that the caller ``needs``, is
-    ``missing``.
+    One that lacks a whole history, whole logits, or a whole file of those that the caller
+    ``needs``, is ``missing``; so is one whose history or logits are of another spec.
     """
     found: list[tuple[str, dict[str, str], TeacherSpec | StudentSpec, Path]] = [
         *(("teacher", k, spec, folder / teacher_directory(k)) for k, spec in study.teacher_jobs()),
@@ -54,15 +54,19 @@ def networks(
     ]
     channels = names.DATASETS[study.dataset.name].channels
     return [
-        Network({"role": role, **_typed(k)}, spec, place, channels, *_status(place, needs))
+        Network({"role": role, **_typed(k)}, spec, place, channels, *_status(place, spec, needs))
         for role, k, spec, place in found
     ]
 
 
-def _status(folder: Path, needs: tuple[str, ...]) -> tuple[str, str | None]:
+def _status(
+    folder: Path, spec: TeacherSpec | StudentSpec, needs: tuple[str, ...]
+) -> tuple[str, str | None]:
     try:
         for file in needs:
             verify(folder / file)
+        for table in ("history.parquet", "logits.parquet"):
+            expect_spec(folder / table, spec)
         diverged = read_divergence(folder / "history.parquet")
     except InputError as error:
         return "missing", str(error)
@@ -169,20 +173,21 @@ def _parameters(architecture: str, num_classes: int, in_channels: int) -> int:
 
 def init_means(study: Study, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All shards of table ``means`` with their keys, and their summary, table ``init_means``."""
-    means = pd.concat(
-        [
-            read_table(folder / init_means_directory(keys) / "means.parquet", "means").assign(
+    shards = []
+    for keys, spec in study.init_means_jobs():
+        path = folder / init_means_directory(keys) / "means.parquet"
+        expect_spec(path, spec)
+        shards.append(
+            read_table(path, "means").assign(
                 architecture=spec.architecture,
                 initialisation=spec.initialisation,
                 batchnorm=spec.batchnorm,
             )
-            for keys, spec in study.init_means_jobs()
-        ],
-        ignore_index=True,
-    )
-    keys = ["architecture", "initialisation", "batchnorm"]
+        )
+    means = pd.concat(shards, ignore_index=True)
+    by = ["architecture", "initialisation", "batchnorm"]
     summaries = [
-        summarise(group).assign(**dict(zip(keys, values, strict=True)))
-        for values, group in means.groupby(keys, sort=False)
+        summarise(group).assign(**dict(zip(by, values, strict=True)))
+        for values, group in means.groupby(by, sort=False)
     ]
     return means, pd.concat(summaries, ignore_index=True)

@@ -14,12 +14,10 @@ A new data set is a function `Source` -> `Dataset` and its name in `DATASETS` an
 
 import os
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -27,6 +25,9 @@ from PIL import Image
 from torch import Tensor
 
 from kdlm import names
+from kdlm.errors import InputError
+from kdlm.files import reading
+from kdlm.idx import one_line, read_split
 from kdlm.locks import waiting
 from kdlm.prepared import DataError
 
@@ -34,18 +35,10 @@ __all__ = ["DATASETS", "DataError", "Dataset", "Source", "load"]
 
 _DOWNLOAD_ERRORS = (RuntimeError, OSError, HTTPException)
 
-# whatever gzip and torchvision's reader raise for bytes that are not what they should be
-_IDX_ERRORS = (
-    OSError, EOFError, zlib.error, AssertionError, KeyError, TypeError, ValueError, RuntimeError,
-)  # fmt: skip
-
-# and pillow's decoders
+# what pillow's decoders raise for bytes that are not what they should be
 _IMAGE_ERRORS = (
     OSError, EOFError, SyntaxError, ValueError, struct.error,
 )  # fmt: skip
-
-_SPLITS = {"train": "train", "test": "t10k"}
-"""What the idx files of the MNIST family call the two splits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,49 +165,6 @@ def photographs(_source: Source) -> Dataset:
     )
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _idx(stem: Path, read: Callable[[str], Tensor]) -> Tensor:
-    """Read the idx file ``stem``, or ``stem``.gz, with torchvision's ``read``."""
-    from kdlm._torchvision import datasets  # noqa: PLC0415
-
-    path = stem if stem.is_file() else stem.with_name(f"{stem.name}.gz")
-    if not path.is_file():
-        raise DataError(
-            f"{stem}[.gz] is missing; put it there, or name an empty folder as root and allow "
-            f"the download"
-        )
-    try:
-        with TemporaryDirectory() as scratch:
-            plain = path
-            if path != stem:
-                plain = datasets.utils.extract_archive(os.fspath(path), scratch)
-            return read(os.fspath(plain))
-    except _IDX_ERRORS as error:
-        raise DataError(
-            f"{path}: not a whole idx file ({_one_line(error)}); delete it and fetch it again"
-        ) from error
-
-
-def _idx_split(folder: Path, split: str, side: int, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Images (N, 1, side, side) and labels of one split of the MNIST family."""
-    from kdlm._torchvision import datasets  # noqa: PLC0415
-
-    files = [f"{_SPLITS[split]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
-    images = _idx(folder / files[0], datasets.mnist.read_image_file)
-    labels = _idx(folder / files[1], datasets.mnist.read_label_file)
-    fits = images.shape == (len(labels), side, side)
-    if not fits or int(labels.max()) >= num_classes:
-        raise DataError(
-            f"{folder}: {files[0]} and {files[1]} should hold as many {side}×{side} images as "
-            f"labels below {num_classes}, but hold {' × '.join(map(str, images.shape))} pixels "
-            f"and {len(labels)} labels up to {int(labels.max())}; fetch both again"
-        )
-    return images[:, None], labels
-
-
 def _download(kind: Any, root: Path) -> None:
     """Fetch torchvision's ``kind`` to ``root``, once, however many studies ask at the same time."""
     with waiting(root / ".download.lock"):
@@ -245,12 +195,12 @@ def fashion_mnist(source: Source) -> Dataset:
             _download(kind, root)
         except _DOWNLOAD_ERRORS as error:
             raise DataError(
-                f"fashion-mnist: the download to {raw} failed ({_one_line(error)}); "
+                f"fashion-mnist: the download to {raw} failed ({one_line(error)}); "
                 f"put {', '.join(files)} (.gz or not) there, "
                 f"or name the folder that has them as root"
             ) from error
-    train_images, train_labels = _idx_split(folder, "train", 28, len(kind.classes))
-    test_images, test_labels = _idx_split(folder, "test", 28, len(kind.classes))
+    train_images, train_labels = read_split(folder, "train", 28, len(kind.classes))
+    test_images, test_labels = read_split(folder, "test", 28, len(kind.classes))
     return Dataset(
         "fashion-mnist", train_images, train_labels, test_images, test_labels, tuple(kind.classes)
     )
@@ -285,8 +235,12 @@ def _cifar(name: str, kind: Any, source: Source) -> Dataset:
     check = datasets.utils.check_integrity
 
     def unusable() -> Path | None:
-        bad = (folder / file for file, md5 in files if not check(folder / file, md5))
-        return next(bad, None)
+        for file, md5 in files:
+            path = Path(folder, file)
+            with reading(path):
+                if not check(path, md5):
+                    return path
+        return None
 
     failure: Exception | None = None
     if source.download and unusable():
@@ -296,7 +250,7 @@ def _cifar(name: str, kind: Any, source: Source) -> Dataset:
             failure = error
     if bad := unusable():
         what = "damaged (its MD5 is not the published one)" if bad.exists() else "missing"
-        tried = f"; fetching it failed ({_one_line(failure)})" if failure else ""
+        tried = f"; fetching it failed ({one_line(failure)})" if failure else ""
         raise DataError(
             f"{bad} is {what}{tried}; delete {folder} and run again with the download allowed, or "
             f"unpack {kind.url} in {root}"
@@ -317,20 +271,30 @@ def _decoded(folder: Any) -> tuple[list[Tensor], list[str]]:
     images, damaged = [], []
     for index, (path, _) in enumerate(folder.samples):
         try:
-            images.append(folder[index][0])
+            with reading(path):
+                images.append(folder[index][0])
+        except InputError:
+            # a good file, for all that is known
+            raise
         except Image.DecompressionBombError as error:
-            damaged.append(f"{path} ({_one_line(error)})")
+            damaged.append(f"{path} ({one_line(error)})")
         except _IMAGE_ERRORS:
             damaged.append(path)
     return images, damaged
 
 
 def _refuse_loops(root: Path) -> None:
-    """Links are followed, out of ``root`` too; one to a folder above itself would never end."""
-    for folder, subfolders, _ in os.walk(root):
+    """Links are followed, out of ``root`` too; one to a folder that it is in would never end.
+
+    It is in all folders on the way to it, which are above it on disk only where none is a link.
+    """
+    for folder, subfolders, _ in os.walk(root, followlinks=True):
         for link in (Path(folder, name) for name in subfolders):
-            if link.is_symlink() and Path(folder).resolve().is_relative_to(link.resolve()):
-                raise DataError(f"{link} links to a folder that it is in; remove the link")
+            if link.is_symlink():
+                above = (path.resolve() for path in link.parents if path.is_relative_to(root))
+                target = link.resolve()
+                if any(path.is_relative_to(target) for path in above):
+                    raise DataError(f"{link} links to a folder that it is in; remove the link")
 
 
 def imagefolder(source: Source) -> Dataset:
@@ -402,6 +366,7 @@ def load(
     Raises:
         DataError: an unknown name, an ``image_side`` too many or too few, or raw files that are
             missing, truncated or wrong; the message names the file and the remedy.
+        InputError: a file may not be read, or there is no room to unpack one.
 
     """
     if name not in DATASETS:

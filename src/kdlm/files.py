@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kdlm.errors import InputError
 
-__all__ = ["OPEN_SEAL", "read_sealed", "refusals", "replacing", "sealed", "verify"]
+__all__ = ["OPEN_SEAL", "read_sealed", "reading", "refusals", "replacing", "sealed", "verify"]
 
 _MARK = b"kdlm-sha256:"
 _SEAL = re.compile(_MARK + rb"([0-9a-f]{64})")
@@ -64,16 +64,12 @@ def verify(path: Path) -> str:
 
     """
     try:
-        with path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             # an empty file cannot be mapped
             empty = os.fstat(file.fileno()).st_size == 0
             content = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run snakemake again") from None
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}); see to that and run snakemake again"
-        ) from error
     found = _SEAL.search(content)
     if found is None:
         raise InputError(
@@ -93,6 +89,29 @@ def read_sealed(path: Path) -> bytes:
     """Bytes of a file, verified; errors as `verify`."""
     verify(path)
     return path.read_bytes()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What the file system refuses while ``path`` is read, as one line.
+
+    A missing file is left to the caller, and so is what a decoder finds wrong in a file: its errors
+    are OSErrors too, but bear no number.
+
+    Raises:
+        InputError: the file cannot be read.
+
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); see to that and run snakemake again"
+        ) from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from kdlm.config import Study
 from kdlm.identities import Case, identities, random_cases
 from kdlm.layout import student_directory, teacher_directory, teacher_of
 from kdlm.outputs import read_logits
-from kdlm.tables import read_divergence, read_table
+from kdlm.tables import expect_spec, read_divergence, read_table
 from kdlm.theory import gradient_limit
 
 __all__ = ["theory"]
@@ -26,7 +26,7 @@ def theory(
     study is near the limit.
 
     Raises:
-        InputError: the logits of a network are missing or damaged.
+        InputError: the logits of a network are missing, damaged, or of another spec.
 
     """
     random = random_cases(study.theory.samples, study.theory.seed)
@@ -46,11 +46,17 @@ def theory(
 def _trained(study: Study, folder: Path, missing: Container[Path]) -> Iterator[Case]:
     """Test logits of one student of each loss, with its teacher's."""
     samples = study.theory.samples
+    specs = {
+        **{folder / teacher_directory(keys): spec for keys, spec in study.teacher_jobs()},
+        **{folder / student_directory(keys): spec for keys, spec in study.student_jobs()},
+    }
     for keys in study.theory_students():
         places = folder / student_directory(keys), folder / teacher_directory(teacher_of(keys))
         if any(place in missing for place in places):
             continue
         student, teacher = (place / "logits.parquet" for place in places)
+        for place in places:
+            expect_spec(place / "logits.parquet", specs[place])
         if read_divergence(student):
             continue
         labels = read_table(student, "logits")["label"].to_numpy(np.int64, copy=True)

@@ -26,6 +26,7 @@ EXEMPT = frozenset(
         "errors",
         "files",
         "layout",
+        "locks",
         "names",
         "provenance",
         "signals",

@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     # half a second that a training job has no use for
     import pandas as pd
 
+    from kdlm.specs import Spec
+
 __all__ = [
     "INIT_MEANS_KEYS",
     "SCHEMAS",
     "SCHEMA_VERSION",
     "STUDENT_KEYS",
     "TEACHER_KEYS",
+    "expect_spec",
     "read_arrow",
     "read_divergence",
     "read_spec",
@@ -371,3 +374,19 @@ def read_spec(path: Path) -> dict[str, Any]:
     metadata = _read(path).schema_arrow.metadata or {}
     spec: dict[str, Any] = json.loads(metadata.get(b"kdlm.spec", b"{}"))
     return spec
+
+
+def expect_spec(path: Path, spec: "Spec") -> None:
+    """Refuse the Parquet file ``path`` of a job that did anything but ``spec``.
+
+    Raises:
+        InputError: it is of another spec, or as `read_arrow`.
+
+    """
+    stored, asked = read_spec(path), spec.model_dump(mode="json")
+    if stored != asked:
+        keys = (key for key in asked | stored if stored.get(key) != asked.get(key))
+        raise InputError(
+            f"{path} is of another spec than the study asks for ({', '.join(keys)}); "
+            f"delete it and run snakemake again"
+        )

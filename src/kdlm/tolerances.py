@@ -1,6 +1,7 @@
 """How far the columns of a rerun may be from the archived ones, fixed before the run.
 
-The defaults are part of the resolved config, ``study.json``, which is written before the first job.
+The defaults are part of the resolved config, ``study.json``: of all jobs that are to do, the one
+that writes it starts first.
 """
 
 from typing import Annotated

@@ -31,6 +31,17 @@ def test_every_output_is_there(finished: Path, tiny: dict[str, Any]) -> None:
     assert len(students) == len(list(parse(tiny).student_jobs()))
 
 
+def test_the_config_is_resolved_first(snakemake: Run, tmp_path: Path, tiny: dict[str, Any]) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    files = [f"results/tiny/{name}" for name in (
+        "data/digits.safetensors", "data/photographs.safetensors", "study.json",
+    )]  # fmt: skip
+    run = snakemake(tmp_path, "--cores", "1", "--configfile", "tiny.yaml", "--", *files)
+    assert run.returncode == 0, run.stdout[-2000:]
+    *data, resolved = ((tmp_path / file).stat().st_mtime_ns for file in files)
+    assert resolved < min(data)
+
+
 def test_the_equations_come_out_as_the_mathematics_says(finished: Path) -> None:
     claims = read_table(finished / "results/tiny/claims.parquet", "claims")
     verdicts = claims.set_index("id")["verdict"]

@@ -117,6 +117,20 @@ def test_a_temperature_or_seed_more(
     observed("the new students, then tables, claims and figures; no student that was there")
 
 
+@pytest.mark.fault(
+    "a recipe changed", area="reruns", provoked="another learning rate in the config"
+)
+def test_a_recipe(checkout: Path, tiny: dict[str, Any], to_do: Counts, observed: Observed) -> None:
+    recipe = tiny["recipes"]["short"] | {"learning_rate": 0.04}
+    (checkout / "changed.yaml").write_text(yaml.safe_dump(tiny | {"recipes": {"short": recipe}}))
+    counts = to_do("changed.yaml")
+    assert counts["train_teacher"] == 1
+    assert counts["distill"] == len(list(parse(tiny).student_jobs()))
+    assert set(counts) >= {"resolve"} | GATHERING | DRAWN_FROM_STUDENTS
+    assert not set(counts) & {"prepare_dataset", "init_means"}
+    observed("the networks trained by it, and what follows")
+
+
 @pytest.mark.fault("a margin changed", area="reruns", provoked="another margin in the config")
 def test_a_margin(checkout: Path, tiny: dict[str, Any], to_do: Counts, observed: Observed) -> None:
     margins = tiny["margins"] | {"trained": 0.2}
@@ -238,6 +252,25 @@ def test_a_table_deleted(checkout: Path, to_do: Counts, observed: Observed) -> N
     assert {"collect", "claims"} <= set(counts)
     assert not set(counts) & TRAINING
     observed("nothing while nobody needs it; then it is gathered anew, and nothing is trained")
+
+
+@pytest.mark.fault(
+    "study.json deleted",
+    area="reruns",
+    provoked="the resolved config removed; then a temperature added",
+)
+def test_study_json_deleted(
+    checkout: Path, tiny: dict[str, Any], to_do: Counts, observed: Observed
+) -> None:
+    (checkout / "results/tiny/study.json").unlink()
+    assert to_do() == {}
+    new = changed(checkout, tiny, temperatures=[4, 8, float("inf")])
+    counts = to_do("changed.yaml")
+    assert {rule: counts[rule] for rule in set(counts) & TRAINING} == {"distill": new}
+    assert counts["resolve"] == 1
+    observed(
+        "nothing while nobody needs it; then it is written anew, and nothing old is trained again"
+    )
 
 
 @pytest.mark.slow

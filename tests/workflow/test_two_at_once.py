@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,3 +135,103 @@ def test_a_killed_run_leaves_no_lock(snakemake: Run, checkout: Path, observed: O
     run = snakemake(checkout, "--nolock", "--configfile", "tiny.yaml")
     assert run.returncode == 0, run.stdout[-2000:]
     observed("nothing to unlock: the run starts")
+
+
+NOTING = """
+import os, pathlib, time
+import kdlm.students
+
+def noted(*arguments, train=kdlm.students.train):
+    with open("trainings", "a") as file:
+        file.write(f"{os.getpid()} begins\\n")
+    while not pathlib.Path("go").exists():
+        time.sleep(0.05)
+    trained = train(*arguments)
+    with open("trainings", "a") as file:
+        file.write(f"{os.getpid()} ends\\n")
+    return trained
+
+kdlm.students.train = noted
+"""
+
+
+def _until(met: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not met():
+        assert time.monotonic() < deadline, "it took too long"
+        assert process.poll() is None, "it ended before that"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("learning_rate", [0.05, 0.04])
+@pytest.mark.fault(
+    "snakemake alone killed while its jobs go on",
+    area="two at once",
+    provoked="`kill -9` of snakemake, not of the student in training; then the same command, or "
+    "with another recipe",
+)
+def test_a_job_that_outlives_its_snakemake(
+    checkout: Path, tiny: dict[str, Any], learning_rate: float, observed: Observed
+) -> None:
+    # the student's training waits for a file, so that both would train if they could; the module
+    # is one that no digest is taken of
+    main = checkout / "src/kdlm/__main__.py"
+    main.write_text(
+        main.read_text().replace("    sys.exit(", f"    exec({NOTING!r})\n    sys.exit(")
+    )
+    (student,) = (checkout / "results/tiny/students").glob("*/*/*/*/*/*=kd/*=4/*=0/*=0/seed=1")
+    shutil.rmtree(student)
+    log = (
+        checkout
+        / "results/tiny/logs/students"
+        / student.relative_to(checkout / "results/tiny/students").with_name("seed=1.log")
+    )
+    notes, go = checkout / "trainings", checkout / "go"
+    (checkout / "tiny.yaml.new").write_text(
+        yaml.safe_dump(
+            tiny
+            | {"recipes": {"short": tiny["recipes"]["short"] | {"learning_rate": learning_rate}}}
+        )
+    )
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--nolock", "--rerun-incomplete",
+               "--configfile", "tiny.yaml", "--",
+               str((student / "model.safetensors").relative_to(checkout))]  # fmt: skip
+
+    def start() -> subprocess.Popen[bytes]:
+        env = os.environ | {"PYTHONPATH": str(checkout / "src")}
+        return subprocess.Popen(command, cwd=checkout, env=env, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)  # fmt: skip
+
+    with start() as first:
+        _until(notes.exists, first)
+        first.kill()
+    (checkout / "tiny.yaml.new").replace(checkout / "tiny.yaml")
+    orphan = notes.read_text().split()[0]
+    with start() as second:
+        try:
+            _until(
+                lambda: (
+                    # Snakemake removes the log before the job starts
+                    (log.exists() and f"process {orphan} on".encode() in log.read_bytes())
+                    or notes.read_text().count("begins") > 1
+                ),
+                second,
+            )
+        finally:
+            go.touch()
+    assert second.returncode == 0
+    trainings = [line.split() for line in notes.read_text().splitlines()]
+    assert [what for _, what in trainings] == ["begins", "ends", "begins", "ends"]
+    assert trainings[0][0] == trainings[1][0] == orphan
+    result = {file.name: file.read_bytes() for file in student.glob("*.[ps]a*")}
+    shutil.rmtree(student)
+    with start() as undisturbed:
+        pass
+    assert undisturbed.returncode == 0
+    assert len(result) == 3
+    assert result == {name: (student / name).read_bytes() for name in result}
+    observed(
+        "the student of the second run waits for the first and names it, then trains; never two at "
+        "a time; results equal bit for bit"
+    )

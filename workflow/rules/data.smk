@@ -8,6 +8,10 @@ rule resolve:
         f"{FOLDER}/logs/resolve.log",
     benchmark:
         f"{FOLDER}/benchmarks/resolve.tsv"
+    # It starts first: margins and tolerances are on disk before there is anything to hold to them.
+    # As an input of the preparation it would rerun that; as an ancient one, any change of the config
+    # would hide from Snakemake what else has changed, and a new learning rate trained nothing.
+    priority: 1
     resources:
         mem_mb=growing(500),
         runtime=5,
