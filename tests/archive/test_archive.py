@@ -17,7 +17,6 @@ import pytest
 from kdlm import names
 from kdlm.archive.contents import expected, results
 from kdlm.archive.datasets import ORIGINS
-from kdlm.archive.records import input_checksums
 from kdlm.config import Study, parse
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES
@@ -376,16 +375,6 @@ def test_an_output_that_is_not_what_others_read_is_not_archived(
     run = kdlm("archive", tmp_path / "run/results/tiny", "--output", tmp_path / "x.zip")
     assert run.returncode == 1
     assert f"{changed} is not what the jobs after it read" in run.stdout
-
-
-def test_what_only_waits_for_the_config_saw_an_earlier_one() -> None:
-    """A margin more in the config prepares no data anew."""
-    study = {"results/s/study.json": "sha256:earlier"}
-    prepared = {"rule": "prepare_dataset", "input_checksums": study}
-    assert not input_checksums({"results/s/data/digits.safetensors": prepared})
-    drawn = {"rule": "figure_routes", "input_checksums": study}
-    found = input_checksums({"results/s/figures/routes.svg": drawn})
-    assert found == {"results/s/study.json": {"earlier"}}
 
 
 def test_an_unfinished_study_is_refused(kdlm: Kdlm, workplace: Path, tmp_path: Path) -> None:

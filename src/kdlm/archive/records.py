@@ -108,9 +108,7 @@ def input_checksums(records: Mapping[str, Record]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for record in records.values():
         for name, checksum in (record.get("input_checksums") or {}).items():
-            # preparing data waits for the config but reads nothing of it: that may be another now
-            waited = record.get("rule") == "prepare_dataset" and name.endswith("/study.json")
-            if checksum.startswith("sha256:") and not waited:
+            if checksum.startswith("sha256:"):
                 found[name].add(checksum.removeprefix("sha256:"))
     return found
 
