@@ -18,8 +18,9 @@ study: $(READY)
 	$(BIN)/python -m snakemake --profile workflow/profiles/local; status=$$?; \
 	$(BIN)/python -m kdlm claims results/digits; exit $$status
 
+# one worker more than the two cores of a small machine, since many tests wait
 test: $(READY) $(VALIDATOR) lint
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --durations 10
+	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --durations 10
 
 slow: $(READY)
 	$(BIN)/python -m pytest tests -m slow -n 2 --dist loadfile --durations 10

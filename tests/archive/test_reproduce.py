@@ -20,10 +20,11 @@ from kdlm.cli import main
 from kdlm.config import parse
 from kdlm.errors import InputError
 from kdlm.reproduce.check import reproduce
+from kdlm.reproduce.fixed import note_of_late_numbers
 from kdlm.reproduce.machine import differences, here
 from kdlm.reproduce.outcome import Level, Outcomes, State
 from kdlm.reproduce.rerun import draw, rerunnable
-from kdlm.reproduce.unpacked import UNTOLD
+from kdlm.reproduce.unpacked import UNTOLD, open_archive
 from kdlm.tables import read_arrow, read_table, write_table
 
 Kdlm = Callable[..., subprocess.CompletedProcess[str]]
@@ -74,6 +75,7 @@ def test_what_was_archived_is_rebuilt_to_the_byte(
     assert outcome["outputs"]["claim eq1 (as stated)"]["highest"] == "L4"
 
 
+@pytest.mark.slow
 def test_with_weights_nothing_starts_from_tables(
     kdlm: Kdlm, with_weights: Path, tmp_path: Path
 ) -> None:
@@ -141,6 +143,7 @@ def test_another_machine_may_be_within_the_tolerances(
     assert "L3 holds" in run.stdout
 
 
+@pytest.mark.slow
 def test_a_result_that_its_job_does_not_give_is_found(
     kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path, tiny: dict[str, Any]
 ) -> None:
@@ -187,23 +190,43 @@ def without_other_records(archive: Path) -> dict[str, bytes]:
     [(90, "was written 90 s after the first training began"), (-90, None), (None, "do not say")],
 )
 def test_numbers_that_are_younger_than_a_training_are_noted(
-    seconds: float | None, said: str | None, kdlm: Kdlm, archived: Path, tmp_path: Path
+    seconds: float | None, said: str | None, archived: Path, tmp_path: Path
 ) -> None:
-    changes = without_other_records(archived)
-    records = json.loads(changes["snakemake/records.json"])
+    unpacked = open_archive(archived, tmp_path / "out")
+    unpacked.folder.joinpath("snakemake/records.json").write_text(_written(archived, seconds))
+    note = note_of_late_numbers(unpacked, [Level.INTEGRITY, Level.VERDICT])
+    if said is None:
+        assert note is None
+    else:
+        assert note is not None
+        assert said in note
+        assert "study.json, and with it margins (L4)," in note
+    assert note_of_late_numbers(unpacked, [Level.INTEGRITY]) is None
+
+
+def _written(archived: Path, seconds: float | None) -> str:
+    """The records of an archive, had the config been written so long after the first training."""
+    records = json.loads(without_other_records(archived)["snakemake/records.json"])
     trainings = ("train_teacher", "distill", "init_means")
     began = min(r["starttime"] for r in records.values() if r["rule"] in trainings)
     written = None if seconds is None else began + seconds
     records["results/tiny/study.json"]["starttime"] = written
-    changes["snakemake/records.json"] = json.dumps(records).encode()
+    return json.dumps(records)
+
+
+@pytest.mark.slow
+def test_what_is_noted_is_on_the_terminal_and_in_the_report(
+    kdlm: Kdlm, archived: Path, tmp_path: Path
+) -> None:
+    changes = without_other_records(archived)
+    changes["snakemake/records.json"] = _written(archived, 90).encode()
     archive = changed(archived, tmp_path / "a.zip", changes)
     run = kdlm("reproduce", archive, "--folder", tmp_path / "out", "--yes", "--level", "L4",
                "--json", tmp_path / "out.json")  # fmt: skip
     assert run.returncode == 0, run.stdout
     notes = " ".join(json.loads((tmp_path / "out.json").read_text())["notes"])
-    assert ("study.json, and with it margins (L4)," in notes) == (said is not None)
     for text in (run.stdout, notes):
-        assert said is None or said in text
+        assert "was written 90 s after the first training began" in text
 
 
 @pytest.mark.slow
@@ -389,6 +412,7 @@ def test_claims_without_their_tables_are_not_taken_on_trust(
     assert "L4 DOES NOT HOLD" in run.stdout
 
 
+@pytest.mark.slow
 def test_an_output_that_the_archive_does_not_tell_of_fails(
     kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path
 ) -> None:
@@ -408,6 +432,7 @@ def test_an_output_that_the_archive_does_not_tell_of_fails(
     assert gone[0].removeprefix("results/tiny/") in runs["reason"]
 
 
+@pytest.mark.slow
 def test_a_rerun_that_the_archive_has_no_digest_for_fails(
     kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path, tiny: dict[str, Any]
 ) -> None:
