@@ -25,7 +25,6 @@ NOTICE = signal.SIGUSR2
 EARLY = 120
 """Seconds by which a notice may be early: Slurm's own 60 (sbatch, --signal) and setup lines."""
 
-
 ELSEWHERE = "the log cannot be"
 """How a line begins after which a job's own output stands in for the log."""
 
@@ -60,7 +59,8 @@ class JobCommand:
     notice: int
     """Seconds between the notice and the time limit."""
     max_requeues: int
-    requeue_at_limit: bool = True
+    requeue_at_limit: bool
+    """Whether the job may be started over at its time limit, to go on from what it saved."""
     requeues: int = 0
 
     def __call__(self) -> None:
@@ -72,13 +72,14 @@ class JobCommand:
         requeue = signal.getsignal(NOTICE)
         _rename(f"{self.title} {self.tag}")
         # A run before, which Slurm requeued, may have taken its end for a failure.
+        environment = JobEnvironment()
         with contextlib.suppress(OSError):
-            JobEnvironment().paths.result_pickle.unlink()
+            environment.paths.result_pickle.unlink()
         # Ignored signals stay ignored in whatever the child starts, unless that handles them.
         signal.signal(NOTICE, signal.SIG_IGN)
         # `python` is the controller's, also where its environment has not been activated.
         path = os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
-        log = log_path(self.logs, JobEnvironment().job_id)
+        log = log_path(self.logs, environment.job_id)
         terminated: list[int] = []
         child = subprocess.Popen(  # noqa: S603
             ["/bin/bash", "-c", self.command],
@@ -199,7 +200,7 @@ def _descendants(pid: int) -> list[psutil.Process]:
 
 
 def _listeners(pid: int) -> Iterator[psutil.Process]:
-    """Processes of the job that have a handler for the notice."""
+    """Processes of the job that have a handler for the notice, to save their work."""
     for process in _descendants(pid):
         with contextlib.suppress(OSError, StopIteration, psutil.Error):
             if process.name() in RUNTIMES:

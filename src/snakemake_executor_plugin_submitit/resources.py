@@ -44,19 +44,15 @@ INSTEAD = {
 """sbatch options that have a resource: the same thing said twice could contradict itself."""
 
 FORBIDDEN = frozenset(
-    {
-        "array",
-        "chdir",
-        "clusters",
-        "comment",
-        "error",
-        "export",
-        "export-file",
-        "help",
-        "input",
+    {"array", "chdir", "clusters", "comment", "error", "export", "export-file", "help", "input"}
+    | {
         "job-name",
+        "mem-per-gpu",
+        "no-requeue",
+        "ntasks-per-node",
+        "ntasks-per-core",
+        "ntasks-per-gpu",
     }
-    | {"mem-per-gpu", "no-requeue", "ntasks-per-node", "ntasks-per-core", "ntasks-per-gpu"}
     | {"open-mode", "output", "parsable", "quiet", "requeue", "signal", "test-only", "usage"}
     | {"version", "wait", "wrap"}
 )

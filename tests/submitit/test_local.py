@@ -25,6 +25,7 @@ def _submit(machine: LocalMachine, folder: Path, *commands: str) -> list[str]:
             runtime=3600,
             notice=90,
             max_requeues=0,
+            requeue_at_limit=True,
         )
         for command in commands
     ]

@@ -41,6 +41,7 @@ def _command(tmp_path: Path, title: str = "rule x=1") -> JobCommand:
         runtime=3600,
         notice=90,
         max_requeues=1,
+        requeue_at_limit=True,
     )
 
 
