@@ -45,16 +45,9 @@ INSTEAD = {
 
 FORBIDDEN = frozenset(
     {"array", "chdir", "clusters", "comment", "error", "export", "export-file", "help", "input"}
-    | {
-        "job-name",
-        "mem-per-gpu",
-        "no-requeue",
-        "ntasks-per-node",
-        "ntasks-per-core",
-        "ntasks-per-gpu",
-    }
+    | {"mem-per-gpu", "no-requeue", "ntasks-per-node", "ntasks-per-core", "ntasks-per-gpu"}
     | {"open-mode", "output", "parsable", "quiet", "requeue", "signal", "test-only", "usage"}
-    | {"version", "wait", "wrap"}
+    | {"job-name", "version", "wait", "wrap"}
 )
 """sbatch options on which the way back from the job to Snakemake rests."""
 
