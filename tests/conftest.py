@@ -13,7 +13,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.fault_report", "tests.finished_study"]
+pytest_plugins = ["tests.fault_report", "tests.finished_study", "tests.archived_study"]
 
 
 def pytest_configure() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kdlm.locks import waiting
+from kdlm.storage.locks import waiting
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("Snakefile", "workflow", "src")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from kdlm.cli import main
-from kdlm.config import parse
+from kdlm.study.config import parse
+from kdlm.study.jobs import teacher_jobs
 
 
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
@@ -35,7 +36,7 @@ def test_a_folder_that_is_no_study(capsys: pytest.CaptureFixture[str], tmp_path:
 def test_a_spec_with_an_unknown_key(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, config: dict[str, Any]
 ) -> None:
-    _, spec = next(iter(parse(config).teacher_jobs()))
+    spec = teacher_jobs(parse(config))[0].spec
     text = json.dumps(json.loads(spec.canonical_json()) | {"sed": 1})
     common = ("train-teacher", "--data", tmp_path / "x", "--output", tmp_path / "y", "--spec")
     assert "sed" in failure(capsys, *common, text)
@@ -45,7 +46,7 @@ def test_a_spec_with_an_unknown_key(
 def test_a_missing_dataset_is_named(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, config: dict[str, Any]
 ) -> None:
-    _, spec = next(iter(parse(config).teacher_jobs()))
+    spec = teacher_jobs(parse(config))[0].spec
     message = failure(
         capsys, "train-teacher", "--spec", spec.canonical_json(),
         "--data", tmp_path / "nothing.safetensors", "--output", tmp_path / "t",

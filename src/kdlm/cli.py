@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from kdlm import signals
-from kdlm.config import Study, parse, schema
 from kdlm.errors import InputError
-from kdlm.locks import in_turn
-from kdlm.specs import InitMeansSpec, Spec, StudentSpec, TeacherSpec
+from kdlm.storage.locks import in_turn
+from kdlm.study.config import parse, read_study, schema
+from kdlm.study.specs import InitMeansSpec, Spec, StudentSpec, TeacherSpec
 
 if TYPE_CHECKING:
-    from kdlm.checkpoints import Keeping
+    from kdlm.training.checkpoints import Keeping
 
 __all__ = ["main"]
 
@@ -41,18 +41,8 @@ def _spec(kind: type[SpecT], text: str) -> SpecT:
         raise InputError(f"--spec: {where}: {first['msg']}") from None
 
 
-def _study(folder: Path) -> Study:
-    path = folder / "study.json"
-    try:
-        return parse(json.loads(path.read_text()))
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: {folder} is not the folder of a study") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error}); delete it, run snakemake again") from None
-
-
 def _resolve(arguments: argparse.Namespace) -> None:
-    from kdlm.files import replacing  # noqa: PLC0415
+    from kdlm.storage.files import replacing  # noqa: PLC0415
 
     study = parse(json.loads(arguments.config))
     with replacing(arguments.output) as temporary:
@@ -60,21 +50,20 @@ def _resolve(arguments: argparse.Namespace) -> None:
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
-    from kdlm.data import load  # noqa: PLC0415
-    from kdlm.prepared import prepare  # noqa: PLC0415
+    from kdlm.data.loaders import prepare_dataset  # noqa: PLC0415
 
-    dataset = load(
+    prepare_dataset(
         arguments.name,
+        arguments.output,
         arguments.root,
         download=arguments.download,
         image_side=arguments.image_side,
     )
-    prepare(dataset, arguments.output)
 
 
 def _train_teacher(arguments: argparse.Namespace) -> None:
     signals.heed()
-    from kdlm.teachers import train_teacher  # noqa: PLC0415
+    from kdlm.training.teachers import train_teacher  # noqa: PLC0415
 
     spec = _spec(TeacherSpec, arguments.spec)
     with in_turn(arguments.output):
@@ -83,7 +72,7 @@ def _train_teacher(arguments: argparse.Namespace) -> None:
 
 def _distill(arguments: argparse.Namespace) -> None:
     signals.heed()
-    from kdlm.students import distill  # noqa: PLC0415
+    from kdlm.training.students import distill  # noqa: PLC0415
 
     spec = _spec(StudentSpec, arguments.spec)
     with in_turn(arguments.output):
@@ -91,7 +80,7 @@ def _distill(arguments: argparse.Namespace) -> None:
 
 
 def _keeping(arguments: argparse.Namespace) -> "Keeping | None":
-    from kdlm.checkpoints import Keeping  # noqa: PLC0415
+    from kdlm.training.checkpoints import Keeping  # noqa: PLC0415
 
     if arguments.checkpoint is None:
         return None
@@ -99,77 +88,46 @@ def _keeping(arguments: argparse.Namespace) -> "Keeping | None":
 
 
 def _init_means(arguments: argparse.Namespace) -> None:
-    from kdlm.init_means import layer_means  # noqa: PLC0415
-    from kdlm.prepared import first_images  # noqa: PLC0415
-    from kdlm.tables import write_table  # noqa: PLC0415
-    from kdlm.training import configure_torch  # noqa: PLC0415
+    from kdlm.networks.init_means import draw_init_means  # noqa: PLC0415
 
     spec = _spec(InitMeansSpec, arguments.spec)
-    configure_torch(spec.threads)
     with in_turn(arguments.output.parent):
-        rows = layer_means(
-            spec.architecture,
-            range(spec.first_seed, spec.first_seed + spec.seeds),
-            first_images(arguments.data, spec.images),
-            spec.initialisation,
-            spec.batchnorm,
-            spec.num_classes,
-        )
-        write_table("means", rows, arguments.output, spec.model_dump(mode="json"))
+        draw_init_means(spec, arguments.data, arguments.output)
 
 
 def _collect(arguments: argparse.Namespace) -> None:
-    from kdlm import collect  # noqa: PLC0415
-    from kdlm.tables import write_table  # noqa: PLC0415
+    from kdlm.tables.runs import collect  # noqa: PLC0415
 
-    folder = arguments.folder
-    # tables that need no weights are made without them
-    networks = collect.none_missing(collect.networks(_study(folder), folder, needs=()))
-    write_table("runs", collect.runs(networks), folder / "tables/runs.parquet")
-    write_table("histories", collect.histories(networks), folder / "tables/histories.parquet")
+    collect(read_study(arguments.folder), arguments.folder)
 
 
 def _summarise(arguments: argparse.Namespace) -> None:
-    from kdlm import collect  # noqa: PLC0415
-    from kdlm.tables import write_table  # noqa: PLC0415
+    from kdlm.tables.init_means import summarise_study  # noqa: PLC0415
 
-    folder = arguments.folder
-    means, summary = collect.init_means(_study(folder), folder)
-    write_table("layer_means", means, folder / "tables/layer_means.parquet")
-    write_table("init_means", summary, folder / "tables/init_means.parquet")
+    summarise_study(read_study(arguments.folder), arguments.folder)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from kdlm import collect  # noqa: PLC0415
-    from kdlm.tables import write_table  # noqa: PLC0415
+    from kdlm.tables.comparisons import compare_study  # noqa: PLC0415
 
-    folder = arguments.folder
-    networks = collect.none_missing(collect.networks(_study(folder), folder))
-    write_table("comparisons", collect.comparisons(networks), folder / "tables/comparisons.parquet")
+    compare_study(read_study(arguments.folder), arguments.folder)
 
 
 def _theory(arguments: argparse.Namespace) -> None:
-    from kdlm import measure  # noqa: PLC0415
-    from kdlm.tables import write_table  # noqa: PLC0415
+    from kdlm.tables.theory import measure  # noqa: PLC0415
 
-    folder = arguments.folder
-    limits, identities = measure.theory(_study(folder), folder)
-    write_table("gradient_limit", limits, folder / "tables/gradient_limit.parquet")
-    write_table("identities", identities, folder / "tables/identities.parquet")
+    measure(read_study(arguments.folder), arguments.folder)
 
 
 def _judge(arguments: argparse.Namespace) -> None:
-    from kdlm import claims  # noqa: PLC0415
-    from kdlm.tables import write_table  # noqa: PLC0415
+    from kdlm.claims import judge_study  # noqa: PLC0415
 
-    folder = arguments.folder
-    verdicts = claims.judge(_study(folder), folder / "tables")
-    write_table("claims", verdicts, folder / "claims.parquet")
+    judge_study(read_study(arguments.folder), arguments.folder)
 
 
 def _claims(arguments: argparse.Namespace) -> None:
     from kdlm.claims import format_claims  # noqa: PLC0415
-    from kdlm.tables import read_table  # noqa: PLC0415
+    from kdlm.storage.parquet import read_table  # noqa: PLC0415
 
     path = arguments.folder / "claims.parquet"
     if not path.is_file():
@@ -189,7 +147,7 @@ def _claims(arguments: argparse.Namespace) -> None:
 def _salvage(arguments: argparse.Namespace) -> None:
     from kdlm.salvage import salvage  # noqa: PLC0415
 
-    replaced = salvage(_study(arguments.folder), arguments.folder)
+    replaced = salvage(read_study(arguments.folder), arguments.folder)
     if replaced:
         logging.warning(
             "claims, tables and figures are of what is there, until snakemake runs again"
@@ -201,11 +159,11 @@ def _salvage(arguments: argparse.Namespace) -> None:
 def _figure(arguments: argparse.Namespace) -> None:
     from kdlm.figures import draw  # noqa: PLC0415
 
-    draw(arguments.name, _study(arguments.folder), arguments.folder)
+    draw(arguments.name, read_study(arguments.folder), arguments.folder)
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from kdlm.archive.study import render_report  # noqa: PLC0415
+    from kdlm.archive.report import render_report  # noqa: PLC0415
 
     render_report(arguments.folder, arguments.output)
 
@@ -213,7 +171,7 @@ def _report(arguments: argparse.Namespace) -> None:
 def _archive(arguments: argparse.Namespace) -> None:
     from kdlm.archive.study import archive_study  # noqa: PLC0415
 
-    study = _study(arguments.folder)
+    study = read_study(arguments.folder)
     output = arguments.output or arguments.folder / f"archive/{study.study}.zip"
     archive_study(
         study,
@@ -266,7 +224,7 @@ def _schema(arguments: argparse.Namespace) -> None:
     import yaml  # noqa: PLC0415
 
     arguments.output.write_text(
-        "# Generated by `python -m kdlm schema`; edit src/kdlm/config.py instead.\n"
+        "# Generated by `python -m kdlm schema`; edit src/kdlm/study/config.py instead.\n"
         + yaml.safe_dump(schema(), sort_keys=False, allow_unicode=True, width=100),
         encoding="utf-8",
     )
@@ -330,7 +288,7 @@ def _parser() -> argparse.ArgumentParser:
     resolve.add_argument("--output", type=Path, required=True)
 
     prepare = command("prepare", _prepare, "decode a dataset once, to the file every job maps")
-    prepare.add_argument("--name", required=True, help="a name of kdlm.data.DATASETS")
+    prepare.add_argument("--name", required=True, help="a name of kdlm.data.loaders.DATASETS")
     prepare.add_argument("--root", type=Path, help="folder of the raw files")
     prepare.add_argument("--download", action=argparse.BooleanOptionalAction, default=True)
     prepare.add_argument("--image-side", type=int, help="imagefolder only, in pixels")
@@ -342,7 +300,7 @@ def _parser() -> argparse.ArgumentParser:
         ("init-means", _init_means, "mean output of every layer at initialisation"),
     ):
         job = command(name, run, text)
-        job.add_argument("--spec", required=True, help="what to do, as JSON: see kdlm.specs")
+        job.add_argument("--spec", required=True, help="what to do, as JSON: see kdlm.study.specs")
         job.add_argument("--data", type=Path, required=True, help="the prepared dataset")
         if name == "distill":
             job.add_argument("--teacher", type=Path, required=True, help="the teacher's folder")

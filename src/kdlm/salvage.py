@@ -12,12 +12,18 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from kdlm import claims, collect, measure
-from kdlm.config import Study
+from kdlm.claims import judge_study
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES, draw
-from kdlm.files import refusals, replacing
-from kdlm.tables import SCHEMAS, write_table
+from kdlm.storage.files import refusals, replacing
+from kdlm.storage.parquet import write_tables
+from kdlm.study.config import Study
+from kdlm.study.schemas import SCHEMAS
+from kdlm.tables.comparisons import comparisons
+from kdlm.tables.init_means import init_means
+from kdlm.tables.networks import Network, networks
+from kdlm.tables.runs import histories, runs
+from kdlm.tables.theory import theory
 
 __all__ = ["salvage"]
 
@@ -38,7 +44,7 @@ def salvage(study: Study, folder: Path) -> list[Path]:
         InputError: no network of the study is there, or a file cannot be written.
 
     """
-    found = collect.networks(study, folder)
+    found = networks(study, folder)
     lost = [network for network in found if network.status != "finished"]
     if len(lost) == len(found):
         raise InputError(f"{folder}: no network of this study is there; nothing to tell")
@@ -49,30 +55,30 @@ def salvage(study: Study, folder: Path) -> list[Path]:
         TemporaryDirectory(dir=folder, prefix=".salvage-", ignore_cleanup_errors=True) as name,
     ):
         stage = Path(name)
-        _write_tables(study, folder, found, stage / "tables")
-        verdicts = claims.judge(study, stage / "tables")
-        write_table("claims", verdicts, stage / "claims.parquet")
+        _write_tables(study, folder, found, stage)
+        judge_study(study, stage)
         _draw_figures(study, stage)
         return list(_install(stage, folder))
 
 
-def _write_tables(study: Study, folder: Path, found: list[collect.Network], tables: Path) -> None:
+def _write_tables(study: Study, folder: Path, found: list[Network], stage: Path) -> None:
     missing = {network.folder for network in found if network.status == "missing"}
-    limits, identities = measure.theory(study, folder, missing)
+    limits, identities = theory(study, folder, missing)
     try:
-        means, summary = collect.init_means(study, folder)
+        means, summary = init_means(study, folder)
     except InputError as error:
         logger.warning("no initialisation means: %s", error)
         means, summary = (pd.DataFrame(columns=list(SCHEMAS[t])) for t in _MEANS)
-    for table, rows in {
-        "runs": collect.runs(found),
-        "histories": collect.histories(found),
-        "comparisons": collect.comparisons(found),
-        "gradient_limit": limits,
-        "identities": identities,
-        **dict(zip(_MEANS, (means, summary), strict=True)),
-    }.items():
-        write_table(table, rows, tables / f"{table}.parquet")
+    write_tables(
+        stage,
+        runs=runs(found),
+        histories=histories(found),
+        comparisons=comparisons(found),
+        gradient_limit=limits,
+        identities=identities,
+        layer_means=means,
+        init_means=summary,
+    )
 
 
 def _draw_figures(study: Study, stage: Path) -> None:

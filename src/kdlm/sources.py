@@ -11,31 +11,22 @@ import tokenize
 from functools import cache
 from pathlib import Path
 
-from kdlm.tables import SCHEMA_VERSION
+from kdlm.study.schemas import SCHEMA_VERSION
 
-__all__ = ["EXEMPT", "closure", "digest"]
+__all__ = ["EXEMPT", "closure", "digest", "exempt"]
 
 PACKAGE = Path(__file__).parent
 
-EXEMPT = frozenset(
-    # their effect on a job is in its spec or in SCHEMA_VERSION, or not in its result at all
-    f"kdlm.{name}"
-    for name in (
-        "cli",
-        "config",
-        "errors",
-        "files",
-        "layout",
-        "locks",
-        "names",
-        "provenance",
-        "signals",
-        "sources",
-        "specs",
-        "tables",
-        "tolerances",
-    )
-)
+EXEMPT = ("kdlm.study", "kdlm.storage", "kdlm.cli", "kdlm.errors", "kdlm.signals", "kdlm.sources")
+"""Packages and modules left out of a digest.
+
+Their effect on a job is in its spec or in `SCHEMA_VERSION`, or is not in its result at all.
+"""
+
+
+def exempt(module: str) -> bool:
+    """Whether ``module`` is, or is in, one of `EXEMPT`."""
+    return any(module == ground or module.startswith(f"{ground}.") for ground in EXEMPT)
 
 
 def _file(module: str) -> Path | None:
@@ -75,7 +66,8 @@ def closure(module: str) -> frozenset[str]:
     while waiting:
         current = waiting.pop()
         file = _file(current)
-        if file is None or not current.startswith("kdlm.") or current in reached | EXEMPT:
+        ours = current.startswith("kdlm.") and not exempt(current)
+        if file is None or not ours or current in reached:
             continue
         reached.add(current)
         imports = _Imports()

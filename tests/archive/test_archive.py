@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from kdlm import names
 from kdlm.archive.contents import expected, results
 from kdlm.archive.datasets import ORIGINS
-from kdlm.config import Study, parse
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES
-from kdlm.tables import read_spec
+from kdlm.storage.parquet import read_spec
+from kdlm.study import names
+from kdlm.study.config import Study, parse
+from kdlm.study.jobs import init_means_jobs, network_jobs
 
 ROOT = Path(__file__).parents[2]
 VALIDATOR = ROOT / ".venv-roc"
@@ -152,8 +153,7 @@ def test_the_log_of_another_study_is_not_of_this_one(
 
 def test_every_job_is_an_action(crate: dict[str, dict[str, Any]], study: Study) -> None:
     actions = [e for e in crate.values() if e["@type"] == "CreateAction" and e["@id"] != "#run"]
-    jobs = len(list(study.teacher_jobs())) + len(list(study.student_jobs()))
-    jobs += len(list(study.init_means_jobs()))
+    jobs = len(network_jobs(study)) + len(list(init_means_jobs(study)))
     # two datasets, the config, four tables' jobs, claims, six figures, the report
     assert len(actions) == jobs + 2 + 1 + 4 + 1 + 6 + 1
     for action in actions:
@@ -180,8 +180,8 @@ def test_what_is_inside(unpacked: Path, study: Study, tiny: dict[str, Any]) -> N
     for figure in FIGURES:
         assert {f"results/tiny/figures/{figure}.{end}" for end in ("svg", "png")} <= files
     specs = json.loads((unpacked / "specs.json").read_text())
-    for _, spec in study.student_jobs():
-        assert spec.model_dump(mode="json") in specs.values()
+    for job in network_jobs(study):
+        assert job.spec.model_dump(mode="json") == specs[job.folder.as_posix()]
     for folder, spec in specs.items():
         for path in (unpacked / "results/tiny" / folder).glob("*.parquet"):
             assert read_spec(path) == spec
@@ -189,7 +189,7 @@ def test_what_is_inside(unpacked: Path, study: Study, tiny: dict[str, Any]) -> N
     assert parse(config) == parse(tiny)
     assert config["tolerances"]["accuracy"]["absolute"] > 0
     runs = list((unpacked / "results/tiny").rglob("run.json"))
-    assert len(runs) == len(list(study.teacher_jobs())) + len(list(study.student_jobs()))
+    assert len(runs) == len(network_jobs(study))
     circumstances = json.loads(runs[0].read_text())
     for fact in ("processor", "cpu_capability", "threads", "deterministic_algorithms", "host"):
         assert circumstances[fact] not in (None, "")

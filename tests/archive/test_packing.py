@@ -15,8 +15,8 @@ from kdlm.archive.manifest import format_manifest, parse_manifest
 from kdlm.archive.names import MANIFEST, complaint
 from kdlm.archive.packing import Stored, entry, pack
 from kdlm.archive.unpacking import unpack
-from kdlm.config import parse
 from kdlm.errors import InputError
+from kdlm.study.config import parse
 
 ROOT = Path(__file__).parents[2]
 

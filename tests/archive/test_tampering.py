@@ -34,7 +34,7 @@ CLASSES = {
     "benchmark": "results/tiny/benchmarks/claims.tsv",
     "source": "source/src/kdlm/losses.py",
     "lock": "source/requirements.lock",
-    "workflow": "source/Snakefile",
+    "workflow": "source/workflow/Snakefile",
 }
 
 

@@ -12,10 +12,11 @@ import duckdb
 import pytest
 import yaml
 
-from kdlm.config import parse
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES, draw
-from kdlm.tables import read_table
+from kdlm.storage.parquet import read_table
+from kdlm.study.config import parse
+from kdlm.study.jobs import student_jobs
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +29,7 @@ def test_every_output_is_there(finished: Path, tiny: dict[str, Any]) -> None:
         assert (results / f"figures/{figure}.svg").stat().st_size > 1000
         assert (results / f"figures/{figure}.png").stat().st_size > 1000
     students = list(results.glob("students/**/run.json"))
-    assert len(students) == len(list(parse(tiny).student_jobs()))
+    assert len(students) == len(list(student_jobs(parse(tiny))))
 
 
 def test_the_config_is_resolved_first(snakemake: Run, tmp_path: Path, tiny: dict[str, Any]) -> None:

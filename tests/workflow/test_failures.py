@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from kdlm.cli import main
-from kdlm.collect import networks
-from kdlm.config import parse
 from kdlm.errors import InputError
 from kdlm.salvage import salvage
-from kdlm.tables import read_table
+from kdlm.storage.parquet import read_table
+from kdlm.study.config import parse
+from kdlm.tables.networks import networks
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Observed = Callable[[str], None]

@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 import yaml
 
-from kdlm.config import parse
 from kdlm.figures import FIGURES
+from kdlm.study.config import parse
+from kdlm.study.jobs import student_jobs
 
 PAGE = Path(__file__).parents[2] / "docs/reruns.md"
 
@@ -50,7 +51,7 @@ def to_do(snakemake: Run, checkout: Path) -> Counts:
         if "Nothing to be done" in run.stdout:
             return {}
         rows = re.findall(r"^(\w+) +(\d+)$", run.stdout, re.MULTILINE)
-        found = {rule: int(count) for rule, count in rows if rule not in ("all", "total")}
+        found = {rule: int(count) for rule, count in rows if rule not in ("study", "total")}
         assert found, run.stdout[-3000:]
         return found
 
@@ -67,7 +68,7 @@ def changed(checkout: Path, tiny: dict[str, Any], **arm: Any) -> int:
     config = copy.deepcopy(tiny)
     config["arms"][0].update(arm)
     (checkout / "changed.yaml").write_text(yaml.safe_dump(config))
-    return len(list(parse(config).student_jobs())) - len(list(parse(tiny).student_jobs()))
+    return len(list(student_jobs(parse(config)))) - len(list(student_jobs(parse(tiny))))
 
 
 def test_the_page_has_a_row_for_each_test() -> None:
@@ -90,7 +91,7 @@ def test_a_figure(checkout: Path, to_do: Counts, observed: Observed) -> None:
 def test_a_loss(checkout: Path, tiny: dict[str, Any], to_do: Counts, observed: Observed) -> None:
     append(checkout, "losses.py", "UNUSED = 1\n")
     counts = to_do()
-    assert counts["distill"] == len(list(parse(tiny).student_jobs()))
+    assert counts["distill"] == len(list(student_jobs(parse(tiny))))
     assert set(counts) == {"distill"} | GATHERING | DRAWN_FROM_STUDENTS
     observed("students, theory and what follows; neither teachers nor initialisation means")
 
@@ -125,7 +126,7 @@ def test_a_recipe(checkout: Path, tiny: dict[str, Any], to_do: Counts, observed:
     (checkout / "changed.yaml").write_text(yaml.safe_dump(tiny | {"recipes": {"short": recipe}}))
     counts = to_do("changed.yaml")
     assert counts["train_teacher"] == 1
-    assert counts["distill"] == len(list(parse(tiny).student_jobs()))
+    assert counts["distill"] == len(list(student_jobs(parse(tiny))))
     assert set(counts) >= {"resolve"} | GATHERING | DRAWN_FROM_STUDENTS
     assert not set(counts) & {"prepare_dataset", "init_means"}
     observed("the networks trained by it, and what follows")
@@ -141,7 +142,7 @@ def test_a_margin(checkout: Path, tiny: dict[str, Any], to_do: Counts, observed:
     observed("tables, claims and figures; nothing is trained")
 
 
-@pytest.mark.parametrize("module", ["cli.py", "training.py", "losses.py", "figures/style.py"])
+@pytest.mark.parametrize("module", ["cli.py", "training/loop.py", "losses.py", "figures/style.py"])
 @pytest.mark.fault(
     "a comment or a docstring edited",
     area="reruns",
@@ -238,7 +239,7 @@ def test_a_teacher_deleted(
     changed(checkout, tiny, seeds=[0, 1, 2])
     counts = to_do("changed.yaml")
     assert counts["train_teacher"] == 1
-    assert counts["distill"] > len(list(parse(tiny).student_jobs()))
+    assert counts["distill"] > len(list(student_jobs(parse(tiny))))
     observed("nothing while nobody needs it; once a new student does, the teacher and its students")
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import yaml
 
-from kdlm.data import load
-from kdlm.locks import hold
+from kdlm.data.loaders import load
+from kdlm.storage.locks import hold
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Observed = Callable[[str], None]
@@ -88,7 +88,7 @@ def test_two_studies(
     provoked="two loaders of Fashion-MNIST, missing, with one root at the same time",
 )
 def test_two_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observed: Observed) -> None:
-    from kdlm._torchvision import datasets
+    from kdlm.data._torchvision import datasets
 
     at_work, most, fetched = 0, 0, 0
     both = threading.Event()
@@ -128,7 +128,7 @@ def test_two_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observed
     provoked="SIGKILL of the process that holds a study, then snakemake",
 )
 def test_a_killed_run_leaves_no_lock(snakemake: Run, checkout: Path, observed: Observed) -> None:
-    code = "import os, sys; from pathlib import Path; from kdlm.locks import hold;"
+    code = "import os, sys; from pathlib import Path; from kdlm.storage.locks import hold;"
     code += "held = hold(Path('results/tiny')); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", code], cwd=checkout, check=False)
     (checkout / "results/tiny/figures/accuracy.png").unlink()
@@ -139,9 +139,9 @@ def test_a_killed_run_leaves_no_lock(snakemake: Run, checkout: Path, observed: O
 
 NOTING = """
 import os, pathlib, time
-import kdlm.students
+import kdlm.training.students
 
-def noted(*arguments, train=kdlm.students.train):
+def noted(*arguments, train=kdlm.training.students.train):
     with open("trainings", "a") as file:
         file.write(f"{os.getpid()} begins\\n")
     while not pathlib.Path("go").exists():
@@ -151,7 +151,7 @@ def noted(*arguments, train=kdlm.students.train):
         file.write(f"{os.getpid()} ends\\n")
     return trained
 
-kdlm.students.train = noted
+kdlm.training.students.train = noted
 """
 
 

@@ -17,6 +17,8 @@ rule render_report:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        sources=digest("kdlm.archive.report"),
     shell:
         "python -m kdlm report $(dirname {input.study:q}) --output {output.report:q} 2> {log:q}"
 

@@ -8,12 +8,13 @@ import pandas as pd
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import Paramspace
 
-from kdlm.config import parse as parse_config
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES as FIGURE_NAMES
-from kdlm.layout import student_directory, teacher_directory, teacher_of
-from kdlm.locks import hold
+from kdlm.figures import inputs as figure_inputs
 from kdlm.sources import digest
+from kdlm.storage.locks import hold
+from kdlm.study.config import parse as parse_config
+from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs, theory_jobs
 
 # `python` in a rule is the interpreter that runs Snakemake, also where its environment has not
 # been activated.
@@ -43,15 +44,15 @@ onstart:
 
 
 def space(jobs):
-    """Parameter space with Hive paths, and the spec of each of its jobs as JSON by its path."""
-    frame = Paramspace(pd.DataFrame([keys for keys, _ in jobs], dtype=str), param_sep="=")
-    specs = [spec.canonical_json() for _, spec in jobs]
-    return frame, dict(zip(frame.instance_patterns, specs))
+    """Parameter space with Hive paths, and each of its jobs by its path."""
+    jobs = list(jobs)
+    frame = Paramspace(pd.DataFrame([job.keys for job in jobs], dtype=str), param_sep="=")
+    return frame, dict(zip(frame.instance_patterns, jobs))
 
 
-TEACHERS, TEACHER_SPECS = space(list(study.teacher_jobs()))
-STUDENTS, STUDENT_SPECS = space(list(study.student_jobs()))
-INIT_MEANS, INIT_MEANS_SPECS = space(list(study.init_means_jobs()))
+TEACHERS, TEACHER_JOBS = space(teacher_jobs(study))
+STUDENTS, STUDENT_JOBS = space(student_jobs(study))
+INIT_MEANS, INIT_MEANS_JOBS = space(init_means_jobs(study))
 
 
 wildcard_constraints:
@@ -67,9 +68,14 @@ def growing(megabytes):
 GPUS = 0 if study.device == "cpu" else 1
 
 
-def spec_of(paramspace, specs):
-    """Function of a job's wildcards: its spec."""
-    return lambda wildcards: specs[paramspace.wildcard_pattern.format(**wildcards)]
+def job_of(wildcards, paramspace, jobs):
+    """The job with these wildcards."""
+    return jobs[paramspace.wildcard_pattern.format(**wildcards)]
+
+
+def spec_of(paramspace, jobs):
+    """Function of a job's wildcards: its spec as JSON."""
+    return lambda wildcards: job_of(wildcards, paramspace, jobs).spec.canonical_json()
 
 
 def dataset_file(dataset):
@@ -79,7 +85,12 @@ def dataset_file(dataset):
 
 def teacher_file(name):
     """Function of a student's wildcards: a file of its teacher."""
-    return lambda wildcards: f"{FOLDER}/{teacher_directory(teacher_of(wildcards))}/{name}"
+
+    def path(wildcards):
+        student = job_of(wildcards, STUDENTS, STUDENT_JOBS)
+        return f"{FOLDER}/{student.teacher.folder}/{name}"
+
+    return path
 
 
 def outputs(folder, paramspace, *files):
@@ -120,4 +131,4 @@ FIGURES = [
     f"{FOLDER}/figures/{name}.{suffix}" for name in FIGURE_NAMES for suffix in ("svg", "png")
 ]
 
-THEORY_STUDENTS = study.theory_students()
+THEORY_JOBS = theory_jobs(study)

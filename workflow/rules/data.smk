@@ -33,7 +33,7 @@ rule prepare_dataset:
         runtime=60,
     params:
         options=dataset_options,
-        sources=digest("kdlm.data") + digest("kdlm.prepared"),
+        sources=digest("kdlm.data.loaders"),
     shell:
         "python -m kdlm prepare --name {wildcards.dataset:q} {params.options:q}"
         " --output {output:q} 2> {log:q}"

@@ -15,8 +15,8 @@ rule init_means:
         mem_mb=growing(2000),
         runtime=120,
     params:
-        spec=spec_of(INIT_MEANS, INIT_MEANS_SPECS),
-        sources=digest("kdlm.init_means"),
+        spec=spec_of(INIT_MEANS, INIT_MEANS_JOBS),
+        sources=digest("kdlm.networks.init_means"),
     shell:
         "python -m kdlm init-means --spec {params.spec:q} --data {input.data:q}"
         " --output {output.means:q} 2> {log:q}"
@@ -37,6 +37,6 @@ rule summarise_init_means:
         mem_mb=growing(2000),
         runtime=30,
     params:
-        sources=digest("kdlm.collect"),
+        sources=digest("kdlm.tables.init_means"),
     shell:
         "python -m kdlm summarise $(dirname {input.study:q}) 2> {log:q}"

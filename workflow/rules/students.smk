@@ -27,8 +27,8 @@ rule distill:
         checkpoint_minutes=10,
     params:
         checkpoint=f"{FOLDER}/checkpoints/students/{STUDENTS.wildcard_pattern}/checkpoint.safetensors",
-        spec=spec_of(STUDENTS, STUDENT_SPECS),
-        sources=digest("kdlm.students"),
+        spec=spec_of(STUDENTS, STUDENT_JOBS),
+        sources=digest("kdlm.training.students"),
     shell:
         "python -m kdlm distill --spec {params.spec:q} --data {input.data:q}"
         " --teacher $(dirname {input.teacher:q})"

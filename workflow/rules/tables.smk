@@ -17,7 +17,7 @@ rule collect:
         mem_mb=growing(2000),
         runtime=30,
     params:
-        sources=digest("kdlm.collect"),
+        sources=digest("kdlm.tables.runs"),
     shell:
         "python -m kdlm collect $(dirname {input.study:q}) 2> {log:q}"
 
@@ -37,6 +37,6 @@ rule compare:
         mem_mb=growing(4000),
         runtime=60,
     params:
-        sources=digest("kdlm.collect"),
+        sources=digest("kdlm.tables.comparisons"),
     shell:
         "python -m kdlm compare $(dirname {input.study:q}) 2> {log:q}"

@@ -25,8 +25,8 @@ rule train_teacher:
         checkpoint_minutes=10,
     params:
         checkpoint=f"{FOLDER}/checkpoints/teachers/{TEACHERS.wildcard_pattern}/checkpoint.safetensors",
-        spec=spec_of(TEACHERS, TEACHER_SPECS),
-        sources=digest("kdlm.teachers"),
+        spec=spec_of(TEACHERS, TEACHER_JOBS),
+        sources=digest("kdlm.training.teachers"),
     shell:
         "python -m kdlm train-teacher --spec {params.spec:q} --data {input.data:q}"
         " --checkpoint {params.checkpoint:q} --checkpoint-epochs {resources.checkpoint_epochs}"

@@ -4,11 +4,8 @@
 rule theory:
     input:
         study=STUDY,
-        teachers=[
-            f"{FOLDER}/{teacher_directory(teacher_of(keys))}/logits.parquet"
-            for keys in THEORY_STUDENTS
-        ],
-        students=[f"{FOLDER}/{student_directory(keys)}/logits.parquet" for keys in THEORY_STUDENTS],
+        teachers=[f"{FOLDER}/{job.teacher.folder}/logits.parquet" for job in THEORY_JOBS],
+        students=[f"{FOLDER}/{job.folder}/logits.parquet" for job in THEORY_JOBS],
     output:
         limit=f"{FOLDER}/tables/gradient_limit.parquet",
         identities=f"{FOLDER}/tables/identities.parquet",
@@ -20,6 +17,6 @@ rule theory:
         mem_mb=growing(2000),
         runtime=30,
     params:
-        sources=digest("kdlm.measure"),
+        sources=digest("kdlm.tables.theory"),
     shell:
         "python -m kdlm theory $(dirname {input.study:q}) 2> {log:q}"

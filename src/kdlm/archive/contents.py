@@ -5,16 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdlm.config import Study
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES
-from kdlm.layout import (
-    NETWORK_FILES,
-    TABLES,
-    init_means_directory,
-    student_directory,
-    teacher_directory,
-)
+from kdlm.study.config import Study
+from kdlm.study.jobs import NETWORK_FILES, init_means_jobs, network_jobs
+from kdlm.study.schemas import TABLES, table_path
 
 __all__ = ["Results", "expected", "results"]
 
@@ -37,20 +32,17 @@ class Results:
 def expected(study: Study, figures: Iterable[str] = FIGURES) -> tuple[str, ...]:
     """All outputs of the DAG by name within the study's folder, whether they are there or not."""
     datasets = {study.dataset.name, study.init_means.dataset.name}
-    networks = [
-        *(teacher_directory(keys) for keys, _ in study.teacher_jobs()),
-        *(student_directory(keys) for keys, _ in study.student_jobs()),
-    ]
-    shards = [init_means_directory(keys) for keys, _ in study.init_means_jobs()]
+    networks = [job.folder.as_posix() for job in network_jobs(study)]
+    shards = [job.folder.as_posix() for job in init_means_jobs(study)]
     return (
         "study.json",
         "report.html",
         "claims.parquet",
         *(f"data/{name}.safetensors" for name in sorted(datasets)),
-        *(f"tables/{name}.parquet" for name in TABLES),
+        *(table_path(name).as_posix() for name in TABLES),
         *(f"figures/{name}.{suffix}" for name in figures for suffix in ("svg", "png")),
-        *(f"{network.as_posix()}/{name}" for network in networks for name in NETWORK_FILES),
-        *(f"{shard.as_posix()}/means.parquet" for shard in shards),
+        *(f"{network}/{name}" for network in networks for name in NETWORK_FILES),
+        *(f"{shard}/means.parquet" for shard in shards),
     )
 
 

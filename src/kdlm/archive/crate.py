@@ -20,7 +20,7 @@ from kdlm.archive.records import Job
 
 __all__ = ["Described", "describe_crate", "iso"]
 
-_WORKFLOW = f"{SOURCE}/Snakefile"
+_WORKFLOW = f"{SOURCE}/workflow/Snakefile"
 _PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
     "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),

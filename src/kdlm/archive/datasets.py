@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kdlm.config import Study
-from kdlm.prepared import open_prepared
+from kdlm.data.prepared import open_prepared
+from kdlm.study.config import Study
 
 __all__ = ["ORIGINS", "Origin", "describe"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from kdlm.archive.manifest import format_manifest, stream_sha256
 from kdlm.archive.names import MANIFEST, complaints, pickled
 from kdlm.errors import InputError
-from kdlm.files import replacing
+from kdlm.storage.files import replacing
 
 __all__ = ["MODE", "TIME", "Content", "Stored", "entry", "pack", "sha256_of", "size_of"]
 

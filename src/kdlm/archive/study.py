@@ -1,15 +1,11 @@
-"""Archiving a finished study, and Snakemake's report, which is part of the archive."""
+"""Archiving a finished study: one file for a reviewer."""
 
 import json
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from kdlm import __version__
@@ -29,13 +25,13 @@ from kdlm.archive.records import (
     jobs,
     read_records,
 )
-from kdlm.archive.source import Source, checkout, operator, read_source
-from kdlm.config import Study
+from kdlm.archive.source import Source, operator, read_source
 from kdlm.errors import InputError
-from kdlm.files import replacing, verify
-from kdlm.layout import init_means_directory, student_directory, teacher_directory
+from kdlm.storage.files import verify
+from kdlm.study.config import Study
+from kdlm.study.jobs import init_means_jobs, network_jobs
 
-__all__ = ["archive_study", "render_report"]
+__all__ = ["archive_study"]
 
 _README = """# Study {study} of kdlm, as it was run
 
@@ -150,13 +146,8 @@ def _traces(root: Path, folder: Path, ran: Iterable[Job]) -> dict[str, Content]:
 def _specs(study: Study) -> dict[str, Any]:
     """The specification of every training and initialisation job, by its folder."""
     return {
-        directory(keys).as_posix(): spec.model_dump(mode="json")
-        for directory, found in (
-            (teacher_directory, study.teacher_jobs()),
-            (student_directory, study.student_jobs()),
-            (init_means_directory, study.init_means_jobs()),
-        )
-        for keys, spec in found
+        job.folder.as_posix(): job.spec.model_dump(mode="json")
+        for job in (*network_jobs(study), *init_means_jobs(study))
     }
 
 
@@ -188,37 +179,3 @@ def _hosts(root: Path, ran: Iterable[Job]) -> dict[Job, str]:
             if match := re.search(r"^finished on (\S+)\n*\Z", text, re.MULTILINE):
                 hosts[job] = match[1]
     return hosts
-
-
-def render_report(folder: Path, output: Path) -> None:
-    """Snakemake's report on the study in ``folder``, of the jobs up to claims and figures.
-
-    It is a command of its own, since Snakemake makes reports of a DAG, not in one; the controller
-    that runs it as a job holds the lock, and it only reads.
-
-    Raises:
-        InputError: Snakemake could make none.
-
-    """
-    with TemporaryDirectory() as scratch:
-        # Snakemake chooses the format by the name's end
-        made = Path(scratch, "report.html")
-        run = subprocess.run(  # noqa: S603
-            [
-                sys.executable, "-m", "snakemake",
-                "--snakefile", str(checkout() / "Snakefile"),
-                "--configfile", str(folder / "study.json"),
-                "--cores", "1", "--nolock", "--profile", "none", "--workflow-profile", "none",
-                "--report", str(made),
-            ],
-            cwd=folder.resolve().parents[1],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )  # fmt: skip
-        if run.returncode:
-            raise InputError(f"snakemake --report failed: {run.stdout.strip()[-2000:]}")
-        with replacing(output) as temporary:
-            shutil.copyfile(made, temporary)

@@ -14,14 +14,25 @@ import pandas as pd
 
 from kdlm.claims import equations, initial, training
 from kdlm.claims.evidence import Claim, Evidence, NotMeasured
-from kdlm.config import Margins, Study
-from kdlm.tables import SCHEMAS
+from kdlm.storage.parquet import write_table
+from kdlm.study.config import Margins, Study
+from kdlm.study.schemas import SCHEMAS
 
-__all__ = ["CLAIMS", "decide", "format_claims", "judge"]
+__all__ = ["CLAIMS", "decide", "format_claims", "judge", "judge_study"]
 
 _WIDTH = 110
 
 CLAIMS: tuple[Claim, ...] = (*equations.CLAIMS, *training.CLAIMS, *initial.CLAIMS)
+
+
+def judge_study(study: Study, folder: Path) -> None:
+    """Write table ``claims`` of the study in ``folder``.
+
+    Raises:
+        InputError: a table is missing or damaged.
+
+    """
+    write_table("claims", judge(study, folder / "tables"), folder / "claims.parquet")
 
 
 def judge(study: Study, tables: Path) -> pd.DataFrame:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kdlm.config import Margins
-from kdlm.statistics import confidence_interval, verdict
-from kdlm.tables import read_table
+from kdlm.claims.statistics import confidence_interval, verdict
+from kdlm.storage.parquet import read_table
+from kdlm.study.config import Margins
 
 __all__ = [
     "Claim",
@@ -42,7 +42,7 @@ class Finding:
     """Why no verdict may be given whatever the interval."""
 
     def verdict(self, margin_low: float, margin_high: float) -> str:
-        """`kdlm.statistics.verdict` of the interval, inconclusive where there is doubt."""
+        """`kdlm.claims.statistics.verdict` of the interval, inconclusive where there is doubt."""
         if self.doubt:
             return "inconclusive"
         return verdict(self.low, self.high, margin_low, margin_high)

@@ -9,7 +9,7 @@ from scipy import stats
 
 from kdlm import published
 from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured, worst
-from kdlm.statistics import EQUIVALENCE_LEVEL, confidence_interval
+from kdlm.claims.statistics import EQUIVALENCE_LEVEL, confidence_interval
 
 __all__ = ["CLAIMS"]
 

@@ -22,9 +22,9 @@ from kdlm.claims.evidence import (
     whole,
     worst,
 )
-from kdlm.config import Margins
-from kdlm.specs import spell
-from kdlm.statistics import confidence_interval, verdict
+from kdlm.claims.statistics import confidence_interval, verdict
+from kdlm.study.config import Margins
+from kdlm.study.specs import spell
 
 __all__ = ["CLAIMS"]
 

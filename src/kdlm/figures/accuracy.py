@@ -7,12 +7,14 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from kdlm.config import Study
 from kdlm.figures.style import COLOURS, DASHES, LABELS, positions, temperature_axis
-from kdlm.specs import spell
-from kdlm.tables import read_table
+from kdlm.storage.parquet import read_table
+from kdlm.study.config import Study
+from kdlm.study.specs import spell
 
-__all__ = ["draw"]
+__all__ = ["READS", "draw"]
+
+READS = ("runs",)
 
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001

@@ -9,12 +9,14 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdlm.config import Study
 from kdlm.figures.style import LABELS, positions, share_legend, temperature_axis
-from kdlm.specs import spell
-from kdlm.tables import read_table
+from kdlm.storage.parquet import read_table
+from kdlm.study.config import Study
+from kdlm.study.specs import spell
 
-__all__ = ["draw"]
+__all__ = ["READS", "draw"]
+
+READS = ("comparisons",)
 
 NOTHING = 1e-17
 """Where a distance of exactly 0 is drawn on the logarithmic axis."""

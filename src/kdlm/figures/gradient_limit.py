@@ -9,11 +9,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdlm.config import Study
 from kdlm.figures.style import share_legend
-from kdlm.tables import read_table
+from kdlm.storage.parquet import read_table
+from kdlm.study.config import Study
 
-__all__ = ["draw"]
+__all__ = ["READS", "draw"]
+
+READS = ("gradient_limit",)
 
 FORMS = {"printed": "(7) as printed", "corrected": "(7) corrected", "lm": "LM, (2)"}
 STYLES = {"printed": ("s", (4, 1)), "corrected": ("o", ""), "lm": ("^", (1, 1))}

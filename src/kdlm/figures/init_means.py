@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import SymmetricalLogLocator
 
 from kdlm import published
-from kdlm.config import Study
-from kdlm.tables import read_table
+from kdlm.storage.parquet import read_table
+from kdlm.study.config import Study
 
-__all__ = ["draw"]
+__all__ = ["READS", "draw"]
+
+READS = ("init_means",)
 
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001

@@ -6,10 +6,12 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from kdlm.config import Study
-from kdlm.tables import read_table
+from kdlm.storage.parquet import read_table
+from kdlm.study.config import Study
 
-__all__ = ["draw"]
+__all__ = ["READS", "draw"]
+
+READS = ("claims",)
 
 BOXES = {
     "kd": (0.11, 0.5, "KD\n$T^2\\,\\mathrm{KL}$ at\ntemperature $T$"),

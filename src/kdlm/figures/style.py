@@ -11,8 +11,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdlm.files import replacing
-from kdlm.specs import spell
+from kdlm.storage.files import replacing
+from kdlm.study.specs import spell
 
 __all__ = [
     "COLOURS",

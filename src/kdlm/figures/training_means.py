@@ -8,12 +8,14 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kdlm.config import Study
 from kdlm.figures.style import COLOURS, DASHES, LABELS, MARKERS, share_legend
-from kdlm.specs import spell
-from kdlm.tables import read_table
+from kdlm.storage.parquet import read_table
+from kdlm.study.config import Study
+from kdlm.study.specs import spell
 
-__all__ = ["draw"]
+__all__ = ["READS", "draw"]
+
+READS = ("histories", "runs")
 
 DRIFT = "drift of the mean logit\n(rms over probe images,\nin rms of centred logits)"
 SUMS = "drift of the class sum of $W$\n(1: all that its change\nallows)"

@@ -8,11 +8,11 @@ from typing import Any
 from kdlm import __version__
 from kdlm.archive.names import SOURCE
 from kdlm.errors import InputError
-from kdlm.files import replacing
 from kdlm.reproduce.fixed import note_of_late_numbers
 from kdlm.reproduce.integrity import check_integrity
 from kdlm.reproduce.outcome import Level, Outcomes
 from kdlm.reproduce.unpacked import Unpacked, open_archive
+from kdlm.storage.files import replacing
 
 __all__ = ["reproduce"]
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kdlm.errors import InputError
-from kdlm.tables import read_arrow
-from kdlm.tolerances import Tolerance
+from kdlm.storage.parquet import read_arrow
+from kdlm.study.tolerances import Tolerance
 
 __all__ = ["first_difference"]
 

@@ -15,8 +15,8 @@ _BUILDS = ("torch", "numpy", "scikit-learn", "pillow")
 
 def here(device: str) -> dict[str, Any]:
     """What ``run.json`` would say of a job of this process; ``device`` is the config's."""
-    from kdlm.provenance import circumstances  # noqa: PLC0415
-    from kdlm.training import resolve_device  # noqa: PLC0415
+    from kdlm.networks.devices import resolve_device  # noqa: PLC0415
+    from kdlm.storage.provenance import circumstances  # noqa: PLC0415
 
     return circumstances(resolve_device(device))
 

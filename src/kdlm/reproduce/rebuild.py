@@ -6,15 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdlm.archive.manifest import file_sha256
-from kdlm.layout import (
-    TABLES,
-    init_means_directory,
-    student_directory,
-    teacher_directory,
-    teacher_of,
-)
 from kdlm.reproduce.outcome import Level, Outcomes, State
 from kdlm.reproduce.unpacked import UNTOLD, Unpacked
+from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs, theory_jobs
+from kdlm.study.schemas import TABLES, table_path
 
 __all__ = ["Step", "rebuild", "remake", "steps"]
 
@@ -35,13 +30,14 @@ class Step:
 def steps(unpacked: Unpacked) -> Iterator[Step]:
     """The commands that make tables, claims and figures, in an order in which they can run."""
     study = unpacked.study
-    teachers = [teacher_directory(keys).as_posix() for keys, _ in study.teacher_jobs()]
-    students = [student_directory(keys).as_posix() for keys, _ in study.student_jobs()]
-    shards = [init_means_directory(keys).as_posix() for keys, _ in study.init_means_jobs()]
+    teachers = [job.folder.as_posix() for job in teacher_jobs(study)]
+    students = [job.folder.as_posix() for job in student_jobs(study)]
+    shards = [job.folder.as_posix() for job in init_means_jobs(study)]
     theory = [
-        folder.as_posix()
-        for keys in study.theory_students()
-        for folder in (student_directory(keys), teacher_directory(teacher_of(keys)))
+        one.folder.as_posix()
+        for job in theory_jobs(study)
+        for one in (job, job.teacher)
+        if one is not None
     ]
     yield Step(
         ("collect",),
@@ -74,7 +70,7 @@ def _files(folders: list[str], *names: str) -> tuple[str, ...]:
 
 
 def _tables(*names: str) -> tuple[str, ...]:
-    return tuple(f"tables/{name}.parquet" for name in names)
+    return tuple(table_path(name).as_posix() for name in names)
 
 
 def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:

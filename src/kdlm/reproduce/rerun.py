@@ -4,15 +4,16 @@ import random
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kdlm.archive.manifest import file_sha256
-from kdlm.config import DatasetConfig, Study
 from kdlm.errors import InputError
-from kdlm.layout import init_means_directory, student_directory, teacher_directory, teacher_of
 from kdlm.reproduce.columns import first_difference
 from kdlm.reproduce.machine import differences, here
 from kdlm.reproduce.outcome import Level, Outcomes, State
 from kdlm.reproduce.unpacked import UNTOLD, Unpacked, read_object
+from kdlm.study.config import DatasetConfig, Study
+from kdlm.study.jobs import Job, init_means_jobs, network_jobs
 
 __all__ = ["Rerunnable", "draw", "rerun", "rerunnable"]
 
@@ -41,32 +42,28 @@ class Rerunnable:
         return [self.command, "--spec", self.spec, "--data", data, *teacher, "--output", output]
 
 
+_COMMANDS = {"teachers": "train-teacher", "students": "distill", "init_means": "init-means"}
+
+
 def rerunnable(study: Study) -> list[Rerunnable]:
     """Every training and initialisation job of a study, in the config's order."""
     trained, untrained = study.dataset.name, study.init_means.dataset.name
     return [
-        *(
-            Rerunnable(
-                "train-teacher", spec.canonical_json(), teacher_directory(keys).as_posix(),
-                trained, spec.threads, _NETWORK,
-            )
-            for keys, spec in study.teacher_jobs()
-        ),
-        *(
-            Rerunnable(
-                "distill", spec.canonical_json(), student_directory(keys).as_posix(),
-                trained, spec.threads, _NETWORK, teacher_directory(teacher_of(keys)).as_posix(),
-            )
-            for keys, spec in study.student_jobs()
-        ),
-        *(
-            Rerunnable(
-                "init-means", spec.canonical_json(), init_means_directory(keys).as_posix(),
-                untrained, spec.threads, ("means.parquet",),
-            )
-            for keys, spec in study.init_means_jobs()
-        ),
-    ]  # fmt: skip
+        *(_rerunnable(job, trained, _NETWORK) for job in network_jobs(study)),
+        *(_rerunnable(job, untrained, ("means.parquet",)) for job in init_means_jobs(study)),
+    ]
+
+
+def _rerunnable(job: Job[Any], dataset: str, outputs: tuple[str, ...]) -> Rerunnable:
+    return Rerunnable(
+        command=_COMMANDS[job.kind],
+        spec=job.spec.canonical_json(),
+        folder=job.folder.as_posix(),
+        dataset=dataset,
+        threads=job.spec.threads,
+        outputs=outputs,
+        teacher=None if job.teacher is None else job.teacher.folder.as_posix(),
+    )
 
 
 def draw(jobs: list[Rerunnable], count: int, seed: int) -> list[Rerunnable]:

@@ -13,8 +13,8 @@ from kdlm.archive import FORMAT
 from kdlm.archive.manifest import file_sha256
 from kdlm.archive.names import FACTS, SOURCE
 from kdlm.archive.unpacking import unpack
-from kdlm.config import Study, parse
 from kdlm.errors import InputError
+from kdlm.study.config import Study, parse
 
 __all__ = ["UNTOLD", "Unpacked", "open_archive", "read_object"]
 

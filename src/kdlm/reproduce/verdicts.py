@@ -5,7 +5,7 @@ from pathlib import Path
 from kdlm.errors import InputError
 from kdlm.reproduce.outcome import Level, Outcomes, State
 from kdlm.reproduce.unpacked import Unpacked
-from kdlm.tables import read_table
+from kdlm.storage.parquet import read_table
 
 __all__ = ["compare_verdicts"]
 

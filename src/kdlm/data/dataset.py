@@ -1,0 +1,61 @@
+"""Images and labels of a data set in memory."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kdlm.errors import InputError
+
+__all__ = ["DataError", "Dataset"]
+
+
+class DataError(InputError):
+    """Raw or prepared data that are missing, truncated or wrong; names the file and the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels of a data set, in a fixed order.
+
+    Images are uint8 (N, C, H, W), labels int64 (N,), each an index into ``classes``.
+
+    Raises:
+        DataError: shapes, types or labels that do not fit together.
+
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise DataError(f"{self.name}: found {len(self.classes)} class; at least 2 are needed")
+        for split, images, labels in (
+            ("train", self.train_images, self.train_labels),
+            ("test", self.test_images, self.test_labels),
+        ):
+            what = f"{self.name}: {split}"
+            if images.dtype != torch.uint8 or images.ndim != 4:
+                found = f"{images.dtype} {tuple(images.shape)}"
+                raise DataError(f"{what} images must be uint8 (N, C, H, W), not {found}")
+            if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+                found = f"{labels.dtype} {tuple(labels.shape)}"
+                raise DataError(f"{what} labels must be int64 ({len(images)},), not {found}")
+            if len(labels) == 0:
+                raise DataError(f"{what} has no image")
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= len(self.classes):
+                raise DataError(
+                    f"{what} labels run from {low} to {high}, but there are "
+                    f"{len(self.classes)} classes, counted from 0"
+                )
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise DataError(
+                f"{self.name}: train images are {tuple(self.train_images.shape[1:])}, "
+                f"test images {tuple(self.test_images.shape[1:])} (C, H, W); they must be alike"
+            )

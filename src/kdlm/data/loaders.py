@@ -1,0 +1,346 @@
+"""The data sets, decoded to uint8 tensors in memory; `kdlm.data.prepared` puts them on disk.
+
+| name          | channels × side | train  | test   | classes | raw files                          |
+|---------------|-----------------|--------|--------|---------|------------------------------------|
+| digits        | 1 × 8           | 1,437  | 360    | 10      | ship with scikit-learn             |
+| photographs   | 3 × 32          | 416    | 104    | 2       | ship with scikit-learn             |
+| fashion-mnist | 1 × 28          | 60,000 | 10,000 | 10      | torchvision's, or a folder of .gz  |
+| cifar10       | 3 × 32          | 50,000 | 10,000 | 10      | torchvision's                      |
+| cifar100      | 3 × 32          | 50,000 | 10,000 | 100     | torchvision's                      |
+| imagefolder   | 3 × image_side  | any    | any    | any     | train/<class>/* and test/<class>/* |
+
+A new data set is a function `Source` -> `Dataset`, its name in `DATASETS`, and its facts in
+`kdlm.study.names`.
+"""
+
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kdlm.data.dataset import DataError, Dataset
+from kdlm.data.idx import one_line, read_split
+from kdlm.data.prepared import prepare
+from kdlm.errors import InputError
+from kdlm.storage.files import reading
+from kdlm.storage.locks import waiting
+from kdlm.study import names
+
+__all__ = ["DATASETS", "Source", "load", "prepare_dataset"]
+
+_DOWNLOAD_ERRORS = (RuntimeError, OSError, HTTPException)
+
+# what pillow's decoders raise for bytes that are not what they should be
+_IMAGE_ERRORS = (
+    OSError, EOFError, SyntaxError, ValueError, struct.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a loader finds its raw files: ``root``, and whether it may fetch what is missing.
+
+    ``image_side`` in pixels is given for those data sets alone whose size is not fixed.
+    """
+
+    root: Path | None
+    download: bool
+    image_side: int | None
+
+    def folder(self, name: str) -> Path:
+        """``root``, for a data set that cannot do without."""
+        if self.root is None:
+            raise DataError(f"{name}: root is needed, the folder of its raw files")
+        return self.root.expanduser()
+
+
+def digits(_source: Source) -> Dataset:
+    """scikit-learn's 8×8 digits, the 1,797 test images of UCI's optdigits.
+
+    The levels 0..16 become ⌊x·255/16⌉ in uint8. The images come writer by writer, so the last 360
+    are the test set and the first 1,437 the training set: writers differ between the two, except
+    for one, of whom 22 digits are in the training set and the rest in the test set.
+    """
+    from sklearn.datasets import load_digits  # noqa: PLC0415
+
+    raw = load_digits()
+    images = torch.from_numpy(raw.images).mul(255 / 16).round().to(torch.uint8)[:, None]
+    labels = torch.from_numpy(raw.target).long()
+    split = 1437
+    return Dataset(
+        "digits",
+        images[:split],
+        labels[:split],
+        images[split:],
+        labels[split:],
+        tuple(str(name) for name in raw.target_names),
+    )
+
+
+def photographs(_source: Source) -> Dataset:
+    """32×32 patches of scikit-learn's two sample photographs; the label says of which.
+
+    Real colour images without a download, for the means at initialisation: as a classification
+    task it is easy, and patches of the two splits touch. Each photograph (427×640) is cut along a
+    regular grid into 13×20 patches without overlap, what is left over at the bottom is dropped.
+    The photographs alternate, and the grid is visited in steps of 161 modulo 260 (about the golden
+    section of 260, and prime to it), so that the first patches, as well as the last fifth, which
+    is the test set, are spread over the whole of both. Needs pillow, whose JPEG decoder decides
+    the last bit of a pixel.
+    """
+    from sklearn.datasets import load_sample_images  # noqa: PLC0415
+
+    raw = load_sample_images()
+    side, step = 32, 161
+    patches = torch.stack(
+        [
+            torch.tensor(photograph).unfold(0, side, side).unfold(1, side, side).flatten(0, 1)
+            for photograph in raw.images
+        ],
+        dim=1,
+    )
+    order = torch.arange(len(patches)) * step % len(patches)
+    images = patches[order].flatten(0, 1)
+    labels = torch.arange(len(raw.images)).repeat(len(patches))
+    split = len(images) * 4 // 5
+    return Dataset(
+        "photographs",
+        images[:split],
+        labels[:split],
+        images[split:],
+        labels[split:],
+        tuple(Path(name).stem for name in raw.filenames),
+    )
+
+
+def _download(kind: Any, root: Path) -> None:
+    """Fetch torchvision's ``kind`` to ``root``, once, however many studies ask at the same time."""
+    with waiting(root / ".download.lock"):
+        # what another process fetched in the meantime, torchvision finds and keeps
+        kind(root, train=False, download=True)
+
+
+def fashion_mnist(source: Source) -> Dataset:
+    """Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747), 28×28 grey images.
+
+    ``root`` is either torchvision's, with the files in ``FashionMNIST/raw``, or the flat folder of
+    the four idx files themselves, as Debian's package dataset-fashion-mnist installs it; in either
+    the files may be gzipped. Only torchvision's is ever downloaded to.
+    """
+    from kdlm.data._torchvision import datasets  # noqa: PLC0415
+
+    root = source.folder("fashion-mnist")
+    kind = datasets.FashionMNIST
+    files = [Path(file).stem for file, _ in kind.resources]
+
+    def holds(folder: Path, file: str) -> bool:
+        return (folder / file).is_file() or (folder / f"{file}.gz").is_file()
+
+    raw = root / kind.__name__ / "raw"
+    folder = root if any(holds(root, file) for file in files) else raw
+    if source.download and folder == raw and not all(holds(raw, file) for file in files):
+        try:
+            _download(kind, root)
+        except _DOWNLOAD_ERRORS as error:
+            raise DataError(
+                f"fashion-mnist: the download to {raw} failed ({one_line(error)}); "
+                f"put {', '.join(files)} (.gz or not) there, "
+                f"or name the folder that has them as root"
+            ) from error
+    train_images, train_labels = read_split(folder, "train", 28, len(kind.classes))
+    test_images, test_labels = read_split(folder, "test", 28, len(kind.classes))
+    return Dataset(
+        "fashion-mnist", train_images, train_labels, test_images, test_labels, tuple(kind.classes)
+    )
+
+
+def cifar10(source: Source) -> Dataset:
+    """CIFAR-10 (Krizhevsky 2009), 32×32 colour images; see `_cifar`."""
+    from kdlm.data._torchvision import datasets  # noqa: PLC0415
+
+    return _cifar("cifar10", datasets.CIFAR10, source)
+
+
+def cifar100(source: Source) -> Dataset:
+    """CIFAR-100 (Krizhevsky 2009) with its 100 fine classes, 32×32 colour images; see `_cifar`."""
+    from kdlm.data._torchvision import datasets  # noqa: PLC0415
+
+    return _cifar("cifar100", datasets.CIFAR100, source)
+
+
+def _cifar(name: str, kind: Any, source: Source) -> Dataset:
+    """Read torchvision's ``kind``, downloaded to ``root`` if need be and allowed.
+
+    The files are pickles. torchvision unpickles one only where its MD5 is the published one, and
+    that check is relied on: it holds off damage and ordinary tampering, not a forged MD5.
+    """
+    from kdlm.data._torchvision import datasets  # noqa: PLC0415
+
+    root = source.folder(name)
+    folder = root / kind.base_folder
+    files = [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
+
+    check = datasets.utils.check_integrity
+
+    def unusable() -> Path | None:
+        for file, md5 in files:
+            path = Path(folder, file)
+            with reading(path):
+                if not check(path, md5):
+                    return path
+        return None
+
+    failure: Exception | None = None
+    if source.download and unusable():
+        try:
+            _download(kind, root)
+        except _DOWNLOAD_ERRORS as error:
+            failure = error
+    if bad := unusable():
+        what = "damaged (its MD5 is not the published one)" if bad.exists() else "missing"
+        tried = f"; fetching it failed ({one_line(failure)})" if failure else ""
+        raise DataError(
+            f"{bad} is {what}{tried}; delete {folder} and run again with the download allowed, or "
+            f"unpack {kind.url} in {root}"
+        ) from failure
+    train, test = kind(root, train=True), kind(root, train=False)
+    return Dataset(
+        name,
+        torch.from_numpy(train.data).permute(0, 3, 1, 2).contiguous(),
+        torch.tensor(train.targets),
+        torch.from_numpy(test.data).permute(0, 3, 1, 2).contiguous(),
+        torch.tensor(test.targets),
+        tuple(train.classes),
+    )
+
+
+def _decoded(folder: Any) -> tuple[list[Tensor], list[str]]:
+    """Images of an ImageFolder, each (3, side, side), and the paths of those that are damaged."""
+    images, damaged = [], []
+    for index, (path, _) in enumerate(folder.samples):
+        try:
+            with reading(path):
+                images.append(folder[index][0])
+        except InputError:
+            # a good file, for all that is known
+            raise
+        except Image.DecompressionBombError as error:
+            damaged.append(f"{path} ({one_line(error)})")
+        except _IMAGE_ERRORS:
+            damaged.append(path)
+    return images, damaged
+
+
+def _refuse_loops(root: Path) -> None:
+    """Links are followed, out of ``root`` too; one to a folder that it is in would never end.
+
+    It is in all folders on the way to it, which are above it on disk only where none is a link.
+    """
+    for folder, subfolders, _ in os.walk(root, followlinks=True):
+        for link in (Path(folder, name) for name in subfolders):
+            if link.is_symlink():
+                above = (path.resolve() for path in link.parents if path.is_relative_to(root))
+                target = link.resolve()
+                if any(path.is_relative_to(target) for path in above):
+                    raise DataError(f"{link} links to a folder that it is in; remove the link")
+
+
+def imagefolder(source: Source) -> Dataset:
+    """Any tree of images ``train/<class>/*``, ``test/<class>/*`` below ``root``.
+
+    Each image becomes RGB, is scaled bilinearly until its shorter side has ``image_side`` pixels,
+    and cut to the central ``image_side`` × ``image_side``. Classes are the sorted folder names.
+    Symbolic links are followed, wherever they lead.
+    """
+    from kdlm.data._torchvision import datasets, transforms  # noqa: PLC0415
+
+    root, side = source.folder("imagefolder"), source.image_side
+    _refuse_loops(root)
+    square = transforms.Compose(
+        [transforms.Resize(side), transforms.CenterCrop(side), transforms.PILToTensor()]
+    )
+    folders = {}
+    for split in ("train", "test"):
+        try:
+            folders[split] = datasets.ImageFolder(root / split, transform=square)
+        except OSError as error:
+            raise DataError(
+                f"{root / split}: {error}; imagefolder reads images in train/<class>/ and "
+                f"test/<class>/ below {root}"
+            ) from error
+    train, test = folders["train"], folders["test"]
+    if train.classes != test.classes:
+        lone = ", ".join(sorted(set(train.classes) ^ set(test.classes)))
+        raise DataError(f"{root}: train and test must have the same classes; in one only: {lone}")
+    (train_images, bad_train), (test_images, bad_test) = _decoded(train), _decoded(test)
+    if bad := bad_train + bad_test:
+        raise DataError(f"not readable as images: {', '.join(bad)}; repair or remove them")
+    return Dataset(
+        "imagefolder",
+        torch.stack(train_images),
+        torch.tensor(train.targets),
+        torch.stack(test_images),
+        torch.tensor(test.targets),
+        tuple(train.classes),
+    )
+
+
+DATASETS: dict[str, Callable[[Source], Dataset]] = {
+    "digits": digits,
+    "photographs": photographs,
+    "fashion-mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "imagefolder": imagefolder,
+}
+"""By the names used in config.yaml."""
+
+
+def load(
+    name: str,
+    root: Path | str | None = None,
+    *,
+    download: bool = True,
+    image_side: int | None = None,
+) -> Dataset:
+    """Read the data set called ``name`` into memory, decoded.
+
+    Args:
+        name: a name of `DATASETS`.
+        root: folder of the raw files; not looked at by those that ship with scikit-learn.
+        download: whether missing files may be fetched to ``root``; imagefolder never does.
+        image_side: side in pixels that images are brought to; for imagefolder, and only for it.
+
+    Raises:
+        DataError: an unknown name, an ``image_side`` too many or too few, or raw files that are
+            missing, truncated or wrong; the message names the file and the remedy.
+        InputError: a file may not be read, or there is no room to unpack one.
+
+    """
+    if name not in DATASETS:
+        raise DataError(f"unknown dataset {name!r}; known: {', '.join(DATASETS)}")
+    fixed = names.DATASETS[name].image_side
+    if fixed is not None and image_side is not None:
+        raise DataError(f"image_side is fixed at {fixed} for {name}; leave it out")
+    if fixed is None and (image_side is None or image_side < 1):
+        raise DataError(f"image_side is needed for {name}, in pixels, not {image_side}")
+    return DATASETS[name](Source(Path(root) if root is not None else None, download, image_side))
+
+
+def prepare_dataset(
+    name: str,
+    output: Path,
+    root: Path | None = None,
+    *,
+    download: bool = True,
+    image_side: int | None = None,
+) -> None:
+    """Read a data set with `load` and write it to ``output``, the file that every job maps."""
+    prepare(load(name, root, download=download, image_side=image_side), output)

@@ -1,0 +1,1 @@
+"""The networks: architectures, initial weights, files of weights, and means at initialisation."""

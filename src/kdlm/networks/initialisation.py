@@ -1,0 +1,134 @@
+"""Drawing initial weights: named initialisations, and independent streams of random numbers."""
+
+import hashlib
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from kdlm.networks.resnet import ResNet
+
+__all__ = ["INITIALISATIONS", "classifier_variances", "initialise", "perturb", "stream"]
+
+_BATCHNORM = (nn.BatchNorm2d,)
+
+
+def stream(seed: int, purpose: str) -> torch.Generator:
+    """A CPU generator of its own for each seed and purpose, so that no two draws are shared."""
+    digest = hashlib.sha256(f"{purpose}\0{seed}".encode()).digest()
+    generator = torch.Generator()
+    # manual_seed takes 64 bits, read as a signed number
+    generator.manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+    return generator
+
+
+def _default_linear(layer: nn.Linear, generator: torch.Generator) -> None:
+    """W and b uniform on ±1/√F, F the number of inputs: PyTorch's own."""
+    bound = 1 / math.sqrt(layer.in_features)
+    _draw(layer.weight, lambda w: nn.init.uniform_(w, -bound, bound, generator=generator))
+    _draw(layer.bias, lambda b: nn.init.uniform_(b, -bound, bound, generator=generator))
+
+
+def _draw(parameter: Tensor, fill: Callable[[Tensor], Tensor]) -> None:
+    # drawn in float32 on the CPU, whatever the network's type and device: equal numbers for all
+    with torch.no_grad():
+        parameter.copy_(fill(torch.empty(parameter.shape, dtype=torch.float32, device="cpu")))
+
+
+def _convolutions(model: nn.Module) -> list[nn.Conv2d]:
+    return [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+
+
+def _he(model: ResNet, generator: torch.Generator) -> None:
+    """Convolutions N(0, 2/fan_out) (He et al., arXiv 1502.01852); the classifier as `default`."""
+    for layer in _convolutions(model):
+        _draw(
+            layer.weight,
+            lambda w: nn.init.kaiming_normal_(
+                w, mode="fan_out", nonlinearity="relu", generator=generator
+            ),
+        )
+    _default_linear(model.classifier, generator)
+
+
+def _default(model: ResNet, generator: torch.Generator) -> None:
+    """PyTorch's own: every weight uniform on ±1/√fan_in."""
+    for layer in _convolutions(model):
+        _draw(
+            layer.weight,
+            lambda w: nn.init.kaiming_uniform_(w, a=math.sqrt(5), generator=generator),
+        )
+    _default_linear(model.classifier, generator)
+
+
+def _xavier(model: ResNet, generator: torch.Generator) -> None:
+    """Uniform on ±√(6/(fan_in + fan_out)) (Glorot, Bengio 2010), biases 0."""
+    weights = [layer.weight for layer in _convolutions(model)]
+    weights.append(model.classifier.weight)
+    for weight in weights:
+        _draw(weight, lambda w: nn.init.xavier_uniform_(w, generator=generator))
+    nn.init.zeros_(model.classifier.bias)
+
+
+def _he_centred(model: ResNet, generator: torch.Generator) -> None:
+    """As `he`, then Σ_k W_k = 0 and Σ_k b_k = 0, so that z̄(x) = 0 for every image x."""
+    _he(model, generator)
+    with torch.no_grad():
+        for parameter in model.classifier.parameters():
+            parameter.sub_(parameter.double().mean(dim=0).to(parameter.dtype))
+
+
+INITIALISATIONS: dict[str, Callable[[ResNet, torch.Generator], None]] = {
+    "he": _he,
+    "default": _default,
+    "xavier": _xavier,
+    "he-centred": _he_centred,
+}
+
+
+def _unknown(name: str) -> ValueError:
+    return ValueError(f"unknown initialisation {name!r}; known: {', '.join(INITIALISATIONS)}")
+
+
+def initialise(model: ResNet, name: str, generator: torch.Generator) -> None:
+    """Draw all weights of ``model`` anew; BatchNorm becomes the identity with fresh statistics.
+
+    Raises:
+        ValueError: no such initialisation.
+
+    """
+    if name not in INITIALISATIONS:
+        raise _unknown(name)
+    for module in model.modules():
+        if isinstance(module, _BATCHNORM):
+            module.reset_parameters()
+    INITIALISATIONS[name](model, generator)
+
+
+def classifier_variances(name: str, in_features: int, num_classes: int) -> tuple[float, float]:
+    """Variances σ_w² and σ_b² of a mean over K independent rows, times K, of the last layer.
+
+    Uniform on ±a has variance a²/3. Rows of `he-centred` sum to zero, so theirs is 0.
+
+    Raises:
+        ValueError: no such initialisation.
+
+    """
+    match name:
+        case "he" | "default":
+            return 1 / (3 * in_features), 1 / (3 * in_features)
+        case "xavier":
+            return 2 / (in_features + num_classes), 0.0
+        case "he-centred":
+            return 0.0, 0.0
+        case _:
+            raise _unknown(name)
+
+
+def perturb(model: nn.Module, ulps: int) -> None:
+    """Move every parameter by ``ulps`` units in the last place, towards +∞."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            for _ in range(ulps):
+                parameter.copy_(parameter.nextafter(parameter.new_tensor(math.inf)))

@@ -1,0 +1,125 @@
+"""ResNets for small images: three stages of basic blocks (He, Zhang, Ren, Sun, 1512.03385, §4.2).
+
+The wide ones (x4) and the 1×1-convolution shortcut follow the distillation literature's networks,
+whose published accuracies the paper-scale preset is read against.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdlm.study.names import MINIMUM_IMAGE_SIDE
+
+__all__ = [
+    "ARCHITECTURES",
+    "MINIMUM_IMAGE_SIDE",
+    "BasicBlock",
+    "ResNet",
+    "resnet8",
+    "resnet8x4",
+    "resnet14",
+    "resnet20",
+    "resnet32",
+    "resnet32x4",
+    "resnet44",
+    "resnet56",
+    "resnet110",
+]
+
+NARROW = (16, 16, 32, 64)
+WIDE = (32, 64, 128, 256)
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions with BatchNorm, added to a shortcut."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps (B, in_channels, H, W) to (B, channels, H/stride, W/stride)."""
+        out = functional.relu(self.bn1(self.conv1(images)))
+        return functional.relu(self.bn2(self.conv2(out)) + self.shortcut(images))
+
+
+class ResNet(nn.Module):
+    """Depth 6n+2: a convolution, three stages of n basic blocks, average pooling, a classifier.
+
+    ``widths`` are the channels of the first convolution and of the three stages. The second and
+    third stage halve the image.
+
+    Raises:
+        ValueError: fewer than two classes, or no channel.
+
+    """
+
+    def __init__(
+        self, depth: int, widths: tuple[int, int, int, int], num_classes: int, in_channels: int = 3
+    ) -> None:
+        super().__init__()
+        if num_classes < 2 or in_channels < 1:
+            raise ValueError(
+                f"a network needs at least two classes and one channel, not {num_classes} and "
+                f"{in_channels}"
+            )
+        blocks = (depth - 2) // 6
+        self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        stages = [
+            nn.Sequential(
+                BasicBlock(before, channels, stride),
+                *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)),
+            )
+            for before, channels, stride in zip(widths[:-1], widths[1:], (1, 2, 2), strict=True)
+        ]
+        self.stages = nn.Sequential(*stages)
+        self.classifier = nn.Linear(widths[-1], num_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Penultimate features (B, F) of images (B, C, H, W).
+
+        Raises:
+            ValueError: the images are too small to be halved twice.
+
+        """
+        if min(images.shape[-2:]) < MINIMUM_IMAGE_SIDE:
+            raise ValueError(
+                f"images of {images.shape[-2]}×{images.shape[-1]} pixels are too small: the "
+                f"network halves them twice and needs {MINIMUM_IMAGE_SIDE} pixels a side"
+            )
+        out = self.stages(functional.relu(self.bn1(self.conv1(images))))
+        features: Tensor = out.mean(dim=(2, 3))
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K) of images (B, C, H, W)."""
+        logits: Tensor = self.classifier(self.features(images))
+        return logits
+
+
+ARCHITECTURES: dict[str, Callable[..., ResNet]] = {
+    **{f"resnet{depth}": partial(ResNet, depth, NARROW) for depth in (8, 14, 20, 32, 44, 56, 110)},
+    **{f"resnet{depth}x4": partial(ResNet, depth, WIDE) for depth in (8, 32)},
+}
+"""By name: a function of ``num_classes`` and ``in_channels`` (3 unless said otherwise)."""
+
+resnet8 = ARCHITECTURES["resnet8"]
+resnet14 = ARCHITECTURES["resnet14"]
+resnet20 = ARCHITECTURES["resnet20"]
+resnet32 = ARCHITECTURES["resnet32"]
+resnet44 = ARCHITECTURES["resnet44"]
+resnet56 = ARCHITECTURES["resnet56"]
+resnet110 = ARCHITECTURES["resnet110"]
+resnet8x4 = ARCHITECTURES["resnet8x4"]
+resnet32x4 = ARCHITECTURES["resnet32x4"]

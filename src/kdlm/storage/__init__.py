@@ -1,0 +1,1 @@
+"""How bytes come to disk and back: sealed files, tables, locks, and a run's circumstances."""

@@ -1,0 +1,164 @@
+"""The jobs that a study asks for: which folder each has, which teacher, and which spec.
+
+Folders are Hive paths (``key=value/key=value``), which DuckDB, polars and pyarrow read as tables.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from kdlm.study import names
+from kdlm.study.config import Arm, Study, Teacher
+from kdlm.study.specs import InitMeansSpec, StudentSpec, TeacherSpec, spell
+
+__all__ = [
+    "NETWORK_FILES",
+    "Job",
+    "StudentJob",
+    "TeacherJob",
+    "init_means_jobs",
+    "network_jobs",
+    "student_jobs",
+    "teacher_jobs",
+    "theory_jobs",
+]
+
+Kind = Literal["teachers", "students", "init_means"]
+SpecT = TypeVar("SpecT", TeacherSpec, StudentSpec, InitMeansSpec)
+
+NETWORK_FILES = ("history.parquet", "logits.parquet", "model.safetensors", "run.json")
+"""Names of the files that each training leaves in its folder."""
+
+
+@dataclass(frozen=True)
+class Job(Generic[SpecT]):
+    """One training, or one shard of initialisation means.
+
+    >>> spec = InitMeansSpec(architecture="resnet8", initialisation="he", batchnorm="eval",
+    ...                      first_seed=0, seeds=2, images=4, num_classes=10, threads=1)
+    >>> Job("init_means", {"architecture": "resnet8", "shard": "0"}, spec).folder.as_posix()
+    'init_means/architecture=resnet8/shard=0'
+    """
+
+    kind: Kind
+    keys: Mapping[str, str]
+    """Path keys in their order, with values spelt as in paths."""
+    spec: SpecT
+    teacher: "TeacherJob | None" = None
+    """The job of a student's teacher."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the job's outputs, in the study's folder."""
+        return Path(self.kind, *(f"{key}={value}" for key, value in self.keys.items()))
+
+
+TeacherJob = Job[TeacherSpec]
+StudentJob = Job[StudentSpec]
+
+
+def teacher_jobs(study: Study) -> list[TeacherJob]:
+    """The job of each teacher, in the config's order."""
+    return [
+        Job(
+            "teachers",
+            teacher.model_dump() | {"seed": spell(teacher.seed)},
+            TeacherSpec(**_network(study, teacher), seed=teacher.seed),
+        )
+        for teacher in study.teachers
+    ]
+
+
+def student_jobs(study: Study) -> Iterator[StudentJob]:
+    """The job of each student, in the config's order; a student of several arms comes once."""
+    teachers = {
+        (teacher.name, teacher.seed): job
+        for teacher, job in zip(study.teachers, teacher_jobs(study), strict=True)
+    }
+    seen = set()
+    for arm in study.arms:
+        pairs = [(loss, t) for loss in arm.losses for t in arm.temperatures_of(loss)]
+        for (loss, temperature), gap, ulps, seed in product(
+            pairs, arm.mean_gaps, arm.perturbations, arm.seeds
+        ):
+            keys = {
+                "teacher": arm.teacher,
+                "teacher_seed": spell(arm.teacher_seed),
+                "architecture": arm.architecture,
+                "initialisation": arm.initialisation,
+                "recipe": arm.recipe,
+                "loss": loss,
+                "temperature": spell(temperature),
+                "mean_gap": spell(gap),
+                "perturbation": spell(ulps),
+                "seed": spell(seed),
+            }
+            if tuple(keys.values()) in seen:
+                continue
+            seen.add(tuple(keys.values()))
+            spec = StudentSpec(
+                **_network(study, arm),
+                seed=seed,
+                loss=loss,
+                temperature=temperature,
+                mean_gap=gap,
+                perturbation=ulps,
+            )
+            yield Job("students", keys, spec, teachers[arm.teacher, arm.teacher_seed])
+
+
+def network_jobs(study: Study) -> list[TeacherJob | StudentJob]:
+    """The jobs of all trained networks, teachers first."""
+    return [*teacher_jobs(study), *student_jobs(study)]
+
+
+def theory_jobs(study: Study) -> list[StudentJob]:
+    """The jobs of the students whose logits serve the theory: the first of each loss."""
+    first: dict[str, StudentJob] = {}
+    for job in student_jobs(study):
+        first.setdefault(job.spec.loss, job)
+    return list(first.values())
+
+
+def init_means_jobs(study: Study) -> Iterator[Job[InitMeansSpec]]:
+    """The job of each shard of initialisation means, in the config's order."""
+    means = study.init_means
+    for architecture, initialisation, batchnorm, first in product(
+        means.architectures,
+        means.initialisations,
+        means.batchnorm,
+        range(0, means.seeds, means.shard_size),
+    ):
+        keys = {
+            "architecture": architecture,
+            "initialisation": initialisation,
+            "batchnorm": batchnorm,
+            "shard": spell(first // means.shard_size),
+        }
+        spec = InitMeansSpec(
+            architecture=architecture,
+            initialisation=initialisation,
+            batchnorm=batchnorm,
+            first_seed=first,
+            seeds=min(means.shard_size, means.seeds - first),
+            images=means.images,
+            num_classes=means.num_classes,
+            threads=study.threads,
+        )
+        yield Job("init_means", keys, spec)
+
+
+def _network(study: Study, entry: Teacher | Arm) -> dict[str, Any]:
+    """Keys of a spec that the study, its dataset and the entry's recipe decide."""
+    facts = names.DATASETS[study.dataset.name]
+    return {
+        "architecture": entry.architecture,
+        "initialisation": entry.initialisation,
+        "recipe": study.recipes[entry.recipe],
+        "crop_padding": facts.crop_padding,
+        "flip": facts.flip,
+        "device": study.device,
+        "threads": study.threads,
+    }

@@ -1,0 +1,254 @@
+"""Every table of the study as plain data: its columns with type, unit and meaning.
+
+`kdlm.storage.parquet` makes Arrow schemas of them. This module imports neither pyarrow nor torch,
+so that a config, whose tolerances name columns, is read without either.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = [
+    "INIT_MEANS_KEYS",
+    "SCHEMAS",
+    "SCHEMA_VERSION",
+    "STUDENT_KEYS",
+    "TABLES",
+    "TEACHER_KEYS",
+    "Columns",
+    "table_path",
+]
+
+SCHEMA_VERSION = 2
+"""Raised when a column changes its name, type or meaning; part of every job's parameters."""
+
+TABLES = (
+    "runs",
+    "histories",
+    "comparisons",
+    "layer_means",
+    "init_means",
+    "gradient_limit",
+    "identities",
+)
+"""Names of the gathered tables."""
+
+
+def table_path(name: str) -> Path:
+    """Path of a gathered table in the study's folder."""
+    return Path("tables", f"{name}.parquet")
+
+
+Columns = Mapping[str, tuple[str, str, str]]
+"""By column: type (text, int, float, logits, …), unit (``1`` is a pure number) and meaning."""
+
+TEACHER_KEYS: Columns = {
+    "architecture": ("text", "1", "the network, a name of kdlm.study.names.ARCHITECTURES"),
+    "initialisation": ("text", "1", "how its weights were drawn"),
+    "recipe": ("text", "1", "the named block of the config it was trained by"),
+    "seed": ("int", "1", "seed of initial weights, batch order and augmentation"),
+}
+
+STUDENT_KEYS: Columns = {
+    "teacher": ("text", "1", "<architecture>-<initialisation>-<recipe> of the teacher"),
+    "teacher_seed": ("int", "1", "the teacher's seed"),
+    "architecture": TEACHER_KEYS["architecture"],
+    "initialisation": TEACHER_KEYS["initialisation"],
+    "recipe": TEACHER_KEYS["recipe"],
+    "loss": ("text", "1", "a name of kdlm.losses.LOSSES"),
+    "temperature": (
+        "float",
+        "1",
+        "softmax temperature; 1 for ce, inf for the logits-matching family",
+    ),
+    "mean_gap": ("float", "logit", "training-set mean of c^s - c^t imposed before training"),
+    "perturbation": ("int", "ulp", "units in the last place added to every initial weight"),
+    "seed": TEACHER_KEYS["seed"],
+}
+
+INIT_MEANS_KEYS: Columns = {
+    "architecture": TEACHER_KEYS["architecture"],
+    "initialisation": TEACHER_KEYS["initialisation"],
+    "batchnorm": ("text", "1", "mode of the BatchNorm layers: train or eval"),
+}
+
+_HISTORY: Columns = {
+    "epoch": ("int", "epoch", "0 is the untrained network"),
+    "split": (
+        "text",
+        "1",
+        "train: the augmented batches as trained on, BatchNorm in train mode; "
+        "test: the test set, eval mode, absent at epoch 0; "
+        "probe: one fixed batch of training images, train mode",
+    ),
+    # not "loss" or "mean_gap": those are keys of the folder, and readers of the tree join the two
+    "objective": ("float", "nat", "mean of the loss that is trained"),
+    "accuracy": ("float", "1", "share of right predictions"),
+    "mean_logit": ("float", "logit", "mean over samples and classes"),
+    "mean_logit_drift": (
+        "float",
+        "logit",
+        "probe only: root mean square over samples of c(x) now minus c(x) at epoch 0",
+    ),
+    "logit_rms": ("float", "logit", "root mean square of z - c over samples and classes"),
+    "logit_gradient_sum": (
+        "float",
+        "1",
+        "largest over samples of |sum_i g_i| / sum_i |g_i|, g the objective's gradient on one "
+        "sample's logits, evaluated in float64; 0 where g is no more than rounding",
+    ),
+    "classifier_weight_sum": ("float", "1", "2-norm of sum_k W_k minus its initial value"),
+    "classifier_bias_sum": ("float", "1", "absolute value of sum_k b_k minus its initial value"),
+    "classifier_weight_change": ("float", "1", "Frobenius norm of W minus its initial value"),
+    "classifier_bias_change": ("float", "1", "2-norm of b minus its initial value"),
+    "gap": ("float", "logit", "students only: mean over samples of c^s - c^t"),
+}
+
+_STATUS: Columns = {
+    "status": (
+        "text",
+        "1",
+        "finished; diverged: training ended where a number was NaN or infinite; "
+        "missing: its files are not there or damaged",
+    ),
+    "reason": ("text", "1", "why numbers of this row are null that should not be"),
+}
+
+_RUN: Columns = {
+    **_STATUS,
+    "num_classes": ("int", "1", "K, outputs of the network"),
+    "parameters": ("int", "1", "number of trained parameters"),
+    "epochs": ("int", "epoch", "epochs trained"),
+    "last_accuracy": ("float", "1", "test accuracy after the last epoch: the reported one"),
+    "best_accuracy": ("float", "1", "highest test accuracy of any epoch"),
+    "best_epoch": ("int", "epoch", "first epoch with the highest test accuracy"),
+    "logit_mean": ("float", "logit", "mean test logit after the last epoch"),
+    "logit_rms": ("float", "logit", "root mean square of z - c on the test set, last epoch"),
+    "logit_magnitude": ("float", "logit", "mean of |z - c| on the test set, last epoch"),
+    "weight_decay": ("float", "1", "the recipe's weight decay"),
+    "ce_weight": ("float", "1", "the recipe's weight of the cross-entropy"),
+    "optimizer": ("text", "1", "the recipe's optimiser"),
+}
+
+_SIDE: Columns = {
+    key: STUDENT_KEYS[key] for key in ("loss", "temperature", "mean_gap", "perturbation", "seed")
+}
+
+_MEANS: Columns = {
+    "seed": ("int", "1", "seed of the initial weights"),
+    "layer": ("text", "1", "module name; the last is the classifier"),
+    "depth": ("int", "1", "position of the layer in the order of the forward pass"),
+    "kind": ("text", "1", "convolution, batchnorm or linear"),
+    "mean": ("float", "logit", "mean over images and units of the layer's output"),
+    "sd_over_images": ("float", "logit", "sd over images of the mean over units"),
+    "rms": ("float", "logit", "root mean square of the layer's output"),
+    "predicted_sd": (
+        "float",
+        "logit",
+        "linear only: exact sd of the mean given the features, sqrt((s_b^2 + s_w^2 |f|^2)/K)",
+    ),
+}
+
+SCHEMAS: Mapping[str, Columns] = {
+    "history": _HISTORY,
+    "logits": {
+        "split": ("text", "1", "train (teachers only, no augmentation) or test; eval mode"),
+        "index": ("int", "1", "position in the prepared data set"),
+        "label": ("int", "1", "true class"),
+        "logits": ("logits", "logit", "K logits after the last epoch"),
+    },
+    "histories": {
+        "role": ("text", "1", "teacher or student"),
+        **STUDENT_KEYS,
+        "status": _STATUS["status"],
+        **_HISTORY,
+    },
+    "runs": {"role": ("text", "1", "teacher or student"), **STUDENT_KEYS, **_RUN},
+    "comparisons": {
+        "kind": (
+            "text",
+            "1",
+            "objective: same seed, another loss, temperature or mean gap; "
+            "floor: the same student, initial weights one ulp apart; "
+            "seed: the same student, another seed",
+        ),
+        **{k: STUDENT_KEYS[k] for k in list(STUDENT_KEYS)[:5]},
+        **{f"{k}_a": v for k, v in _SIDE.items()},
+        **{f"{k}_b": v for k, v in _SIDE.items()},
+        "status": ("text", "1", "finished, or what the worse of the two is: diverged or missing"),
+        "reason": _STATUS["reason"],
+        "temperature_over_rms": ("float", "1", "temperature_a over the rms of the teacher's z - c"),
+        "weights_distance": (
+            "float",
+            "1",
+            "2-norm of the difference of all parameters, W and b of the last layer less their "
+            "class mean",
+        ),
+        "logits_distance": ("float", "logit", "rms difference of class-centred test logits"),
+        "weights_share": (
+            "float",
+            "1",
+            "weights_distance over the mean of that between seeds, of the same two students",
+        ),
+        "logits_share": ("float", "1", "logits_distance over that between seeds, likewise"),
+        "agreement": ("float", "1", "share of test images with the same prediction"),
+        "accuracy_difference": ("float", "1", "test accuracy of a minus that of b, last epoch"),
+    },
+    "means": _MEANS,
+    "layer_means": {**INIT_MEANS_KEYS, **_MEANS},
+    "init_means": {
+        **INIT_MEANS_KEYS,
+        "layer": ("text", "1", "module name"),
+        "depth": ("int", "1", "position of the layer in the order of the forward pass"),
+        "kind": ("text", "1", "convolution, batchnorm or linear"),
+        "seeds": ("int", "1", "number of seeds"),
+        "mean": ("float", "logit", "mean over seeds of the layer's mean output"),
+        "sd": ("float", "logit", "sd over seeds"),
+        "standard_error": ("float", "logit", "sd / sqrt(seeds)"),
+        "ci_low": ("float", "logit", "95 % confidence limit of the mean, Student t"),
+        "ci_high": ("float", "logit", "95 % confidence limit of the mean, Student t"),
+        "rms": ("float", "logit", "root mean square over seeds of the layer's rms"),
+        "predicted_sd": ("float", "logit", "linear only: root mean square of the predicted sd"),
+    },
+    "gradient_limit": {
+        "source": ("text", "1", "random, or the loss of the students whose logits were used"),
+        "form": ("text", "1", "printed (7), corrected (7) or lm"),
+        "temperature": ("float", "1", "softmax temperature"),
+        "temperature_over_rms": ("float", "1", "temperature over the rms of the teacher's z - c"),
+        "relative_distance": (
+            "float",
+            "1",
+            "2-norm of the T^2 KD gradient minus the form, over the 2-norm of the corrected form; "
+            "median over samples",
+        ),
+        "relative_distance_max": ("float", "1", "largest over samples"),
+        "gradient_norm": ("float", "1", "rms over samples of the 2-norm of the T^2 KD gradient"),
+        "slope": (
+            "float",
+            "1",
+            "log-log slope of relative_distance over the temperatures of this source and form "
+            "beyond ten rms; the same number in each of their rows",
+        ),
+    },
+    "identities": {
+        "claim": ("text", "1", "id of the claim"),
+        "form": ("text", "1", "printed, corrected or as stated"),
+        "case": ("text", "1", "what it was evaluated on"),
+        "statistic": ("text", "1", "what value is"),
+        "value": ("float", "1", "worst violation found"),
+    },
+    "claims": {
+        "id": ("text", "1", "the claim"),
+        "equation": ("text", "1", "where the paper states it"),
+        "statement": ("text", "1", "what is claimed"),
+        "form": ("text", "1", "printed, corrected or as stated"),
+        "statistic": ("text", "1", "what value is, with its unit"),
+        "value": ("float", "1", "the statistic"),
+        "ci_low": ("float", "1", "lower confidence limit; equal to value where exact"),
+        "ci_high": ("float", "1", "upper confidence limit; equal to value where exact"),
+        "margin_low": ("float", "1", "lower end of the margin fixed in the config"),
+        "margin_high": ("float", "1", "upper end of the margin fixed in the config"),
+        "verdict": ("text", "1", "supported, refuted or inconclusive"),
+        "n": ("int", "1", "number of independent units (seeds, samples or cases)"),
+        "measured_on": ("text", "1", "what it was measured on, and the reason if inconclusive"),
+    },
+}

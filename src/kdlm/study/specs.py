@@ -1,0 +1,176 @@
+"""What one job does: the part of the config that can change its result, frozen and validated.
+
+A spec travels as canonical JSON from the rule to the job's command line and into the metadata of
+its Parquet files.
+"""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+from kdlm.study import names
+
+__all__ = [
+    "Architecture",
+    "InitMeansSpec",
+    "Initialisation",
+    "Loss",
+    "Recipe",
+    "Schedule",
+    "Spec",
+    "StudentSpec",
+    "TeacherSpec",
+    "Temperature",
+    "spell",
+]
+
+
+def spell(number: float) -> str:
+    """The one spelling of a number in paths and specs: ``4``, ``0.5``, ``10000``, ``inf``."""
+    return str(int(number)) if math.isfinite(number) and number == int(number) else repr(number)
+
+
+def _to_number(value: Any) -> Any:
+    # YAML reads 1e4 and inf as text: only 1.0e+4 and .inf are numbers to it
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a number") from None
+    return value
+
+
+def _known(kind: str, known: tuple[str, ...]) -> Any:
+    def check(value: str) -> str:
+        if value not in known:
+            raise ValueError(f"unknown {kind} {value!r}; known: {', '.join(known)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _positive(value: float) -> float:
+    if not value > 0:
+        raise ValueError(f"a temperature is a positive number or inf, not {spell(value)}")
+    return value
+
+
+Architecture = Annotated[str, _known("architecture", names.ARCHITECTURES)]
+Initialisation = Annotated[str, _known("initialisation", names.INITIALISATIONS)]
+Loss = Annotated[str, _known("loss", names.LOSSES)]
+Number = Annotated[
+    float,
+    BeforeValidator(_to_number, json_schema_input_type=float | str),
+    PlainSerializer(lambda x: spell(x) if math.isinf(x) else x),
+]
+Temperature = Annotated[Number, AfterValidator(_positive)]
+
+
+class Spec(BaseModel):
+    """Base of all config and spec models: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    def canonical_json(self) -> str:
+        """The spec as JSON text with sorted keys: equal specs, equal text."""
+        import json  # noqa: PLC0415
+
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+class Schedule(Spec):
+    """Learning rate over the epochs."""
+
+    name: Literal["constant", "step", "cosine"] = Field(
+        description="constant; step: times factor at each milestone; cosine: to 0 over all epochs"
+    )
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(), description="step only: the epochs after which the rate drops"
+    )
+    factor: float = Field(
+        default=0.1, gt=0, le=1, description="step only: what the rate is multiplied by"
+    )
+
+    @model_validator(mode="after")
+    def _milestones_belong_to_steps(self) -> "Schedule":
+        if (self.name == "step") != bool(self.milestones):
+            raise ValueError("milestones are given for the step schedule, and only for it")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones must rise: {list(self.milestones)}")
+        return self
+
+
+class Recipe(Spec):
+    """How a network is trained."""
+
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(
+        description="sgd and adam couple the weight decay into the gradient, adamw does not"
+    )
+    learning_rate: float = Field(gt=0, description="initial learning rate")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="sgd only")
+    nesterov: bool = Field(default=False, description="sgd only: Nesterov's form of the momentum")
+    weight_decay: float = Field(ge=0, description="on every parameter; 0 switches it off")
+    schedule: Schedule = Field(description="learning rate over the epochs")
+    epochs: int = Field(ge=1, description="passes over the training set")
+    batch_size: int = Field(ge=2, description="images a step; the last, smaller batch is kept")
+    augment: bool = Field(description="the dataset's crops and flips")
+    ce_weight: float = Field(
+        default=0.0, ge=0, le=1, description="weight w of CE: w CE + (1 - w) loss; ignored by ce"
+    )
+    precision: Literal["float32", "float64", "bfloat16"] = Field(
+        default="float32", description="bfloat16 is autocast over float32 weights"
+    )
+
+    @model_validator(mode="after")
+    def _momentum_is_of_sgd(self) -> "Recipe":
+        if self.optimizer != "sgd" and (self.momentum or self.nesterov):
+            raise ValueError(f"momentum and nesterov are for sgd, not for {self.optimizer}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class _NetworkSpec(Spec):
+    architecture: Architecture
+    initialisation: Initialisation
+    recipe: Recipe
+    crop_padding: int
+    flip: bool
+    seed: int = Field(ge=0)
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int = Field(ge=1)
+
+
+class TeacherSpec(_NetworkSpec):
+    """One teacher."""
+
+
+class StudentSpec(_NetworkSpec):
+    """One student."""
+
+    loss: Loss
+    temperature: Temperature
+    mean_gap: Number
+    perturbation: int = Field(ge=0)
+
+
+class InitMeansSpec(Spec):
+    """One shard of initialisation means: seeds ``first_seed`` to ``first_seed + seeds - 1``."""
+
+    architecture: Architecture
+    initialisation: Initialisation
+    batchnorm: Literal["train", "eval"]
+    first_seed: int = Field(ge=0)
+    seeds: int = Field(ge=1)
+    images: int = Field(ge=2)
+    num_classes: int = Field(ge=2)
+    threads: int = Field(ge=1)

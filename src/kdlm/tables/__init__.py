@@ -1,0 +1,1 @@
+"""Gathering the outputs of a study's jobs into tables; one module a rule."""

@@ -1,0 +1,208 @@
+"""Table `comparisons`: how far two students are apart, in weights, logits, predictions."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from safetensors.numpy import load
+
+from kdlm.storage.files import read_sealed
+from kdlm.storage.parquet import write_tables
+from kdlm.study.config import Study
+from kdlm.study.schemas import SCHEMAS, STUDENT_KEYS
+from kdlm.tables.networks import Network, networks, none_missing, rms, test_logits
+
+__all__ = ["Outcome", "compare", "compare_study", "comparisons", "load_outcome"]
+
+Array = npt.NDArray[np.float64]
+Keys = Mapping[str, Any]
+
+GROUP = tuple(STUDENT_KEYS)[:5]
+SIDE = tuple(STUDENT_KEYS)[5:]
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def compare_study(study: Study, folder: Path) -> None:
+    """Write table ``comparisons`` of the study in ``folder``.
+
+    Raises:
+        InputError: a network is missing or damaged.
+
+    """
+    write_tables(folder, comparisons=comparisons(none_missing(networks(study, folder))))
+
+
+def comparisons(found: Iterable[Network]) -> pd.DataFrame:
+    """Table ``comparisons``: of a student that is not finished, the pairs without a distance."""
+    spread: dict[Path, float] = {}
+    teacher_rms, students, lost = {}, [], {}
+    for network in found:
+        keys, job = network.keys, network.job
+        if network.status != "finished":
+            lost[network.folder] = (network.status, str(network.reason))
+        elif job.teacher is None:
+            z, _ = test_logits(network.folder)
+            spread[job.folder] = rms(z - z.mean(axis=1, keepdims=True))
+        if job.teacher is not None:
+            students.append((keys, network.folder))
+            if job.teacher.folder in spread:
+                teacher_rms[keys["teacher"], keys["teacher_seed"]] = spread[job.teacher.folder]
+    return compare(students, teacher_rms, lost)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a student came to: all that comparisons look at."""
+
+    weights: Array
+    """All parameters in one vector, W and b of the last layer less their class mean."""
+    logits: Array
+    """Test logits (N, K) less each sample's class mean, which no prediction depends on."""
+    predictions: npt.NDArray[np.int64]
+    accuracy: float
+
+
+def load_outcome(folder: Path) -> Outcome:
+    """Read the student in ``folder``."""
+    state = load(read_sealed(folder / "model.safetensors"))
+    parts = []
+    for name in sorted(state):
+        if name.endswith(BUFFERS):
+            continue
+        value = state[name].astype(np.float64)
+        # softmax, and so KD and CE, do not see what all classes share
+        centred = value - value.mean(axis=0) if name.startswith("classifier.") else value
+        parts.append(centred.ravel())
+    logits, labels = test_logits(folder)
+    predictions = logits.argmax(axis=1)
+    return Outcome(
+        weights=np.concatenate(parts),
+        logits=logits - logits.mean(axis=1, keepdims=True),
+        predictions=predictions,
+        accuracy=float((predictions == labels).mean()),
+    )
+
+
+def compare(
+    students: Sequence[tuple[Keys, Path]],
+    teacher_rms: Mapping[tuple[str, int], float],
+    lost: Mapping[Path, tuple[str, str]] | None = None,
+) -> pd.DataFrame:
+    """Table ``comparisons``: every pair of students that differ in one respect.
+
+    Within a teacher, architecture, initialisation and recipe these are: the same seed and another
+    objective (loss, temperature or mean gap); the same student and its perturbed control; the same
+    student and another seed.
+
+    Args:
+        students: path keys, typed as in `STUDENT_KEYS`, and folder of each.
+        teacher_rms: rms of z − c of each teacher's test logits, by its name and seed.
+        lost: status and reason of each student that is not finished, by folder; its pairs are in
+            the table without a distance, as are shares of a distance between seeds that is lost.
+
+    """
+    lost = lost or {}
+    groups: dict[tuple[Any, ...], list[tuple[Keys, Path]]] = defaultdict(list)
+    for keys, folder in students:
+        groups[tuple(keys[key] for key in GROUP)].append((keys, folder))
+    rows = []
+    for group, members in groups.items():
+        scale = teacher_rms.get((group[0], group[1]), np.nan)
+        outcomes = [
+            (keys, lost[folder] if folder in lost else load_outcome(folder))
+            for keys, folder in members
+        ]
+        for kind, (keys_a, a), (keys_b, b) in _pairs(outcomes):
+            rows.append(
+                {"kind": kind, **dict(zip(GROUP, group, strict=True))}
+                | {f"{key}_a": keys_a[key] for key in SIDE}
+                | {f"{key}_b": keys_b[key] for key in SIDE}
+                | {"temperature_over_rms": keys_a["temperature"] / scale}
+                | _compared(a, b)
+            )
+    if not rows:
+        return pd.DataFrame(columns=list(SCHEMAS["comparisons"]))
+    return _with_shares(pd.DataFrame(rows))
+
+
+def _with_shares(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Adds each distance as a share of the mean distance between seeds of the same two students."""
+    arm = ["loss", "temperature", "mean_gap"]
+    seeds = pairs[pairs["kind"] == "seed"]
+    own = seeds.rename(columns={f"{key}_a": key for key in arm})
+    # a mean without a lost seed would be another measure
+    groups = own.groupby([*GROUP, *arm])
+    distances = groups[["weights_distance", "logits_distance"]]
+    between = distances.mean().where(distances.count().eq(groups.size(), axis=0))
+    missed = groups["reason"].first()
+    for measure in ("weights", "logits"):
+        distance = f"{measure}_distance"
+        sides = [
+            pairs.merge(
+                between[[distance]].rename(columns={distance: "between"}),
+                how="left",
+                left_on=[*GROUP, *(f"{key}_{side}" for key in arm)],
+                right_index=True,
+            )["between"]
+            for side in ("a", "b")
+        ]
+        pairs[f"{measure}_share"] = pairs[distance] / (sum(sides) / 2)
+    for side in ("a", "b"):
+        keys = [*GROUP, *(f"{key}_{side}" for key in arm)]
+        merged = pairs.merge(missed.rename("missed"), how="left", left_on=keys, right_index=True)
+        pairs["reason"] = pairs["reason"].where(pairs["reason"].notna(), merged["missed"])
+    return pairs
+
+
+Lost = tuple[str, str]
+Member = tuple[Keys, Outcome | Lost]
+
+
+def _pairs(members: list[Member]) -> Iterator[tuple[str, Member, Member]]:
+    for one, other in combinations(sorted(members, key=lambda member: _order(member[0])), 2):
+        kind = _kind(one[0], other[0])
+        if kind:
+            yield kind, one, other
+
+
+def _order(keys: Keys) -> tuple[Any, ...]:
+    # KD first: the temperature of a pair is that of its first member
+    return (keys["loss"] != "kd", *(keys[key] for key in SIDE))
+
+
+def _kind(a: Keys, b: Keys) -> str | None:
+    differing = {key for key in SIDE if a[key] != b[key]}
+    if differing == {"perturbation"}:
+        return "floor" if {a["perturbation"], b["perturbation"]} == {0, 1} else None
+    if a["perturbation"] or b["perturbation"]:
+        return None
+    if differing == {"seed"}:
+        return "seed"
+    return None if "seed" in differing else "objective"
+
+
+def _compared(a: Outcome | Lost, b: Outcome | Lost) -> dict[str, Any]:
+    lost = [side for side in (a, b) if not isinstance(side, Outcome)]
+    if not isinstance(a, Outcome) or not isinstance(b, Outcome):
+        nothing = dict.fromkeys(_MEASURES, np.nan)
+        # "missing" is the worse, and the later in the alphabet
+        return {"status": max(lost)[0], "reason": "; ".join(why for _, why in lost)} | nothing
+    return {"status": "finished", "reason": None} | _distances(a, b)
+
+
+_MEASURES = ("weights_distance", "logits_distance", "agreement", "accuracy_difference")
+
+
+def _distances(a: Outcome, b: Outcome) -> dict[str, float]:
+    return {
+        "weights_distance": float(np.linalg.norm(a.weights - b.weights)),
+        "logits_distance": float(np.sqrt(np.square(a.logits - b.logits).mean())),
+        "agreement": float((a.predictions == b.predictions).mean()),
+        "accuracy_difference": a.accuracy - b.accuracy,
+    }

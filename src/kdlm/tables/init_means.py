@@ -1,0 +1,63 @@
+"""Tables `layer_means` and `init_means`: all shards of initialisation means, and their moments."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from kdlm.storage.parquet import expect_spec, read_table, write_tables
+from kdlm.study.config import Study
+from kdlm.study.jobs import init_means_jobs
+
+__all__ = ["init_means", "summarise", "summarise_study"]
+
+
+def summarise_study(study: Study, folder: Path) -> None:
+    """Write tables ``layer_means`` and ``init_means`` of the study in ``folder``.
+
+    Raises:
+        InputError: a shard is missing, damaged or of another spec.
+
+    """
+    layer_means, summary = init_means(study, folder)
+    write_tables(folder, layer_means=layer_means, init_means=summary)
+
+
+def init_means(study: Study, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All shards of table ``means`` with their keys, and their summary, table ``init_means``."""
+    shards = []
+    for job in init_means_jobs(study):
+        path, spec = folder / job.folder / "means.parquet", job.spec
+        expect_spec(path, spec)
+        shards.append(
+            read_table(path, "means").assign(
+                architecture=spec.architecture,
+                initialisation=spec.initialisation,
+                batchnorm=spec.batchnorm,
+            )
+        )
+    means = pd.concat(shards, ignore_index=True)
+    by = ["architecture", "initialisation", "batchnorm"]
+    summaries = [
+        summarise(group).assign(**dict(zip(by, values, strict=True)))
+        for values, group in means.groupby(by, sort=False)
+    ]
+    return means, pd.concat(summaries, ignore_index=True)
+
+
+def summarise(means: pd.DataFrame) -> pd.DataFrame:
+    """Table ``init_means`` of one protocol's ``means``: a row per layer, moments over seeds.
+
+    The 95 % confidence interval is Student's; of a single seed it is NaN, as are sd and error.
+    """
+    groups = means.groupby(["layer", "depth", "kind"], sort=False)
+    summary = groups["mean"].agg(seeds="size", mean="mean", sd="std").reset_index()
+    summary["standard_error"] = summary["sd"] / np.sqrt(summary["seeds"])
+    half = stats.t.ppf(0.975, summary["seeds"] - 1) * summary["standard_error"]
+    summary["ci_low"], summary["ci_high"] = summary["mean"] - half, summary["mean"] + half
+    for column in ("rms", "predicted_sd"):
+        squares = means.assign(square=means[column].astype(float).pow(2))
+        of_layer = squares.groupby(["layer", "depth", "kind"], sort=False)["square"]
+        summary[column] = np.sqrt(of_layer.mean()).to_numpy()
+    return summary

@@ -1,0 +1,1 @@
+"""Training teachers and students: the loop, its history, its checkpoints, its outputs."""

@@ -1,0 +1,206 @@
+"""One training loop for teachers and students.
+
+The loop knows no loss: whoever calls it brings an `Objective`. That keeps a teacher's code, and so
+its weights, independent of every distillation loss.
+"""
+
+import logging
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdlm.data.augmentation import augment
+from kdlm.data.images import Images, predict
+from kdlm.data.prepared import Prepared
+from kdlm.networks.initialisation import stream
+from kdlm.study.specs import Recipe, StudentSpec, TeacherSpec
+from kdlm.training.checkpoints import Checkpoint, State
+from kdlm.training.history import Objective, Recorder, Tally
+from kdlm.training.optimizers import OPTIMIZERS, SGD, Adam, learning_rate
+
+__all__ = ["Divergence", "Trained", "train"]
+
+logger = logging.getLogger(__name__)
+
+
+def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
+    if recipe.precision == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where a training ceased to be one."""
+
+    epoch: int
+    batch: int
+    """The first is 1."""
+    what: str
+    """``weights``, ``loss`` or ``gradient``: the first of these that was NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training leaves: the history's rows and the last whole epoch's test logits (N, K)."""
+
+    history: list[dict[str, Any]]
+    test_logits: Tensor
+    diverged: Divergence | None = None
+
+
+@dataclass
+class _Progress:
+    """All that changes while a network is trained."""
+
+    model: nn.Module
+    optimizer: SGD | Adam
+    order: torch.Generator
+    views: torch.Generator
+    recorder: Recorder
+    epoch: int = 1
+    batch: int = 0
+    tally: Tally = field(default_factory=Tally)
+
+    def __post_init__(self) -> None:
+        self.begin(self.epoch)
+
+    def begin(self, epoch: int) -> None:
+        """Between two epochs, or before the first."""
+        self.epoch, self.batch, self.tally = epoch, 0, Tally()
+        self.epoch_order = self.order.get_state()
+        self.whole = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def state(self) -> State:
+        parts: dict[str, dict[str, Tensor]] = {
+            "model": self.model.state_dict(),
+            "whole": self.whole,
+            "optimizer": self.optimizer.state(),
+            "recorder": self.recorder.initial,
+            "stream": {"order": self.epoch_order, "views": self.views.get_state()},
+        }
+        return State(
+            self.epoch,
+            self.batch,
+            {f"{part}:{name}": value for part, of in parts.items() for name, value in of.items()},
+            {"tally": asdict(self.tally), "history": self.recorder.rows},
+        )
+
+    def restore(self, state: State) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {
+                name.removeprefix(prefix): value
+                for name, value in state.tensors.items()
+                if name.startswith(prefix)
+            }
+
+        device = next(self.model.parameters()).device
+        self.epoch, self.batch = state.epoch, state.batch
+        self.model.load_state_dict(part("model:"))
+        self.whole = part("whole:")
+        self.optimizer.restore(part("optimizer:"))
+        self.recorder.initial = {name: t.to(device) for name, t in part("recorder:").items()}
+        self.epoch_order = state.tensors["stream:order"]
+        self.order.set_state(self.epoch_order)
+        self.views.set_state(state.tensors["stream:views"])
+        self.tally = Tally(**state.facts["tally"])
+        self.recorder.rows = state.facts["history"]
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    spec: TeacherSpec | StudentSpec,
+    prepared: Prepared,
+    role: str,
+    checkpoint: Checkpoint,
+) -> Trained:
+    """Train ``model`` in place for the epochs of its recipe, going on from the ``checkpoint``.
+
+    Batch order and augmentation come from streams of the spec's seed and the ``role`` alone, so
+    all students of one seed see the same views in the same order, whatever their loss.
+
+    Training ends early where a number is not finite; the model is then that of the last whole
+    epoch, as is all else that is returned.
+    """
+    recipe = spec.recipe
+    device = next(model.parameters()).device
+    train_images = Images.of(prepared, "train", recipe, device)
+    test_images = Images.of(prepared, "test", recipe, device)
+    order, views = stream(spec.seed, f"{role} order"), stream(spec.seed, f"{role} views")
+    parameters = list(model.parameters())
+    optimizer = OPTIMIZERS[recipe.optimizer](parameters, recipe)
+    probe = train_images.pixels[: recipe.batch_size]
+    recorder = Recorder(
+        model, objective, test_images, train_images.scaled(probe), train_images.labels[: len(probe)]
+    )
+    progress = _Progress(model, optimizer, order, views, recorder)
+    if saved := checkpoint.load():
+        progress.restore(saved)
+    else:
+        recorder.record(0, None)
+
+    for epoch in range(progress.epoch, recipe.epochs + 1):
+        model.train()
+        rate = learning_rate(recipe, epoch)
+        permutation = torch.randperm(len(train_images.labels), generator=order).to(device)
+        for batch in torch.split(permutation, recipe.batch_size)[progress.batch :]:
+            checkpoint.keep(epoch, progress.batch, progress.state)
+            pixels, labels = train_images.pixels[batch], train_images.labels[batch]
+            if recipe.augment:
+                pixels = augment(pixels, spec.crop_padding, spec.flip, views)
+            images = train_images.scaled(pixels)
+            with _autocast(recipe, device):
+                reference = objective.reference(images)
+                logits = model(images).to(images.dtype)
+            loss = objective(logits, reference, labels)
+            gradients = list(torch.autograd.grad(loss, parameters))
+            progress.batch += 1
+            if not _finite([loss, *gradients]):
+                return _diverged(progress, loss, checkpoint, test_images)
+            optimizer.step(gradients, rate)
+            progress.tally.add(objective, logits, reference, labels)
+        if not recorder.record(epoch, progress.tally):
+            return _diverged(progress, loss, checkpoint, test_images)
+        progress.begin(epoch + 1)
+        logger.info(
+            "epoch %d/%d  objective %.6g  train accuracy %.4f  test accuracy %.4f",
+            epoch,
+            recipe.epochs,
+            *(recorder.rows[-2][k] for k in ("objective", "accuracy")),
+            recorder.rows[-1]["accuracy"],
+        )
+    return Trained(recorder.rows, recorder.test_logits)
+
+
+def _finite(tensors: list[Tensor]) -> bool:
+    """Whether no number in ``tensors`` is NaN or infinite: both outlast a sum."""
+    return math.isfinite(torch.stack([tensor.detach().sum() for tensor in tensors]).sum())
+
+
+def _diverged(
+    progress: _Progress, loss: Tensor, checkpoint: Checkpoint, test_images: Images
+) -> Trained:
+    """Go back to the last whole epoch."""
+    model = progress.model
+    if not _finite(list(model.parameters())):
+        what = "weights"
+    else:
+        what = "gradient" if _finite([loss]) else "loss"
+    found = Divergence(progress.epoch, progress.batch, what)
+    logger.error(
+        "diverged in epoch %d, batch %d: %s NaN or infinite; kept is epoch %d; "
+        "last good checkpoint: %s",
+        found.epoch,
+        found.batch,
+        what,
+        found.epoch - 1,
+        checkpoint.last,
+    )
+    model.load_state_dict(progress.whole)
+    model.eval()
+    return Trained(progress.recorder.rows, predict(model, test_images), found)

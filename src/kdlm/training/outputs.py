@@ -1,0 +1,82 @@
+"""What a trained network leaves on disk: weights, history, logits, and the run's circumstances."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from kdlm.errors import InputError
+from kdlm.networks.resnet import ResNet
+from kdlm.networks.saved import save_network
+from kdlm.storage.files import replacing
+from kdlm.storage.parquet import read_arrow, write_table
+from kdlm.storage.provenance import circumstances
+from kdlm.study.specs import StudentSpec, TeacherSpec
+
+__all__ = ["read_logits", "write_outputs"]
+
+
+def write_outputs(
+    directory: Path,
+    *,
+    spec: TeacherSpec | StudentSpec,
+    model: ResNet,
+    in_channels: int,
+    history: list[dict[str, Any]],
+    logits: Mapping[str, tuple[Tensor, Tensor]],
+    device: torch.device,
+    resumptions: list[dict[str, int | str]],
+    diverged: dict[str, Any] | None = None,
+) -> None:
+    """Write model.safetensors, history.parquet, logits.parquet and run.json.
+
+    ``logits`` holds per split the logits (N, K) and the labels (N,), ``resumptions`` the epoch and
+    batch of each checkpoint that the training went on from, ``diverged`` where it ceased to be one.
+    Everything but run.json is a function of the spec, the code and the hardware alone.
+    """
+    described = spec.model_dump(mode="json")
+    save_network(
+        model,
+        directory / "model.safetensors",
+        architecture=spec.architecture,
+        in_channels=in_channels,
+        spec=described,
+    )
+    write_table("history", history, directory / "history.parquet", described, diverged)
+    splits = [
+        pa.table(
+            {
+                "split": pa.array([split] * len(labels)),
+                "index": np.arange(len(labels)),
+                "label": labels.numpy(),
+                "logits": list(values.float().cpu().numpy()),
+            }
+        )
+        for split, (values, labels) in logits.items()
+    ]
+    write_table(
+        "logits", pa.concat_tables(splits), directory / "logits.parquet", described, diverged
+    )
+    with replacing(directory / "run.json") as temporary:
+        run = circumstances(device) | {"resumed_from": resumptions, "diverged": diverged}
+        temporary.write_text(json.dumps(run, indent=2) + "\n")
+
+
+def read_logits(path: Path, split: str) -> Tensor:
+    """Logits (N, K), float32, of one split of a logits.parquet.
+
+    Raises:
+        InputError: the file cannot be read, or has no such split.
+
+    """
+    table = read_arrow(path, "logits").filter(pc.field("split") == split)
+    if len(table) == 0:
+        raise InputError(f"{path}: no logits of split {split!r}; delete it and run snakemake again")
+    logits = table["logits"].combine_chunks()
+    return torch.tensor(logits.flatten().to_numpy()).view(len(table), -1)

@@ -1,0 +1,140 @@
+"""Distilling a student: the interventions before training, the distillation loss during it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kdlm.data.images import DTYPES, EVALUATION_BATCH, Images, train_mode_logits
+from kdlm.data.prepared import Prepared, open_prepared
+from kdlm.errors import InputError
+from kdlm.losses import LOSSES
+from kdlm.networks.devices import configure_torch, resolve_device, to_device
+from kdlm.networks.initialisation import initialise, perturb, stream
+from kdlm.networks.resnet import ResNet
+from kdlm.networks.saved import build, load_network
+from kdlm.sources import digest
+from kdlm.storage.files import verify
+from kdlm.study.specs import StudentSpec
+from kdlm.training.checkpoints import Checkpoint, Keeping
+from kdlm.training.loop import train
+from kdlm.training.outputs import read_logits, write_outputs
+
+__all__ = ["distill"]
+
+
+@dataclass(frozen=True)
+class _Distillation:
+    """w CE + (1 − w) loss against a teacher in eval mode; CE alone for the loss ``ce``."""
+
+    spec: StudentSpec
+    teacher: ResNet
+    student_mean: float
+    teacher_mean: float
+
+    @torch.no_grad()
+    def reference(self, images: Tensor) -> Tensor:
+        # in the teacher's own precision, so that every student has the same teacher
+        logits: Tensor = self.teacher(images.to(self.teacher.classifier.bias.dtype))
+        return logits.to(images.dtype)
+
+    def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:
+        weight = self.spec.recipe.ce_weight
+        loss = LOSSES[self.spec.loss](
+            student_logits=logits,
+            teacher_logits=reference,
+            targets=labels,
+            temperature=self.spec.temperature,
+            student_mean=self.student_mean,
+            teacher_mean=self.teacher_mean,
+        )
+        if weight == 0:
+            return loss
+        return weight * functional.cross_entropy(logits, labels) + (1 - weight) * loss
+
+
+def _train_mode_mean(model: ResNet, images: Images) -> float:
+    """Mean logit of an untrained network over the training set, batch statistics in BatchNorm."""
+    means = [
+        train_mode_logits(model, batch).double().mean(dim=1)
+        for batch in images.batches(EVALUATION_BATCH)
+    ]
+    return float(torch.cat(means).mean())
+
+
+def _initial_student(
+    spec: StudentSpec, prepared: Prepared, teacher_mean: float, device: torch.device
+) -> ResNet:
+    """The student before training, its mean gap imposed, then its weights moved by some ulps."""
+    channels = prepared.train_images.shape[1]
+    model = build(spec.architecture, prepared.num_classes, channels, DTYPES[spec.recipe.precision])
+    initialise(model, spec.initialisation, stream(spec.seed, "student weights"))
+    to_device(model, device)
+    student_mean = _train_mode_mean(model, Images.of(prepared, "train", spec.recipe, device))
+    with torch.no_grad():
+        model.get_parameter("classifier.bias").add_(spec.mean_gap + teacher_mean - student_mean)
+    perturb(model, spec.perturbation)
+    return model
+
+
+def distill(
+    spec: StudentSpec,
+    data: Path,
+    teacher: Path,
+    directory: Path,
+    keeping: Keeping | None = None,
+) -> None:
+    """Train one student of the teacher in folder ``teacher`` and write it to ``directory``.
+
+    A student that diverges is a result: it is written as it was after its last whole epoch.
+
+    Raises:
+        InputError: a file cannot be read, teacher and dataset differ in their classes, or the
+            device is not there.
+        SystemExit: a signal asked to stop.
+
+    """
+    configure_torch(spec.threads)
+    device = resolve_device(spec.device)
+    prepared = open_prepared(data)
+    teacher_network = load_network(teacher / "model.safetensors")
+    teacher_classes = teacher_network.get_parameter("classifier.bias").numel()
+    if teacher_classes != prepared.num_classes:
+        raise InputError(
+            f"{teacher}: the teacher knows {teacher_classes} classes, "
+            f"but {data} has {prepared.num_classes}; teacher and student must share theirs"
+        )
+    teacher_mean = float(read_logits(teacher / "logits.parquet", "train").double().mean())
+    model = _initial_student(spec, prepared, teacher_mean, device)
+    objective = _Distillation(
+        spec,
+        to_device(teacher_network, device).eval(),
+        student_mean=teacher_mean + spec.mean_gap,
+        teacher_mean=teacher_mean,
+    )
+    checkpoint = Checkpoint(
+        keeping,
+        {
+            "spec": spec.canonical_json(),
+            "version of the code": digest("kdlm.training.students"),
+            "version of torch": torch.__version__,
+            "kind of device": device.type,
+            "data set": prepared.sha256,
+            "teacher": verify(teacher / "model.safetensors") + verify(teacher / "logits.parquet"),
+        },
+    )
+    trained = train(model, objective, spec, prepared, "student", checkpoint)
+    write_outputs(
+        directory,
+        spec=spec,
+        model=model,
+        in_channels=prepared.train_images.shape[1],
+        history=trained.history,
+        logits={"test": (trained.test_logits, prepared.test_labels)},
+        device=device,
+        resumptions=checkpoint.resumptions,
+        diverged=asdict(trained.diverged) if trained.diverged else None,
+    )
+    checkpoint.remove()

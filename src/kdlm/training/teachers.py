@@ -1,0 +1,84 @@
+"""Training a teacher: cross-entropy, nothing of the distillation losses."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kdlm.data.images import DTYPES, Images, predict
+from kdlm.data.prepared import open_prepared
+from kdlm.errors import InputError
+from kdlm.networks.devices import configure_torch, resolve_device, to_device
+from kdlm.networks.initialisation import initialise, stream
+from kdlm.networks.saved import build
+from kdlm.sources import digest
+from kdlm.study.specs import TeacherSpec
+from kdlm.training.checkpoints import Checkpoint, Keeping
+from kdlm.training.loop import train
+from kdlm.training.outputs import write_outputs
+
+__all__ = ["train_teacher"]
+
+
+class _CrossEntropy:
+    def reference(self, images: Tensor) -> Tensor:
+        return images.new_full((len(images), 1), float("nan"))
+
+    def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        return functional.cross_entropy(logits, labels)
+
+
+def train_teacher(
+    spec: TeacherSpec, data: Path, directory: Path, keeping: Keeping | None = None
+) -> None:
+    """Train one teacher on the prepared dataset ``data`` and write its outputs to ``directory``.
+
+    Its logits are stored for the test and the training images, both in eval mode and without
+    augmentation: the students' mean gap refers to the training images' mean.
+
+    Raises:
+        InputError: the dataset cannot be read, the device is not there, or training diverges.
+        SystemExit: a signal asked to stop.
+
+    """
+    configure_torch(spec.threads)
+    device = resolve_device(spec.device)
+    prepared = open_prepared(data)
+    channels = prepared.train_images.shape[1]
+    model = build(spec.architecture, prepared.num_classes, channels, DTYPES[spec.recipe.precision])
+    initialise(model, spec.initialisation, stream(spec.seed, "teacher weights"))
+    to_device(model, device)
+    checkpoint = Checkpoint(
+        keeping,
+        {
+            "spec": spec.canonical_json(),
+            "version of the code": digest("kdlm.training.teachers"),
+            "version of torch": torch.__version__,
+            "kind of device": device.type,
+            "data set": prepared.sha256,
+        },
+    )
+    trained = train(model, _CrossEntropy(), spec, prepared, "teacher", checkpoint)
+    if trained.diverged:
+        raise InputError(
+            f"{directory}: the teacher diverged in epoch {trained.diverged.epoch}, batch "
+            f"{trained.diverged.batch}, so its students have nothing to learn from; give its "
+            f"recipe a smaller learning rate; last good checkpoint: {checkpoint.last}"
+        )
+    model.eval()
+    train_images = Images.of(prepared, "train", spec.recipe, torch.device(device))
+    write_outputs(
+        directory,
+        spec=spec,
+        model=model,
+        in_channels=channels,
+        history=trained.history,
+        logits={
+            "train": (predict(model, train_images), prepared.train_labels),
+            "test": (trained.test_logits, prepared.test_labels),
+        },
+        device=device,
+        resumptions=checkpoint.resumptions,
+    )
+    checkpoint.remove()

@@ -1,0 +1,185 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdlm.errors import InputError
+from kdlm.study import config as study_config
+from kdlm.study.config import parse, read_study
+from kdlm.study.jobs import student_jobs
+from kdlm.study.specs import spell
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "workflow/presets").glob("*.yaml"))]
+Config = dict[str, Any]
+
+
+def _arm(**changes: Any) -> Callable[[Config], None]:
+    def change(config: Config) -> None:
+        config["arms"][0] |= changes
+
+    return change
+
+
+def _at(*path: str | int, value: Any) -> Callable[[Config], None]:
+    def change(config: Config) -> None:
+        place: Any = config
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+
+    return change
+
+
+BAD = {
+    "unknown key": (_at("theads", value=1), ["theads", "did you mean 'threads'?"]),
+    "unknown nested key": (
+        _at("recipes", "short", "learning_rte", value=1),
+        ["recipes.short.learning_rte", "did you mean 'learning_rate'?"],
+    ),
+    "unknown key in a list": (_arm(temperature=4), ["arms[0].temperature", "'temperatures'"]),
+    "unknown loss": (_arm(losses=["kl"]), ["arms[0].losses[0]", "'kl'", "centred-lm"]),
+    "unknown architecture": (_arm(architecture="vgg8"), ["'vgg8'", "resnet8x4"]),
+    "unknown initialisation": (_arm(initialisation="zero"), ["'zero'", "he-centred"]),
+    "unknown dataset": (_at("dataset", "name", value="mnist"), ["'mnist'", "fashion-mnist"]),
+    "negative temperature": (_arm(temperatures=[-4]), ["arms[0].temperatures[0]", "not -4"]),
+    "zero temperature": (_arm(temperatures=[0]), ["arms[0].temperatures[0]", "not 0"]),
+    "NaN temperature": (_arm(temperatures=[float("nan")]), ["arms[0].temperatures[0]", "nan"]),
+    "temperature in words": (_arm(temperatures=["hot"]), ["temperatures[0]", "'hot'"]),
+    "infinite gap": (_arm(mean_gaps=[float("inf")]), ["mean_gaps[0]", "finite"]),
+    "no seeds": (_arm(seeds=[]), ["arms[0].seeds", "empty"]),
+    "no losses": (_arm(losses=[]), ["arms[0].losses", "empty"]),
+    "no arms": (_at("arms", value=[]), ["arms", "empty"]),
+    "no architectures": (_at("init_means", "architectures", value=[]), ["architectures", "empty"]),
+    "seeds twice": (_arm(seeds=[0, 1, 0]), ["arms[0].seeds", "0 is given twice"]),
+    "temperatures twice": (_arm(temperatures=[4, "4.0"]), ["temperatures", "given twice"]),
+    "negative seed": (_arm(seeds=[-1]), ["arms[0].seeds[0]", "-1"]),
+    "fractional seed": (_arm(seeds=[0.5]), ["arms[0].seeds[0]", "0.5"]),
+    "untrained teacher": (
+        _arm(teacher="resnet56-he-short"),
+        ["arms[0].teacher", "resnet56-he-short", "resnet8-he-short with seed 0"],
+    ),
+    "untrained teacher seed": (_arm(teacher_seed=7), ["arms[0].teacher", "seed 7"]),
+    "unknown recipe": (_arm(recipe="long"), ["arms[0].recipe", "'long'", "short"]),
+    "temperatures without kd": (_arm(losses=["lm"]), ["temperatures", "kd"]),
+    "kd without temperatures": (_arm(temperatures=[]), ["temperatures", "kd"]),
+    "teacher twice": (
+        lambda config: config["teachers"].append(config["teachers"][0]),
+        ["given twice"],
+    ),
+    "missing key": (lambda config: config.pop("margins"), ["margins", "needed"]),
+    "image too small": (
+        _at("dataset", value={"name": "imagefolder", "root": "x", "image_side": 3}),
+        ["image_side 3", "too small"],
+    ),
+    "no root": (_at("dataset", value={"name": "cifar10"}), ["root", "cifar10"]),
+    "root for a bundled dataset": (_at("dataset", "root", value="x"), ["root", "digits"]),
+    "momentum for adam": (
+        _at("recipes", "short", "optimizer", value="adam"),
+        ["recipes.short", "momentum"],
+    ),
+    "milestones without steps": (
+        _at("recipes", "short", "schedule", value={"name": "cosine", "milestones": [1]}),
+        ["milestones"],
+    ),
+    "path in the study's name": (_at("study", value="../x"), ["study"]),
+    "a slash in a recipe's name": (
+        lambda config: config["recipes"].update({"a/b": config["recipes"]["short"]}),
+        ["recipes"],
+    ),
+    "one dataset, two roots": (
+        lambda config: (
+            config.update(dataset={"name": "cifar10", "root": "a"}),
+            config["init_means"].update(dataset={"name": "cifar10", "root": "b"}),
+        ),
+        ["cifar10", "init_means"],
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_each_fault_is_one_line_that_names_the_key(config: Config, fault: str) -> None:
+    change, expected = BAD[fault]
+    change(config)
+    with pytest.raises(InputError) as caught:
+        parse(config)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in expected:
+        assert part in message
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_is_valid_and_fits_the_schema(path: Path) -> None:
+    loaded = yaml.safe_load(path.read_text())
+    study = parse(loaded)
+    assert list(student_jobs(study))
+    jsonschema.validate(study.model_dump(mode="json"), yaml.safe_load((ROOT / SCHEMA).read_text()))
+
+
+SCHEMA = "workflow/schemas/config.schema.yaml"
+
+
+def test_the_committed_schema_is_the_models() -> None:
+    assert yaml.safe_load((ROOT / SCHEMA).read_text()) == json.loads(
+        json.dumps(study_config.schema())
+    )
+
+
+def test_every_key_is_described() -> None:
+    schema = study_config.schema()
+    for name, model in (schema["$defs"] | {"Study": schema}).items():
+        for key, entry in model.get("properties", {}).items():
+            assert entry.get("description"), f"{name}.{key}"
+
+
+def test_presets_run_what_the_paper_reports() -> None:
+    study = parse(yaml.safe_load((ROOT / "workflow/presets/cifar100.yaml").read_text()))
+    pairs = {(arm.teacher.split("-")[0], arm.architecture) for arm in study.arms}
+    assert {
+        ("resnet56", "resnet20"),
+        ("resnet110", "resnet20"),
+        ("resnet110", "resnet32"),
+        ("resnet32x4", "resnet8x4"),
+    } <= pairs
+    assert study.init_means.seeds == 6000
+    assert study.recipes["published"].ce_weight == 0.1
+    assert {recipe.epochs for recipe in study.recipes.values()} == {240}
+
+
+def test_a_resolved_config_is_the_same_study(config: Config) -> None:
+    study = parse(config)
+    assert parse(json.loads(study.canonical_json())) == study
+
+
+@given(st.floats(min_value=0, exclude_min=True, allow_nan=False))
+def test_temperatures_survive_paths_and_json(temperature: float) -> None:
+    assert float(spell(temperature)) == temperature
+
+
+def test_reading_a_config_imports_neither_arrow_nor_torch() -> None:
+    code = "import sys, kdlm.study.jobs, kdlm.figures; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "pyarrow", "numpy", "pandas", "matplotlib", "scipy"}
+    assert not heavy & set(run.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(None, "not the folder of a study"), ("{", "not JSON"), ("{}", "this key is needed")],
+)
+def test_a_folder_without_a_study_is_refused(
+    tmp_path: Path, content: str | None, expected: str
+) -> None:
+    if content is not None:
+        (tmp_path / "study.json").write_text(content)
+    with pytest.raises(InputError, match=expected):
+        read_study(tmp_path)

@@ -1,0 +1,92 @@
+"""Jobs: what a config unfolds into, where each lies, and whose student it is."""
+
+from pathlib import Path
+from typing import Any
+
+from kdlm.study.config import parse
+from kdlm.study.jobs import init_means_jobs, network_jobs, student_jobs, teacher_jobs, theory_jobs
+from kdlm.study.specs import InitMeansSpec, StudentSpec, TeacherSpec
+
+Config = dict[str, Any]
+
+
+def test_a_folder_is_the_keys_as_a_hive_path(config: Config) -> None:
+    teacher = teacher_jobs(parse(config))[0]
+    assert teacher.folder == Path(
+        "teachers/architecture=resnet8/initialisation=he/recipe=short/seed=0"
+    )
+    student = next(student_jobs(parse(config)))
+    assert student.folder == Path(
+        "students/teacher=resnet8-he-short/teacher_seed=0/architecture=resnet8/initialisation=he/"
+        "recipe=short/loss=ce/temperature=1/mean_gap=0/perturbation=0/seed=0"
+    )
+    shard = next(init_means_jobs(parse(config)))
+    assert shard.folder == Path(
+        "init_means/architecture=resnet8/initialisation=he/batchnorm=train/shard=0"
+    )
+
+
+def test_every_job_has_a_folder_of_its_own(config: Config) -> None:
+    study = parse(config)
+    folders = [job.folder for job in (*network_jobs(study), *init_means_jobs(study))]
+    assert len(set(folders)) == len(folders)
+
+
+def test_a_student_knows_its_teacher(config: Config) -> None:
+    config["teachers"] += [
+        {"architecture": "resnet14", "initialisation": "he-centred", "recipe": "short"},
+        {"architecture": "resnet14", "initialisation": "he-centred", "recipe": "short", "seed": 3},
+    ]
+    for seed in (0, 3):
+        config["arms"].append(
+            config["arms"][1] | {"teacher": "resnet14-he-centred-short", "teacher_seed": seed}
+        )
+    study = parse(config)
+    for job in student_jobs(study):
+        assert job.teacher in teacher_jobs(study)
+        assert job.teacher is not None
+        keys = job.teacher.keys
+        name = f"{keys['architecture']}-{keys['initialisation']}-{keys['recipe']}"
+        assert (name, keys["seed"]) == (job.keys["teacher"], job.keys["teacher_seed"])
+    assert {job.teacher.keys["seed"] for job in student_jobs(study) if job.teacher} == {"0", "3"}
+
+
+def test_specs_are_of_the_jobs_kind(config: Config) -> None:
+    study = parse(config)
+    assert all(type(job.spec) is TeacherSpec for job in teacher_jobs(study))
+    assert all(type(job.spec) is StudentSpec for job in student_jobs(study))
+    assert all(type(job.spec) is InitMeansSpec for job in init_means_jobs(study))
+
+
+def test_overlapping_arms_are_trained_once(config: Config) -> None:
+    before = [job.keys for job in student_jobs(parse(config))]
+    config["arms"].append(config["arms"][0])
+    assert [job.keys for job in student_jobs(parse(config))] == before
+
+
+def test_shards_cover_every_seed_once(config: Config) -> None:
+    seeds = [
+        seed
+        for job in init_means_jobs(parse(config))
+        if job.keys["batchnorm"] == "eval"
+        for seed in range(job.spec.first_seed, job.spec.first_seed + job.spec.seeds)
+    ]
+    assert seeds == [0, 1, 2]
+
+
+def test_the_theory_has_the_first_student_of_each_loss(config: Config) -> None:
+    study = parse(config)
+    students = list(student_jobs(study))
+    losses = [job.spec.loss for job in students]
+    assert theory_jobs(study) == [students[losses.index(loss)] for loss in ("ce", "kd", "lm")]
+
+
+def test_formatting_does_not_change_a_spec(config: Config) -> None:
+    one = [job.spec.canonical_json() for job in student_jobs(parse(config))]
+    config["arms"][0]["temperatures"] = ["4.0", "inf"]
+    assert [job.spec.canonical_json() for job in student_jobs(parse(config))] == one
+
+
+def test_a_spec_survives_json(config: Config) -> None:
+    for job in student_jobs(parse(config)):
+        assert StudentSpec.model_validate_json(job.spec.canonical_json()) == job.spec
