@@ -31,7 +31,7 @@ slow: $(READY)
 # Every fault test, the slow ones too; a cluster's where a Slurm can be started.
 faults: $(READY)
 	$(BIN)/python -m pytest tests -m fault -n 2 --dist loadfile --fault-report docs/faults.md
-	$(BIN)/python -m pytest $(PLUGIN) -p tests.fault_report -m fault -n 2 --dist loadfile --fault-report docs/faults.md
+	$(BIN)/python -m pytest $(PLUGIN) -p tests.fault_report -m fault -n 2 --dist loadfile --fault-report=docs/faults.md
 	tests/slurm/install.sh && $(BIN)/python -m pytest tests/slurm -m fault --fault-report docs/faults.md
 
 reproduce: $(READY)
