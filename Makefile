@@ -7,11 +7,14 @@ BIN := $(VENV)/bin
 
 # roc-validator pins packages that Snakemake has newer, so it lives in an environment of its own
 VALIDATOR := .venv-roc/.ready
+# the executor plugin is a distribution of its own, on no index: it is installed by this path
+PLUGIN := packages/snakemake-executor-plugin-submitit
+PLUGIN_READY := .venv-plugin/.ready
 # the archived record that `make reproduce` checks, and what is asked of it
 REFERENCE := $(lastword $(sort $(wildcard results/reference/*.zip)))
 LEVEL ?= L1 L4
 
-.PHONY: study test reproduce slow faults lint slurm-test slurm-demo slurm-benchmark lock schema clean-venv
+.PHONY: study test reproduce slow faults lint plugin-test plugin-build slurm-test slurm-demo slurm-benchmark lock schema clean-venv
 
 study: $(READY)
 	@export XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$PWD/.snakemake/cache}"; \
@@ -19,7 +22,7 @@ study: $(READY)
 	$(BIN)/python -m kdlm claims results/digits; exit $$status
 
 # one worker more than the two cores of a small machine, since many tests wait
-test: $(READY) $(VALIDATOR) lint
+test: $(READY) $(VALIDATOR) lint plugin-test
 	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --durations 10
 
 slow: $(READY)
@@ -28,6 +31,7 @@ slow: $(READY)
 # Every fault test, the slow ones too; a cluster's where a Slurm can be started.
 faults: $(READY)
 	$(BIN)/python -m pytest tests -m fault -n 2 --dist loadfile --fault-report docs/faults.md
+	$(BIN)/python -m pytest $(PLUGIN) -p tests.fault_report -m fault -n 2 --dist loadfile --fault-report=docs/faults.md
 	tests/slurm/install.sh && $(BIN)/python -m pytest tests/slurm -m fault --fault-report docs/faults.md
 
 reproduce: $(READY)
@@ -40,6 +44,17 @@ lint: $(READY)
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/python -m snakefmt --check Snakefile workflow
+
+# The plugin's tests, in an environment that has the plugin and neither kdlm nor torch.
+plugin-test: $(PLUGIN_READY)
+	.venv-plugin/bin/python -m pytest $(PLUGIN) -n 3 --dist loadfile --durations 10
+
+# The plugin's wheel and source distribution, and whether an index would take them.
+plugin-build:
+	rm -rf $(PLUGIN)/dist build/plugin && $(PYTHON) -m venv build/plugin
+	build/plugin/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	build/plugin/bin/python -m build $(PLUGIN)
+	build/plugin/bin/python -m twine check --strict $(PLUGIN)/dist/*
 
 # A whole Slurm on this machine, for as long as the command takes; root on Debian.
 SLURM := tests/slurm/install.sh && $(BIN)/python -m tests.slurm run --
@@ -57,10 +72,15 @@ slurm-benchmark: $(READY)
 
 # The lock holds every package at one version, for all platforms; pip reads it as constraints, so
 # that a CPU build of torch, where one is offered, brings none of the CUDA packages along.
-$(READY): pyproject.toml requirements.lock
+$(READY): pyproject.toml $(PLUGIN)/pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("kdlm needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]' --editable $(PLUGIN)
+	touch $@
+
+$(PLUGIN_READY): $(PLUGIN)/pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '$(PLUGIN)[test]'
 	touch $@
 
 $(VALIDATOR): tests/archive/validator.lock tests/archive/seed_contexts.py
@@ -70,7 +90,7 @@ $(VALIDATOR): tests/archive/validator.lock tests/archive/seed_contexts.py
 	touch $@
 
 COMPILE := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
-  --no-emit-index-url --no-annotate --no-header pyproject.toml
+  --no-emit-index-url --no-annotate --no-header pyproject.toml $(PLUGIN)/pyproject.toml
 
 # With hashes pip would refuse a local build of torch, so those are in a second file, for who wants
 # PyPI's own files and no others: pip install --require-hashes --requirement requirements.hashed.lock
@@ -83,4 +103,4 @@ schema: $(READY)
 	$(BIN)/python -m kdlm schema workflow/schemas/config.schema.yaml
 
 clean-venv:
-	rm -rf $(VENV) .venv-roc
+	rm -rf $(VENV) .venv-roc .venv-plugin

@@ -1,21 +1,25 @@
 """The marker ``fault`` and the table of faults that a run of the tests writes.
 
 A test that provokes a fault says so with ``@pytest.mark.fault`` and tells what it saw through the
-fixture ``observed``; ``--fault-report PATH`` gathers the rows. A row whose test could not run here,
-as on a machine without a scheduler, keeps its last text.
+fixture ``observed``, which records it as a property of the test. ``--fault-report PATH`` gathers
+the rows. A row whose test could not run here, as on a machine without a scheduler, keeps its last
+text. The tests in ``packages/`` define the marker and the fixture themselves and run without this
+module.
 """
 
 import ast
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 __all__ = ["AREAS", "Row", "marked_titles", "read_report"]
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
+TESTS = (ROOT / "tests", *sorted(ROOT.glob("packages/*/tests")))
 
 AREAS = (
     "training",
@@ -53,10 +57,11 @@ class Row:
         return f"| {' | '.join(' '.join(cell.replace('|', '/').split()) for cell in cells)} |"
 
 
-def marked_titles(folder: Path = TESTS) -> set[str]:
+def marked_titles() -> set[str]:
     """First arguments of every ``pytest.mark.fault(…)`` in the tests' sources."""
     return {
         node.args[0].value
+        for folder in TESTS
         for file in folder.rglob("test_*.py")
         for node in ast.walk(ast.parse(file.read_bytes()))
         if isinstance(node, ast.Call)
@@ -98,11 +103,14 @@ class FaultReport:
         self.seen: dict[tuple[str, str], list[tuple[bool, dict[str, str]]]] = defaultdict(list)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep a test's outcome and what it observed."""
+        """Keep a test's outcome and what it observed; several texts are joined, each once."""
+        said = dict.fromkeys(
+            str(value) for name, value in report.user_properties if name == "observed"
+        )
         for name, value in report.user_properties:
             if name == "fault" and (report.when == "call" or report.failed) and not report.skipped:
                 assert isinstance(value, dict)
-                fields = dict(value)
+                fields = value | {"happened": "; ".join(said)}
                 self.seen[fields.pop("area"), fields["title"]].append((report.passed, fields))
 
     def _row(self, outcomes: list[tuple[bool, dict[str, str]]]) -> Row:
@@ -139,25 +147,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def _fields(title: str, *, area: str, provoked: str, lost: str = "nothing") -> dict[str, str]:
     if area not in AREAS:
         raise pytest.UsageError(f"fault {title!r}: area {area!r} is none of {', '.join(AREAS)}")
-    return {"title": title, "area": area, "provoked": provoked, "happened": "", "lost": lost}
+    return {"title": title, "area": area, "provoked": provoked, "lost": lost}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         marker = item.get_closest_marker("fault")
         if marker is not None:
-            file = item.path.relative_to(TESTS.parent).as_posix()
+            file = item.path.relative_to(ROOT).as_posix()
             row = _fields(*marker.args, **marker.kwargs)
             item.user_properties.append(("fault", row | {"test": f"[{file}](../{file})"}))
 
 
 @pytest.fixture
-def observed(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Function that says what happened after the fault; several texts are joined, each once."""
-
-    def observe(what: str) -> None:
-        for name, row in request.node.user_properties:
-            if name == "fault" and what not in row["happened"]:
-                row["happened"] += f"; {what}" if row["happened"] else what
-
-    return observe
+def observed(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Function that records what happened after a fault."""
+    return partial(record_property, "observed")

@@ -1,4 +1,4 @@
-"""The two ways in pin the same packages, and the lock holds them all."""
+"""The two ways in pin the same packages, the plugin's too, and the lock holds them all."""
 
 import tomllib
 from pathlib import Path
@@ -11,20 +11,23 @@ ROOT = Path(__file__).parents[1]
 CONDA = {"torch": "pytorch", "duckdb": "python-duckdb"}
 
 
-def _declared() -> list[Requirement]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [
-        Requirement(text)
-        for text in (*project["dependencies"], *project["optional-dependencies"]["dev"])
-    ]
+STUDY = ROOT / "pyproject.toml"
+PLUGIN = ROOT / "packages/snakemake-executor-plugin-submitit/pyproject.toml"
+
+
+def _declared(file: Path, *extras: str) -> list[Requirement]:
+    project = tomllib.loads(file.read_text())["project"]
+    optional = [text for extra in extras for text in project["optional-dependencies"][extra]]
+    return [Requirement(text) for text in (*project["dependencies"], *optional)]
 
 
 def test_conda_has_the_pins_of_pyproject() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     names = {text for text in environment if isinstance(text, str)} - {"pip"}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads(STUDY.read_text())["project"]
     wanted = {
-        str(Requirement(f"{CONDA.get(one.name, one.name)}{one.specifier}")) for one in _declared()
+        str(Requirement(f"{CONDA.get(one.name, one.name)}{one.specifier}"))
+        for one in (*_declared(STUDY, "dev"), *_declared(PLUGIN))
     }
     wanted.add(f"python{project['requires-python']}")
     assert {str(Requirement(text)) for text in names} == wanted
@@ -34,7 +37,7 @@ def test_the_lock_holds_one_version_within_each_range() -> None:
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     pins = [line.split(";")[0].strip().split("==") for line in lines if "==" in line]
     locked = {name.lower().replace("_", "-"): version for name, version in pins}
-    for one in _declared():
+    for one in (*_declared(STUDY, "dev"), *_declared(PLUGIN, "test")):
         version = locked[one.name.lower().replace("_", "-")]
         assert one.specifier.contains(version), f"{one.name}: {version}"
 

@@ -11,10 +11,10 @@ PAGE = Path(__file__).parents[1] / "docs/faults.md"
 
 
 def finished(title: str, happened: str, outcome: Literal["passed", "failed"]) -> pytest.TestReport:
-    row = {"title": title, "area": "files", "provoked": "by a | b", "happened": happened}
+    row = {"title": title, "area": "files", "provoked": "by a | b", "lost": "nothing", "test": "t"}
     return pytest.TestReport(
         title, ("", None, ""), {}, outcome, None, "call",
-        user_properties=[("fault", row | {"lost": "nothing", "test": "t"})],
+        user_properties=[("fault", row), ("observed", happened), ("observed", happened)],
     )  # fmt: skip
 
 

@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from snakemake.common.tests import TestWorkflowsLocalStorageBase
 
-from tests.submitit.official import OfficialCases
+from snakemake_executor_plugin_submitit import ExecutorSettings
 
 from .cluster import SlurmCluster
 
@@ -20,8 +21,13 @@ def _environment(slurm: SlurmCluster) -> Iterator[None]:
     os.environ.update(before)
 
 
-class TestSlurm(OfficialCases):
+class TestSlurm(TestWorkflowsLocalStorageBase):
     """On the cluster."""
 
     __test__ = True
-    cluster = "slurm"
+
+    def get_executor(self) -> str:
+        return "submitit"
+
+    def get_executor_settings(self) -> ExecutorSettings:
+        return ExecutorSettings(cluster="slurm")

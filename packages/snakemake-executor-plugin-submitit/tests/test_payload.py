@@ -14,7 +14,7 @@ import pytest
 from submitit.helpers import DelayedSubmission
 
 from snakemake_executor_plugin_submitit.payload import JobCommand, _listeners, log_path
-from tests.submitit.study import wait_for
+from study import wait_for
 
 NODE = """
 import os, pickle, signal, sys
@@ -216,8 +216,7 @@ def test_checkpoint_counts(tmp_path: Path) -> None:
 
 def test_the_module_is_light() -> None:
     code = (
-        "import sys, snakemake_executor_plugin_submitit.payload;"
-        "print([name for name in ('snakemake', 'torch', 'kdlm') if name in sys.modules])"
+        "import sys, snakemake_executor_plugin_submitit.payload; print('snakemake' in sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert said.stdout.strip() == "[]"
+    assert said.stdout.strip() == "False"

@@ -1,9 +1,9 @@
 """Journals of controllers: dead ones, living ones, and those that died at a bad moment."""
 
-import multiprocessing
-import os
-import signal
-from multiprocessing.connection import Connection
+import json
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -130,37 +130,40 @@ def test_a_journal_that_was_begun_and_no_more(tmp_path: Path) -> None:
     assert (took.orphans, took.rivals, took.unfinished) == ([], {}, [])
 
 
-def _live(folder: Path, channel: Connection) -> None:
-    journal = Journal(folder)
-    journal.submitting("tag", [])
-    journal.submitted("tag", [_submission("1")])
-    journal.submitting("half done", ["out/2"])
-    channel.send("ready")
-    channel.recv()
+RIVAL = """
+import json, sys
+from pathlib import Path
+from snakemake_executor_plugin_submitit.journal import Journal, Submission
+
+journal = Journal(Path(sys.argv[1]))
+journal.submitting("tag", [])
+journal.submitted("tag", [Submission(**json.loads(sys.argv[2]))])
+journal.submitting("half done", ["out/2"])
+print("ready", flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.mark.parametrize("dies", [True, False])
 def test_a_living_rival(tmp_path: Path, *, dies: bool) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    mine, theirs = spawn.Pipe()
-    rival = spawn.Process(target=_live, args=(tmp_path, theirs))
-    rival.start()
-    assert mine.recv() == "ready"
-    took = Journal(tmp_path).take({"out/1", "out/2"})
-    assert took.rivals.keys() == {"out/1", "out/2"}
-    assert took.rivals["out/1"].startswith(f"process {rival.pid} on ")
-    assert not took.orphans
-    assert not took.unfinished
+    with subprocess.Popen(
+        [sys.executable, "-c", RIVAL, tmp_path, json.dumps(asdict(_submission("1")))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as rival:
+        assert rival.stdout is not None
+        assert rival.stdout.readline() == b"ready\n"
+        took = Journal(tmp_path).take({"out/1", "out/2"})
+        assert took.rivals.keys() == {"out/1", "out/2"}
+        assert took.rivals["out/1"].startswith(f"process {rival.pid} on ")
+        assert not took.orphans
+        assert not took.unfinished
+        if dies:
+            rival.kill()
     if dies:
-        assert rival.pid is not None
-        os.kill(rival.pid, signal.SIGKILL)
-        rival.join()
         took = Journal(tmp_path).take({"out/1"})
         assert took.orphans == [_submission("1")]
         assert took.unfinished == ["half done"]
-    else:
-        mine.send("done")
-        rival.join()
 
 
 def test_other_people_cannot_read_it(tmp_path: Path) -> None:

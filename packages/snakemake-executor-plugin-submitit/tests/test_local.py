@@ -11,7 +11,7 @@ from snakemake_executor_plugin_submitit.local import LocalMachine
 from snakemake_executor_plugin_submitit.outcome import Result, read_result
 from snakemake_executor_plugin_submitit.payload import JobCommand
 from snakemake_executor_plugin_submitit.resources import request
-from tests.submitit.study import wait_for
+from study import wait_for
 
 
 def _submit(machine: LocalMachine, folder: Path, *commands: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from submitit import SlurmExecutor
 
+from fake_slurm import FakeSlurm
 from snakemake_executor_plugin_submitit import slurm as module
 from snakemake_executor_plugin_submitit.cluster import Phase, State, SubmissionError
 from snakemake_executor_plugin_submitit.payload import JobCommand
@@ -21,7 +22,6 @@ from snakemake_executor_plugin_submitit.slurm import (
     _parse_squeue,
     command,
 )
-from tests.submitit.fake_slurm import FakeSlurm
 
 BUSY = "Batch job submission failed: Unable to contact slurm controller (connect failure)"
 

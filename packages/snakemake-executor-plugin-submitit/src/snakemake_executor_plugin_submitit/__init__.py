@@ -1,7 +1,7 @@
 """Snakemake executor plugin that sends jobs to Slurm, or to this machine, through submitit.
 
 Snakemake finds the package by its name and takes `Executor`, `ExecutorSettings` and
-`common_settings` from it. `docs/cluster.md` is its manual.
+`common_settings` from it. `docs/further.md` is its manual.
 """
 
 from snakemake_interface_executor_plugins.settings import CommonSettings

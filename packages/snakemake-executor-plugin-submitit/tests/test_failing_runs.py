@@ -4,8 +4,8 @@ import re
 import signal
 from pathlib import Path
 
-from tests.submitit.fake_slurm import FakeSlurm
-from tests.submitit.study import Run, Study
+from fake_slurm import FakeSlurm
+from study import Run, Study
 
 NAMES = ("memory", "time", "node", "cancelled", "vanished", "stuck", "well")
 

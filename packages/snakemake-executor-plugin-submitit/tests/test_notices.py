@@ -6,8 +6,8 @@ from functools import partial
 
 import psutil
 
-from tests.submitit.fake_slurm import FakeSlurm
-from tests.submitit.study import Study
+from fake_slurm import FakeSlurm
+from study import Study
 
 TRAINING = """
 import pathlib, signal, sys, time

@@ -1,9 +1,12 @@
 """Controllers that die, and two that meet in one folder."""
 
 import signal
+from collections.abc import Callable
 
-from tests.submitit.fake_slurm import FakeSlurm
-from tests.submitit.study import Study
+import pytest
+
+from fake_slurm import FakeSlurm
+from study import Study
 
 SNAKEFILE = """
 rule all:
@@ -97,7 +100,14 @@ def test_a_retry_adopts_what_could_not_be_looked_for(slurm: FakeSlurm, study: St
     assert len(slurm.jobs()) == 1
 
 
-def test_death_between_submission_and_its_record(slurm: FakeSlurm, study: Study) -> None:
+@pytest.mark.fault(
+    "snakemake killed between a submission and its record",
+    area="cluster",
+    provoked="`kill -9` with two jobs of an array whose ids are in no journal; then again",
+)
+def test_death_between_submission_and_its_record(
+    slurm: FakeSlurm, study: Study, observed: Callable[[str], None]
+) -> None:
     """The next controller knows no ids, and the tasks of the array have said their own names."""
     study.write("""
         rule all:
@@ -131,3 +141,4 @@ def test_death_between_submission_and_its_record(slurm: FakeSlurm, study: Study)
     (study.folder / "go").touch()
     second.succeed()
     assert runs(2)
+    observed("the jobs without a record are cancelled, and submitted once more; all outputs there")

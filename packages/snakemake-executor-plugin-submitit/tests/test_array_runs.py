@@ -1,12 +1,12 @@
 """Jobs that go well, end to end on Slurm's commands as the tests have them."""
 
-from tests.submitit.fake_slurm import FakeSlurm
-from tests.submitit.study import Study
+from fake_slurm import FakeSlurm
+from study import Study
 
 WORD = "quite-secret-7f3a"
 
 SNAKEFILE = """
-envvars: "KDLM_TEST_SECRET"
+envvars: "A_TEST_SECRET"
 
 rule all:
     input: expand("out/{n}/done", n=range(3)), "joined", "stubborn"
@@ -17,7 +17,7 @@ rule part:
     shell:
         '''
         test "$FROM_SETUP" = yes
-        printenv KDLM_TEST_SECRET > secret{wildcards.n}
+        printenv A_TEST_SECRET > secret{wildcards.n}
         cat /proc/[0-9]*/cmdline 2> /dev/null > lines{wildcards.n} || true
         grep -qaF snakemake lines{wildcards.n}
         if grep -qaFf secret{wildcards.n} lines{wildcards.n}; then exit 3; fi
@@ -45,7 +45,7 @@ rule stubborn:
 
 def test_a_run(slurm: FakeSlurm, study: Study) -> None:
     study.write(SNAKEFILE)
-    study.environment["KDLM_TEST_SECRET"] = WORD
+    study.environment["A_TEST_SECRET"] = WORD
     slurm.fault("MaxArraySize", 2)
     message = "Batch job submission failed: Unable to contact slurm controller (connect failure)"
     slurm.fault("sbatch", [1, message])
