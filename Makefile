@@ -1,8 +1,10 @@
-# The two commands of the README, and others. All set up .venv first, from the lock. Programs are
+# The two commands of the README, and others. All set up .venv first, from the lock: `make study`
+# with what the study needs, others with tests and tools too. Programs are
 # started through Python: a script's first line cannot name an interpreter whose path has spaces.
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.ready
+STUDY_READY := $(VENV)/.study
 BIN := $(VENV)/bin
 
 # roc-validator pins packages that Snakemake has newer, so it lives in an environment of its own
@@ -10,13 +12,14 @@ VALIDATOR := .venv-roc/.ready
 # the executor plugin is a distribution of its own, on no index: it is installed by this path
 PLUGIN := packages/snakemake-executor-plugin-submitit
 PLUGIN_READY := .venv-plugin/.ready
+COMMA := ,
 # the archived record that `make reproduce` checks, and what is asked of it
 REFERENCE := $(lastword $(sort $(wildcard results/reference/*.zip)))
 LEVEL ?= L1 L4
 
 .PHONY: study test reproduce slow faults lint plugin-test plugin-build slurm-test slurm-demo slurm-benchmark lock schema clean-venv
 
-study: $(READY)
+study: $(STUDY_READY)
 	@export XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$PWD/.snakemake/cache}"; \
 	$(BIN)/python -m snakemake --profile workflow/profiles/local; status=$$?; \
 	$(BIN)/python -m kdlm claims results/digits; exit $$status
@@ -34,7 +37,7 @@ faults: $(READY)
 	$(BIN)/python -m pytest $(PLUGIN) -p tests.fault_report -m fault -n 2 --dist loadfile --fault-report=docs/faults.md
 	tests/slurm/install.sh && $(BIN)/python -m pytest tests/slurm -m fault --fault-report docs/faults.md
 
-reproduce: $(READY)
+reproduce: $(STUDY_READY)
 	rm -rf build/reproduce
 	$(BIN)/python -m kdlm reproduce "$(REFERENCE)" --level $(LEVEL) --yes \
 	  --folder build/reproduce --json build/reproduce.json
@@ -44,6 +47,7 @@ lint: $(READY)
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 	$(BIN)/python -m snakefmt --check Snakefile workflow
+	$(BIN)/python -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
 
 # The plugin's tests, in an environment that has the plugin and neither kdlm nor torch.
 plugin-test: $(PLUGIN_READY)
@@ -72,11 +76,21 @@ slurm-benchmark: $(READY)
 
 # The lock holds every package at one version, for all platforms; pip reads it as constraints, so
 # that a CPU build of torch, where one is offered, brings none of the CUDA packages along.
-$(READY): pyproject.toml $(PLUGIN)/pyproject.toml requirements.lock
+SOURCES := pyproject.toml $(PLUGIN)/pyproject.toml requirements.lock
+define install
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("kdlm needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]' --editable $(PLUGIN)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock \
+	  --editable '.[$(1)]' --editable $(PLUGIN)
+endef
+
+$(STUDY_READY): $(SOURCES)
+	$(call install,study)
 	touch $@
+
+$(READY): $(SOURCES)
+	$(call install,study$(COMMA)analysis$(COMMA)dev)
+	touch $(STUDY_READY) $@
 
 $(PLUGIN_READY): $(PLUGIN)/pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(@D)
@@ -99,7 +113,7 @@ lock:
 	$(COMPILE) --output-file requirements.lock
 	$(COMPILE) --constraint requirements.lock --generate-hashes --output-file requirements.hashed.lock
 
-schema: $(READY)
+schema: $(STUDY_READY)
 	$(BIN)/python -m kdlm schema workflow/schemas/config.schema.yaml
 
 clean-venv:

@@ -27,7 +27,7 @@ def test_conda_has_the_pins_of_pyproject() -> None:
     project = tomllib.loads(STUDY.read_text())["project"]
     wanted = {
         str(Requirement(f"{CONDA.get(one.name, one.name)}{one.specifier}"))
-        for one in (*_declared(STUDY, "dev"), *_declared(PLUGIN))
+        for one in (*_declared(STUDY, "study", "analysis", "dev"), *_declared(PLUGIN))
     }
     wanted.add(f"python{project['requires-python']}")
     assert {str(Requirement(text)) for text in names} == wanted
@@ -37,7 +37,7 @@ def test_the_lock_holds_one_version_within_each_range() -> None:
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     pins = [line.split(";")[0].strip().split("==") for line in lines if "==" in line]
     locked = {name.lower().replace("_", "-"): version for name, version in pins}
-    for one in (*_declared(STUDY, "dev"), *_declared(PLUGIN, "test")):
+    for one in (*_declared(STUDY, "study", "analysis", "dev"), *_declared(PLUGIN, "test")):
         version = locked[one.name.lower().replace("_", "-")]
         assert one.specifier.contains(version), f"{one.name}: {version}"
 
@@ -51,3 +51,10 @@ def test_the_lock_with_hashes_is_the_lock() -> None:
     pinned = [line.removesuffix(" \\") for line in lines if not line.startswith(" ")]
     assert pinned == (ROOT / "requirements.lock").read_text().splitlines()
     assert sum("--hash=sha256:" in line for line in lines) >= len(pinned)
+
+
+def test_the_package_alone_brings_no_workflow() -> None:
+    alone = {one.name for one in _declared(STUDY)}
+    assert not alone & {"snakemake", "submitit", "seaborn", "matplotlib", "duckdb", "rocrate"}
+    study = {one.name for one in _declared(STUDY, "study")}
+    assert not study & {"mypy", "ruff", "hypothesis", "pytest", "snakefmt", "import-linter"}
