@@ -1,0 +1,43 @@
+"""The device that a name stands for, and settings that make a process repeatable."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from kdlm.errors import InputError
+from kdlm.networks.devices import resolve_device, to_device
+
+
+@pytest.mark.parametrize(
+    ("name", "available", "expected"),
+    [("cpu", True, "cpu"), ("auto", True, "cuda"), ("auto", False, "cpu"), ("cuda", True, "cuda")],
+)
+def test_auto_takes_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, name: str, available: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+    assert resolve_device(name).type == expected
+
+
+def test_cuda_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="device: cuda"):
+        resolve_device("cuda")
+
+
+def test_convolutions_are_in_channels_last() -> None:
+    network = nn.Conv2d(3, 4, 3)
+    assert to_device(network, torch.device("cpu")) is network
+    assert network.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_threads_are_the_specs_and_kernels_deterministic() -> None:
+    code = (
+        "import torch; from kdlm.networks.devices import configure_torch; configure_torch(3); "
+        "print(torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout.split() == ["3", "True"]
