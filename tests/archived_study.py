@@ -15,10 +15,16 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 
-_NOT_SOURCE = shutil.ignore_patterns(
-    ".git", ".venv*", ".snakemake", "build", "data", "__pycache__", ".*_cache", ".hypothesis",
-    "*.egg-info",
-)  # fmt: skip
+_ANYWHERE = shutil.ignore_patterns("__pycache__", ".*_cache", ".hypothesis", "*.egg-info")
+_AT_THE_TOP = shutil.ignore_patterns(".git", ".venv*", ".snakemake", "build", "data")
+
+
+def _not_source(folder: str, names: list[str]) -> set[str]:
+    """Names in a folder of the checkout that git would leave out."""
+    return _ANYWHERE(folder, names) | (
+        _AT_THE_TOP(folder, names) if Path(folder) == ROOT else set()
+    )
+
 
 Kdlm = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,7 +36,7 @@ def _git(folder: Path, *arguments: str) -> None:
 
 def _clone(folder: Path) -> None:
     """The checkout as it is, committed: an archive names a commit."""
-    shutil.copytree(ROOT, folder, ignore=_NOT_SOURCE)
+    shutil.copytree(ROOT, folder, ignore=_not_source)
     for path in (folder / "results").iterdir():
         if path.name != "README.md":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
