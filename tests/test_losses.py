@@ -24,9 +24,13 @@ from kdlm.losses import (
     cross_entropy_lower_bound,
     kd_loss,
     lm_loss,
+    named_loss,
     regularised_lm_loss,
+    reverse_kd_loss,
     softened,
+    standardised_kd_loss,
 )
+from kdlm.study.names import LOSSES as FACTS
 
 Loss = Callable[[Tensor], Tensor]
 
@@ -108,7 +112,7 @@ def normal(*shape: int, seed: int = 0, sd: float = 5.0) -> Tensor:
 
 
 def arguments(batch: int = 4, classes: int = 10, **changed: Any) -> dict[str, Any]:
-    """Keywords of an entry of LOSSES."""
+    """Keywords of `named_loss`."""
     return {
         "student_logits": normal(batch, classes, seed=1),
         "teacher_logits": normal(batch, classes, seed=2),
@@ -453,10 +457,12 @@ def test_losses_are_batch_means(name: str) -> None:
     # a last batch of another size must not change the weight of a sample
     whole = arguments(batch=5)
     singles = [
-        LOSSES[name](**{k: v[i, None] if isinstance(v, Tensor) else v for k, v in whole.items()})
+        named_loss(
+            name, **{k: v[i, None] if isinstance(v, Tensor) else v for k, v in whole.items()}
+        )
         for i in range(5)
     ]
-    total = LOSSES[name](**whole)
+    total = named_loss(name, **whole)
     assert total.shape == ()
     torch.testing.assert_close(total, torch.stack(singles).mean())
 
@@ -471,8 +477,10 @@ def test_losses_are_the_functions_of_their_names() -> None:
         "centred-lm": centred_lm_loss(*logits),
         "regularised-lm-corrected": regularised_lm_loss(*logits, 0.5, -1.25, form="corrected"),
         "regularised-lm-printed": regularised_lm_loss(*logits, 0.5, -1.25, form="printed"),
+        "reverse-kd": reverse_kd_loss(*logits, 4.0),
+        "standardised-kd": standardised_kd_loss(*logits, 4.0),
     }
-    assert {name: loss(**given_) for name, loss in LOSSES.items()} == expected
+    assert {name: pytest.approx(float(named_loss(name, **given_))) for name in LOSSES} == expected
     assert len({value.item() for value in expected.values()}) == len(expected)
 
 
@@ -481,7 +489,7 @@ def test_gradients_flow_to_the_student_alone(name: str) -> None:
     given_ = arguments()
     student, teacher = (given_[k].requires_grad_() for k in ("student_logits", "teacher_logits"))
     for temperature in (4.0, INF):
-        loss = LOSSES[name](**given_ | {"temperature": temperature})
+        loss = named_loss(name, **given_ | {"temperature": temperature})
         of_student, of_teacher = torch.autograd.grad(loss, (student, teacher), allow_unused=True)
         assert of_student.any()
         assert of_teacher is None
@@ -496,7 +504,7 @@ def test_first_and_second_derivatives(name: str, temperature: float) -> None:
 
     def mixed(z: Tensor) -> Tensor:
         # a term beside it: by itself, a lost second derivative would be an error and not silent
-        return LOSSES[name](student_logits=z, **given_) + torch.logsumexp(z, dim=1).mean()
+        return named_loss(name, student_logits=z, **given_) + torch.logsumexp(z, dim=1).mean()
 
     assert torch.autograd.gradcheck(mixed, logits)
     assert torch.autograd.gradgradcheck(mixed, logits)
@@ -507,12 +515,12 @@ def test_first_and_second_derivatives(name: str, temperature: float) -> None:
 def test_half_precision_is_computed_in_float32(name: str, dtype: torch.dtype) -> None:
     given_ = arguments()
     narrow = {k: given_[k].to(dtype) for k in ("student_logits", "teacher_logits")}
-    expected = LOSSES[name](**given_ | {k: z.float() for k, z in narrow.items()})
+    expected = named_loss(name, **given_ | {k: z.float() for k, z in narrow.items()})
     assert expected.dtype == torch.float32
     narrow["student_logits"].requires_grad_()
-    assert torch.equal(LOSSES[name](**given_ | narrow), expected)
+    assert torch.equal(named_loss(name, **given_ | narrow), expected)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = LOSSES[name](**given_ | narrow)
+        value = named_loss(name, **given_ | narrow)
     assert torch.equal(value, expected)
     (gradient,) = torch.autograd.grad(value, narrow["student_logits"])
     assert gradient.isfinite().all()
@@ -522,7 +530,165 @@ def test_half_precision_is_computed_in_float32(name: str, dtype: torch.dtype) ->
 def test_float64_stays_float64(name: str) -> None:
     given_ = arguments()
     wide = {k: given_[k].double() for k in ("student_logits", "teacher_logits")}
-    assert LOSSES[name](**given_ | wide).dtype == torch.float64
+    assert named_loss(name, **given_ | wide).dtype == torch.float64
+
+
+# --- reverse and standardised KD --------------------------------------------------------------
+
+
+def reverse_oracle(student: Tensor, teacher: Tensor, temperature: float) -> tuple[float, Tensor]:
+    """T²·KL(p^s ‖ p^t) by its definition, and its gradient p^s_i (log p^s_i − log p^t_i − KL) T."""
+    if temperature == INF:
+        # both directions have the limit of centred logits matching
+        return oracle(student, teacher, INF)
+    counts = [1] * len(student)
+    with mpmath.workdps(DIGITS):
+        t = mpmath.mpf(temperature)
+        log_s, log_t = (
+            _log_softmax([mpmath.mpf(z) for z in side.tolist()], t, counts)
+            for side in (student, teacher)
+        )
+        kl = mpmath.fsum(mpmath.exp(s) * (s - u) for s, u in zip(log_s, log_t, strict=True))
+        gradient = [t * mpmath.exp(s) * (s - u - kl) for s, u in zip(log_s, log_t, strict=True)]
+        return float(t**2 * kl), torch.tensor([float(g) for g in gradient], dtype=torch.float64)
+
+
+def standardised_oracle(
+    student: Tensor, teacher: Tensor, temperature: float
+) -> tuple[float, Tensor]:
+    """`oracle` of z-scores written out, and its gradient by the chain rule written out."""
+    with mpmath.workdps(DIGITS):
+        sides, scales = [], []
+        for side in (student, teacher):
+            z = [mpmath.mpf(x) for x in side.tolist()]
+            mean = mpmath.fsum(z) / len(z)
+            sd = mpmath.sqrt(mpmath.fsum((x - mean) ** 2 for x in z) / len(z))
+            sides.append([(x - mean) / (sd + mpmath.mpf(1e-7)) for x in z])
+            scales.append(sd)
+        t, counts = mpmath.mpf(temperature), [1] * len(student)
+        if temperature == INF:
+            difference = [s - u for s, u in zip(*sides, strict=True)]
+            value = mpmath.fsum(d * d for d in difference) / (2 * len(counts))
+            inner = [d / len(counts) for d in difference]
+        else:
+            log_s, log_t = (_log_softmax(side, t, counts) for side in sides)
+            pairs_ = list(zip(log_s, log_t, strict=True))
+            value = t**2 * mpmath.fsum(mpmath.exp(u) * (u - s) for s, u in pairs_)
+            inner = [t * (mpmath.exp(s) - mpmath.exp(u)) for s, u in pairs_]
+        # dẑ_i/dz_j = (δ_ij − 1/K)/(σ + ε) − ẑ_i ẑ_j (σ + ε)/(K σ)/(σ + ε)
+        sd, scale, k = scales[0], scales[0] + mpmath.mpf(1e-7), len(counts)
+        mean_inner = mpmath.fsum(inner) / k
+        along = mpmath.fsum(g * s for g, s in zip(inner, sides[0], strict=True)) / k
+        gradient = [
+            (g - mean_inner - s * along * scale / sd) / scale
+            for g, s in zip(inner, sides[0], strict=True)
+        ]
+        return float(value), torch.tensor([float(g) for g in gradient], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("classes", [2, 10, 100])
+@pytest.mark.parametrize(
+    ("loss", "truth"),
+    [(reverse_kd_loss, reverse_oracle), (standardised_kd_loss, standardised_oracle)],
+)
+def test_the_kin_of_kd_are_right_to_one_rounding_of_float32(
+    loss: Callable[..., Tensor],
+    truth: Callable[[Tensor, Tensor, float], tuple[float, Tensor]],
+    classes: int,
+    temperature: float,
+) -> None:
+    student, teacher = normal(2, classes, seed=classes + 1)
+    true_value, true_gradient = truth(student, teacher, temperature)
+    value, gradient = value_and_gradient(
+        lambda z: loss(z, teacher[None], temperature), student[None]
+    )
+    bound = ROUNDING[torch.float32]
+    assert abs(float(value) - true_value) <= bound * max(true_value, TINY)
+    # with two classes standardised logits are ±1 whatever the logits: their gradient is rounding
+    size = float(true_gradient.norm()) if classes > 2 or loss is reverse_kd_loss else 1.0
+    assert float((gradient[0].double() - true_gradient).norm()) <= bound * max(size, TINY)
+
+
+@pytest.mark.parametrize(("student", "teacher"), [c[1:] for c in HARD], ids=[c[0] for c in HARD])
+def test_reverse_kd_is_right_where_formulas_usually_fail(student: Tensor, teacher: Tensor) -> None:
+    for temperature in (*TEMPERATURES, 1e12, 1e19, 2e20):
+        true_value, true_gradient = reverse_oracle(student, teacher, temperature)
+        value, gradient = value_and_gradient(
+            lambda z, t=temperature: reverse_kd_loss(z, teacher[None], t),  # type: ignore[misc]
+            student[None],
+        )
+        bound = ROUNDING[torch.float32]
+        assert abs(float(value) - true_value) <= bound * max(true_value, TINY), temperature
+        error = float((gradient[0].double() - true_gradient).norm())
+        assert error <= bound * max(float(true_gradient.norm()), TINY), temperature
+
+
+@settings(deadline=None)
+@given(pairs, _temperatures)
+def test_reverse_kd_is_kd_with_the_sides_exchanged(
+    pair: tuple[Tensor, Tensor], temperature: float
+) -> None:
+    student, teacher = pair
+    one, other = (
+        reverse_kd_loss(student, teacher, temperature),
+        kd_loss(teacher, student, temperature),
+    )
+    torch.testing.assert_close(one, other)
+
+
+@settings(deadline=None)
+@given(
+    _temperatures, st.floats(-100, 100), st.floats(0.01, 100), st.floats(-100, 100),
+    st.floats(0.01, 100),
+)  # fmt: skip
+def test_standardised_kd_sees_neither_mean_nor_scale(
+    temperature: float, shift: float, factor: float, other_shift: float, other_factor: float
+) -> None:
+    student, teacher = normal(3, 7, seed=8).double(), normal(3, 7, seed=9).double()
+    expected = standardised_kd_loss(student, teacher, temperature)
+    found = standardised_kd_loss(
+        shift + factor * student, other_shift + other_factor * teacher, temperature
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-8)
+
+
+def test_equal_logits_have_a_standardised_gradient() -> None:
+    value, gradient = value_and_gradient(
+        lambda z: standardised_kd_loss(z, normal(1, 4), 4.0), torch.full((1, 4), 2.0)
+    )
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+
+
+# --- torch.func -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_torch_func_transforms_every_loss(name: str) -> None:
+    given_ = arguments(batch=3, classes=5)
+    logits = given_.pop("student_logits").double()
+    given_["teacher_logits"] = given_["teacher_logits"].double()
+
+    def loss(z: Tensor, **each: Any) -> Tensor:
+        return named_loss(name, student_logits=z, **given_ | each)
+
+    _, expected = value_and_gradient(loss, logits)
+    torch.testing.assert_close(torch.func.grad(loss)(logits), expected)
+    torch.testing.assert_close(torch.func.jacrev(loss)(logits), expected)
+    hessian = torch.func.jacrev(torch.func.grad(loss))(logits)
+    twice = torch.autograd.functional.hessian(loss, logits)
+    torch.testing.assert_close(hessian, twice)
+
+    # a gradient a sample, each a batch of its own
+    def single(z: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
+        return loss(z[None], teacher_logits=teacher[None], targets=target[None])
+
+    sides = logits, given_["teacher_logits"], given_["targets"]
+    each = torch.func.vmap(torch.func.grad(single))(*sides)
+    torch.testing.assert_close(each / 3, expected)
+    values = torch.func.vmap(single)(*sides)
+    torch.testing.assert_close(values.mean(), loss(logits))
 
 
 # --- the compiler -----------------------------------------------------------------------------
@@ -538,9 +704,9 @@ def fresh_compiler() -> Iterator[None]:
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("name", LOSSES)
 def test_compiled_in_one_graph_each_loss_is_the_same(name: str) -> None:
-    eager = LOSSES[name]
+    eager = partial(named_loss, name)
     compiled: Callable[..., Tensor] = torch.compile(eager, fullgraph=True, backend="aot_eager")
-    for temperature in (0.1, 4.0, 1e8, INF) if name == "kd" else (1.0,):
+    for temperature in (0.1, 4.0, 1e8, INF) if FACTS[name].tempered else (1.0,):
         given_ = arguments(temperature=temperature)
         logits = given_.pop("student_logits")
         found, expected = (
@@ -593,14 +759,16 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES.keys() - {"ce"}))
+@pytest.mark.parametrize(
+    "name", [name for name, facts in FACTS.items() if "teacher_logits" in facts.needs]
+)
 @pytest.mark.parametrize(("student", "teacher", "said"), SHAPES.values(), ids=SHAPES.keys())
 def test_wrong_shapes_are_refused(
     name: str, student: tuple[int, ...], teacher: tuple[int, ...], said: str
 ) -> None:
     sides = {"student_logits": torch.zeros(student), "teacher_logits": torch.zeros(teacher)}
     with pytest.raises(ValueError, match=said):
-        LOSSES[name](**arguments() | sides)
+        named_loss(name, **arguments() | sides)
 
 
 def test_functions_of_one_side_refuse_wrong_shapes() -> None:

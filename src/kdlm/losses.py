@@ -1,16 +1,29 @@
 """The losses of the study: pure functions of logits (batch, K) that return the batch mean.
 
 Equation numbers are those of Chen, Wang, Chen, arXiv 2109.06458; docs/errata.md proves where a
-corrected form differs from the printed one. Gradients flow to the student alone.
+corrected form differs from the printed one. Gradients flow to the student alone. Every loss is
+evaluated in float64, a few K numbers a sample, and returned in the type of the student's logits,
+half precision as float32.
+
+>>> import torch
+>>> student, teacher = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([[1.0, 1.0, 4.0]])
+>>> lm_loss(student, teacher).item()
+1.8333333730697632
+>>> kd_loss(student, teacher, temperature=float("inf")) == centred_lm_loss(student, teacher)
+tensor(True)
 """
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from kdlm.divergences import centred_lm, check_logits, softened, tempered_kl
+from kdlm.study import names
 
 __all__ = [
     "LOSSES",
@@ -19,32 +32,18 @@ __all__ = [
     "cross_entropy_lower_bound",
     "kd_loss",
     "lm_loss",
+    "named_loss",
     "regularised_lm_loss",
+    "reverse_kd_loss",
     "softened",
+    "standardised_kd_loss",
 ]
 
 Form = Literal["corrected", "printed"]
+LossT = TypeVar("LossT", bound=Callable[..., Tensor])
 
-# Above this KD differs from its limit by less than float64's rounding for logits up to 1e4.
-_AS_GOOD_AS_INFINITE = 1e20
-# Where φ changes from its series, good to float64's rounding up to here, to the direct form.
-_SERIES_RADIUS = 0.5
-_SERIES = [1 / math.factorial(n) for n in range(17, 1, -1)]
-
-
-def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise ValueError(f"temperature must be a positive number or inf, not {temperature}")
-
-
-def _check_logits(**logits: Tensor) -> None:
-    shapes = {name: tuple(tensor.shape) for name, tensor in logits.items()}
-    for name, shape in shapes.items():
-        if len(shape) != 2 or shape[0] < 1 or shape[1] < 2:
-            raise ValueError(f"{name} must be (batch, classes) with K ≥ 2 classes, not {shape}")
-    if len(set(shapes.values())) > 1:
-        listed = " and ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise ValueError(f"shapes must be the same: {listed}")
+# Added to a standard deviation, as its authors do: equal logits have none.
+_LEAST_SD = 1e-7
 
 
 def _check_form(form: str) -> None:
@@ -52,117 +51,32 @@ def _check_form(form: str) -> None:
         raise ValueError(f"form must be 'corrected' or 'printed', not {form!r}")
 
 
-def _wide(logits: Tensor) -> Tensor:
-    """Half precision as float32; float64 as it is."""
-    return logits if logits.dtype == torch.float64 else logits.float()
+def _of_two_sides(loss: LossT) -> LossT:
+    """Check shapes, widen both sides to float64 and hold the teacher constant, for every loss."""
+
+    @functools.wraps(loss)
+    def checked(
+        student_logits: Tensor, teacher_logits: Tensor, *args: object, **kwargs: object
+    ) -> Tensor:
+        check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
+        # float64 loses nothing of float32's differences, however far apart the means are
+        value = loss(student_logits.double(), teacher_logits.detach().double(), *args, **kwargs)
+        return value if student_logits.dtype == torch.float64 else value.float()
+
+    return cast("LossT", checked)
 
 
-def softened(logits: Tensor, temperature: float) -> Tensor:
-    """Tempered softmax, eq. (1): p_i = exp(z_i/T) / Σ_j exp(z_j/T), shape (batch, K).
-
-    At T = ∞ each is 1/K. float64 for float64 logits, else float32.
-
-    Raises:
-        ValueError: the shape is not (batch, K), or the temperature not in (0, inf].
-
-    """
-    _check_temperature(temperature)
-    _check_logits(logits=logits)
-    z = _wide(logits)
-    # before the division, which would round what all logits have in common, or overflow
-    below_top = z - z.detach().amax(dim=1, keepdim=True)
-    return torch.softmax(below_top / temperature, dim=1)
-
-
-def _relative_to(values: Tensor, index: Tensor) -> Tensor:
-    """Each sample's values less that of one of its classes, the class ``index`` (batch, 1)."""
-    return values - values.gather(1, index)
-
-
-def _phi(x: Tensor) -> Tensor:
-    """φ(x) = eˣ − 1 − x, which loses all digits near 0 unless summed as a series."""
-    small = x.clamp(-_SERIES_RADIUS, _SERIES_RADIUS)
-    series = torch.zeros_like(x)
-    for coefficient in _SERIES:
-        series = series * small + coefficient
-    return torch.where(x.abs() < _SERIES_RADIUS, series * small.square(), torch.expm1(x) - x)
-
-
-def _expm1(x: Tensor) -> Tensor:
-    """eˣ − 1 for x < 1; torch's own is exp(x) − 1 once compiled for a CPU, and that 0 near 0."""
-    half = torch.tanh(x / 2)
-    return 2 * half / (1 - half)
-
-
-def _kd_value_and_gradient(
-    student: Tensor, teacher: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """T²·KL(p^t ‖ p^s) of each sample, (batch,), and its gradient T(p^s − p^t), (batch, K).
-
-    With d = (z^s − z^t)/T and d' = d − Σ p^t d one has Σ p^t e^{d'} = 1 + ε, ε = Σ p^t φ(d'), so
-
-        KL = log(1 + ε),    p^s_i = p^t_i e^{d'_i − KL}.
-
-    Every term of ε is positive and no digit cancels, however small d' is (high T). All differences
-    are taken to the teacher's top class m first: d'_m, whose p is near 1 at low T, is then the sum
-    of small terms and not the difference of large ones, and a mean common to all logits drops out.
-    """
-    top = teacher.argmax(dim=1, keepdim=True)
-    z_teacher = _relative_to(teacher, top)
-    difference = _relative_to(student - teacher, top)
-    log_p = torch.log_softmax(z_teacher / temperature, dim=1)
-    p = log_p.exp()
-    d = (difference - (p * difference).sum(dim=1, keepdim=True)) / temperature
-    # p e^d in one exponential where e^d alone could overflow, or p underflow
-    log_odds = log_p + d
-    epsilon = torch.where(d < 1, p * _phi(d), log_odds.exp() - p * (1 + d)).sum(dim=1)
-    log_sum = torch.logsumexp(log_odds, dim=1)
-    # beyond 1 the two agree to rounding, and only the second cannot overflow
-    divergence = torch.where(log_sum > 1, log_sum, torch.log1p(epsilon))
-    kl = divergence[:, None]
-    gradient = torch.where(d < 1, p * _expm1(d - kl), (log_odds - kl).exp() - p)
-    # T twice, as its square could underflow
-    return temperature * (temperature * divergence), temperature * gradient
-
-
-class _KD(torch.autograd.Function):
-    """Batch mean of T²·KL and, in closed form, its gradient.
-
-    The gradient is an output so that autograd knows it for a function of the student's logits: a
-    saved tensor that is not would be taken for a constant wherever it is differentiated again.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, temperature: float
-    ) -> tuple[Tensor, Tensor]:
-        # float64 inside: a few K numbers a sample, and float32's differences are exact in it
-        value, gradient = _kd_value_and_gradient(student.double(), teacher.double(), temperature)
-        gradient = (gradient / len(value)).to(student.dtype)
-        ctx.save_for_backward(student, gradient)
-        ctx.temperature = temperature
-        ctx.set_materialize_grads(False)
-        return value.mean().to(student.dtype), gradient
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, None, None]:
-        student, gradient = ctx.saved_tensors
-        of_value, of_gradient = grad_outputs
-        result = None if of_value is None else of_value * gradient
-        if of_gradient is not None:
-            # (diag p − p pᵀ)/batch: the second derivative
-            p = softened(student, ctx.temperature)
-            product = p * (of_gradient - (p * of_gradient).sum(dim=1, keepdim=True)) / len(p)
-            result = product if result is None else result + product
-        return result, None, None
-
-
+@_of_two_sides
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """Knowledge distillation, eq. (3) weighted by T²: T²·KL(p^t ‖ p^s), batch mean, in nats.
 
     Gradient on a sample's student logits: T(p^s − p^t), eq. (A.3) times T². At T = ∞ this is
     centred logits matching, the limit that eq. (7) should state. Value and gradient keep the
     accuracy of their type at any T, also where softmax and log in float32 lose every digit.
+
+    >>> student, teacher = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> [round(kd_loss(student, teacher, T).item(), 4) for T in (1, 4, 1e8, math.inf)]
+    [1.0068, 1.1163, 1.125, 1.125]
 
     Args:
         student_logits: (batch, K).
@@ -176,17 +90,52 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
         ValueError: wrong shapes, or the temperature is not in (0, inf].
 
     """
-    _check_temperature(temperature)
-    _check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
-    if temperature > _AS_GOOD_AS_INFINITE:
-        return centred_lm_loss(student_logits, teacher_logits)
-    loss: Tensor
-    loss, _ = _KD.apply(  # type: ignore[no-untyped-call]
-        _wide(student_logits), teacher_logits.detach(), float(temperature)
+    return tempered_kl(student_logits, teacher_logits, temperature, "forward")
+
+
+@_of_two_sides
+def reverse_kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """Knowledge distillation with the sides of the divergence exchanged: T²·KL(p^s ‖ p^t).
+
+    Batch mean, in nats. With d = (z^s − z^t)/T the gradient on a sample's student logits is
+    T p^s_i (d_i − Σ p^s d). As T → ∞ value and gradient have the limit of `kd_loss`, centred
+    logits matching. Arguments, type and errors as in `kd_loss`.
+
+    >>> student, teacher = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    >>> [round(reverse_kd_loss(student, teacher, T).item(), 4) for T in (1, 4, 1e8, math.inf)]
+    [0.8287, 1.0993, 1.125, 1.125]
+    """
+    return tempered_kl(student_logits, teacher_logits, temperature, "reverse")
+
+
+def _standardised(logits: Tensor) -> Tensor:
+    """Each sample's logits less their mean, over their standard deviation (over K)."""
+    centred = logits - logits.mean(dim=1, keepdim=True)
+    # the derivative of this norm is 0 where all logits are equal, that of a square root is not
+    sd = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / math.sqrt(logits.shape[1])
+    return centred / (sd + _LEAST_SD)
+
+
+@_of_two_sides
+def standardised_kd_loss(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float
+) -> Tensor:
+    """`kd_loss` of logits that are standardised sample by sample (Sun et al., arXiv 2403.01427).
+
+    ẑ = (z − z̄)/(σ + 1e-7), σ² = Σ_i (z_i − z̄)²/K, for student and teacher; the gradient flows
+    through the student's σ. Neither a mean nor a positive factor of the logits is seen. Arguments,
+    type and errors as in `kd_loss`.
+
+    >>> student, teacher = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([[7.0, 1.0, 4.0]])
+    >>> round(standardised_kd_loss(student, teacher, 4).item(), 9)
+    0.0
+    """
+    return tempered_kl(
+        _standardised(student_logits), _standardised(teacher_logits), temperature, "forward"
     )
-    return loss
 
 
+@_of_two_sides
 def lm_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """Logits matching, eq. (2): 1/(2K) ‖z^s − z^t‖², batch mean; gradient (z^s − z^t)/K a sample.
 
@@ -196,10 +145,14 @@ def lm_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         ValueError: wrong shapes.
 
     """
-    _check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
-    return functional.mse_loss(_wide(student_logits), _wide(teacher_logits.detach())) / 2
+    return _lm(student_logits, teacher_logits)
 
 
+def _lm(student: Tensor, teacher: Tensor) -> Tensor:
+    return functional.mse_loss(student, teacher) / 2
+
+
+@_of_two_sides
 def centred_lm_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """Logits matching after each sample's class mean c is taken off both sides, batch mean.
 
@@ -210,11 +163,7 @@ def centred_lm_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         ValueError: wrong shapes.
 
     """
-    _check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
-    # float64 here loses nothing of float32's differences, however far apart the means are
-    difference = student_logits.double() - teacher_logits.detach().double()
-    centred = difference - difference.mean(dim=1, keepdim=True)
-    return (centred.square().mean() / 2).to(_wide(student_logits).dtype)
+    return centred_lm(student_logits, teacher_logits)
 
 
 def _constant(mean: float | Tensor, student: Tensor) -> Tensor:
@@ -227,6 +176,7 @@ def _constant(mean: float | Tensor, student: Tensor) -> Tensor:
     return constant
 
 
+@_of_two_sides
 def regularised_lm_loss(
     student_logits: Tensor,
     teacher_logits: Tensor,
@@ -250,15 +200,10 @@ def regularised_lm_loss(
 
     """
     _check_form(form)
-    _check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
-    student = student_logits.double()
-    # float64, as in centred_lm_loss: terms as large as the means cancel in the gradient
-    means = _constant(teacher_mean, student) - _constant(student_mean, student)
+    # terms as large as the means cancel in the gradient
+    means = _constant(teacher_mean, student_logits) - _constant(student_mean, student_logits)
     coefficient = means if form == "corrected" else -means
-    regularised = (
-        lm_loss(student, teacher_logits.double()) + (coefficient * student.mean(dim=1)).mean()
-    )
-    return regularised.to(_wide(student_logits).dtype)
+    return _lm(student_logits, teacher_logits) + (coefficient * student_logits.mean(dim=1)).mean()
 
 
 def cross_entropy_lower_bound(logits: Tensor, targets: Tensor, form: Form = "corrected") -> Tensor:
@@ -276,56 +221,53 @@ def cross_entropy_lower_bound(logits: Tensor, targets: Tensor, form: Form = "cor
 
     """
     _check_form(form)
-    _check_logits(logits=logits)
+    check_logits(logits=logits)
     if targets.shape not in (logits.shape, logits.shape[:1]):
         raise ValueError(
             f"targets must be (batch,) or {tuple(logits.shape)}, not {tuple(targets.shape)}"
         )
-    z = _wide(logits)
+    z = logits
     y = targets if targets.dim() == 2 else functional.one_hot(targets, z.shape[1])
     log_sum = z.sum(dim=1) if form == "printed" else z.mean(dim=1) + math.log(z.shape[1])
     return (log_sum - (y * z).sum(dim=1)).mean()
 
 
-def _cross_entropy(student_logits: Tensor, targets: Tensor, **_: object) -> Tensor:
-    return functional.cross_entropy(_wide(student_logits), targets)
-
-
-def _kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float, **_: object) -> Tensor:
-    return kd_loss(student_logits, teacher_logits, temperature)
-
-
-def _lm(student_logits: Tensor, teacher_logits: Tensor, **_: object) -> Tensor:
-    return lm_loss(student_logits, teacher_logits)
-
-
-def _centred_lm(student_logits: Tensor, teacher_logits: Tensor, **_: object) -> Tensor:
-    return centred_lm_loss(student_logits, teacher_logits)
-
-
-def _regularised(form: Form) -> Callable[..., Tensor]:
-    def loss(
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        student_mean: float,
-        teacher_mean: float,
-        **_: object,
-    ) -> Tensor:
-        return regularised_lm_loss(student_logits, teacher_logits, student_mean, teacher_mean, form)
-
-    return loss
+def _cross_entropy(student_logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy, eq. (B.3), of logits (batch, K) and class indices (batch,), batch mean."""
+    value = functional.cross_entropy(student_logits.double(), targets)
+    return value if student_logits.dtype == torch.float64 else value.float()
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "ce": _cross_entropy,
-    "kd": _kd,
-    "lm": _lm,
-    "centred-lm": _centred_lm,
-    "regularised-lm-corrected": _regularised("corrected"),
-    "regularised-lm-printed": _regularised("printed"),
+    "kd": kd_loss,
+    "reverse-kd": reverse_kd_loss,
+    "standardised-kd": standardised_kd_loss,
+    "lm": lm_loss,
+    "centred-lm": centred_lm_loss,
+    "regularised-lm-corrected": functools.partial(regularised_lm_loss, form="corrected"),
+    "regularised-lm-printed": functools.partial(regularised_lm_loss, form="printed"),
 }
-"""By the names of config.yaml.
+"""By the names of config.yaml; `kdlm.study.names.LOSSES` says which arguments each needs."""
 
-Each takes by keyword, and ignores where it has no use for it: ``student_logits``,
-``teacher_logits``, ``targets``, ``temperature``, ``student_mean``, ``teacher_mean``.
-"""
+
+def named_loss(
+    name: str,
+    *,
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    targets: Tensor,
+    temperature: float,
+    student_mean: float | Tensor,
+    teacher_mean: float | Tensor,
+) -> Tensor:
+    """The loss called ``name`` of `LOSSES`, given those of the arguments that it needs."""
+    available = {
+        "teacher_logits": teacher_logits,
+        "targets": targets,
+        "temperature": temperature,
+        "student_mean": student_mean,
+        "teacher_mean": teacher_mean,
+    }
+    needs = names.LOSSES[name].needs
+    return LOSSES[name](student_logits, **{need: available[need] for need in needs})

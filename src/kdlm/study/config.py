@@ -132,7 +132,9 @@ class Arm(Spec):
         "names of kdlm.losses.LOSSES"
     )
     temperatures: Annotated[tuple[Temperature, ...], AfterValidator(_distinct)] = Field(
-        default=(), description="of the loss kd, and only for it; a positive number or inf"
+        default=(),
+        description="of the losses that have one (kd and its kin), and only for them; a positive "
+        "number or inf",
     )
     mean_gaps: Annotated[
         tuple[Annotated[Number, AfterValidator(_finite)], ...], AfterValidator(_distinct)
@@ -155,16 +157,21 @@ class Arm(Spec):
     )
 
     @model_validator(mode="after")
-    def _temperatures_belong_to_kd(self) -> "Arm":
-        if ("kd" in self.losses) != bool(self.temperatures):
-            raise ValueError("temperatures are given for the loss kd, and only for it")
+    def _temperatures_belong_to_tempered_losses(self) -> "Arm":
+        tempered = [loss for loss in self.losses if names.LOSSES[loss].tempered]
+        if bool(tempered) != bool(self.temperatures):
+            known = ", ".join(loss for loss, facts in names.LOSSES.items() if facts.tempered)
+            raise ValueError(
+                f"temperatures are needed by {tempered[0]}, and are not given"
+                if tempered
+                else f"temperatures are given, but no loss of this arm has one; these have: {known}"
+            )
         return self
 
     def temperatures_of(self, loss: str) -> tuple[float, ...]:
-        """The temperatures a loss is run at: 1 for ce, inf for the logits-matching family."""
-        if loss == "kd":
-            return self.temperatures
-        return (1.0,) if loss == "ce" else (float("inf"),)
+        """The temperatures a loss is run at: the arm's, or the one that is fixed for the loss."""
+        facts = names.LOSSES[loss]
+        return self.temperatures if facts.tempered else (facts.fixed_temperature,)
 
 
 class InitMeans(Spec):

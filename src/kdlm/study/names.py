@@ -3,7 +3,9 @@
 Snakemake reads this while it parses the Snakefile; a test holds each list against its registry.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = [
     "ARCHITECTURES",
@@ -12,6 +14,7 @@ __all__ = [
     "LOSSES",
     "MINIMUM_IMAGE_SIDE",
     "DatasetFacts",
+    "LossFacts",
 ]
 
 ARCHITECTURES = (
@@ -28,7 +31,42 @@ ARCHITECTURES = (
 
 INITIALISATIONS = ("he", "default", "xavier", "he-centred")
 
-LOSSES = ("ce", "kd", "lm", "centred-lm", "regularised-lm-corrected", "regularised-lm-printed")
+
+@dataclass(frozen=True)
+class LossFacts:
+    """What a loss needs, and what kind it is; its function is in `kdlm.losses.LOSSES`.
+
+    ``needs`` names the arguments of the function besides ``student_logits``: of ``teacher_logits``,
+    ``targets``, ``temperature``, ``student_mean`` and ``teacher_mean``. ``family`` says what a
+    student of the loss is compared with. ``fixed_temperature`` stands in the spec and the path of
+    a loss that needs no temperature: 1 for the cross-entropy, inf for the limits of distillation.
+    """
+
+    label: str
+    needs: tuple[str, ...]
+    family: Literal["cross-entropy", "distillation", "logits matching"]
+    fixed_temperature: float = math.inf
+
+    @property
+    def tempered(self) -> bool:
+        """Whether an arm of the config gives the temperatures."""
+        return "temperature" in self.needs
+
+
+_TEACHER = ("teacher_logits",)
+_MEANS = ("teacher_logits", "student_mean", "teacher_mean")
+_TEMPERED = ("teacher_logits", "temperature")
+
+LOSSES = {
+    "ce": LossFacts("CE", ("targets",), "cross-entropy", fixed_temperature=1),
+    "kd": LossFacts("KD", _TEMPERED, "distillation"),
+    "reverse-kd": LossFacts("reverse KD", _TEMPERED, "distillation"),
+    "standardised-kd": LossFacts("standardised KD", _TEMPERED, "distillation"),
+    "lm": LossFacts("LM", _TEACHER, "logits matching"),
+    "centred-lm": LossFacts("centred LM", _TEACHER, "logits matching"),
+    "regularised-lm-corrected": LossFacts("(8) corrected", _MEANS, "logits matching"),
+    "regularised-lm-printed": LossFacts("(8) printed", _MEANS, "logits matching"),
+}
 
 # two stages halve the image: below this a stage would have no pixel left
 MINIMUM_IMAGE_SIDE = 4

@@ -10,7 +10,7 @@ from torch.nn import functional
 from kdlm.data.images import DTYPES, EVALUATION_BATCH, Images, train_mode_logits
 from kdlm.data.prepared import Prepared, open_prepared
 from kdlm.errors import InputError
-from kdlm.losses import LOSSES
+from kdlm.losses import named_loss
 from kdlm.networks.devices import configure_torch, resolve_device, to_device
 from kdlm.networks.initialisation import initialise, perturb, stream
 from kdlm.networks.resnet import ResNet
@@ -42,7 +42,8 @@ class _Distillation:
 
     def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:
         weight = self.spec.recipe.ce_weight
-        loss = LOSSES[self.spec.loss](
+        loss = named_loss(
+            self.spec.loss,
             student_logits=logits,
             teacher_logits=reference,
             targets=labels,
