@@ -73,7 +73,7 @@ def test_make_in_such_a_path(checkout: Path, tmp_path: Path, observed: Observed)
     (folder / ".venv").symlink_to(sys.prefix)
     shutil.copy(folder / "tiny.yaml", folder / "config.yaml")
     run = subprocess.run(
-        ["make", "-o", ".venv/.ready", "study"],
+        ["make", "-o", ".venv/.study", "study"],
         cwd=folder,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(folder / "src")},
         capture_output=True,
