@@ -452,6 +452,11 @@ def test_b4_is_tight_for_equal_logits_and_false_as_printed() -> None:
 # --- what every loss has in common ------------------------------------------------------------
 
 
+def _sample(arguments_: dict[str, Any], index: int) -> dict[str, Any]:
+    """The arguments of one sample of the batch, as a batch of its own."""
+    return {k: v[index, None] if isinstance(v, Tensor) else v for k, v in arguments_.items()}
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_are_batch_means(name: str) -> None:
     # a last batch of another size must not change the weight of a sample
@@ -677,7 +682,7 @@ def test_torch_func_transforms_every_loss(name: str) -> None:
     torch.testing.assert_close(torch.func.grad(loss)(logits), expected)
     torch.testing.assert_close(torch.func.jacrev(loss)(logits), expected)
     hessian = torch.func.jacrev(torch.func.grad(loss))(logits)
-    twice = torch.autograd.functional.hessian(loss, logits)
+    twice = torch.autograd.functional.hessian(loss, logits)  # type: ignore[no-untyped-call]
     torch.testing.assert_close(hessian, twice)
 
     # a gradient a sample, each a batch of its own

@@ -113,7 +113,8 @@ def _standardised(logits: Tensor) -> Tensor:
     centred = logits - logits.mean(dim=1, keepdim=True)
     # the derivative of this norm is 0 where all logits are equal, that of a square root is not
     sd = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / math.sqrt(logits.shape[1])
-    return centred / (sd + _LEAST_SD)
+    standardised: Tensor = centred / (sd + _LEAST_SD)
+    return standardised
 
 
 @_of_two_sides
