@@ -7,7 +7,14 @@ import pytest
 from submitit.core.utils import JobPaths, cloudpickle_dump
 
 from snakemake_executor_plugin_submitit.cluster import Phase, State
-from snakemake_executor_plugin_submitit.outcome import TAIL, Result, read_result, tail, verdict
+from snakemake_executor_plugin_submitit.outcome import (
+    TAIL,
+    Result,
+    read_result,
+    result_path,
+    tail,
+    verdict,
+)
 
 FAILED = Result("exit status 1")
 ALIVE = State(Phase.ALIVE, "RUNNING")
@@ -45,14 +52,12 @@ def test_verdict(
     assert verdict(result, state, waited, GRACE) == reason
 
 
-def _left(folder: Path, *left: Any) -> Any:
-    from submitit import SlurmJob
-
-    job = SlurmJob[None](folder=folder, job_id="7", tasks=[0])
+def _left(folder: Path, *left: Any) -> Path:
+    path = result_path(str(folder), "7")
+    assert path == JobPaths(folder, job_id="7", task_id=0).result_pickle
     if left:
-        paths = JobPaths(folder, job_id="7", task_id=0)
-        cloudpickle_dump(left, paths.result_pickle)
-    return job
+        cloudpickle_dump(left, path)
+    return path
 
 
 def test_results(tmp_path: Path) -> None:
@@ -69,9 +74,9 @@ def test_results(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x05", b"text"])
 def test_a_result_that_cannot_be_read_is_not_there_yet(tmp_path: Path, content: bytes) -> None:
-    job = _left(tmp_path, "success", None)
-    job.paths.result_pickle.write_bytes(content)
-    assert read_result(job) is None
+    path = _left(tmp_path)
+    path.write_bytes(content)
+    assert read_result(path) is None
 
 
 def test_tail(tmp_path: Path) -> None:
