@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_success_that_runs_again_ends_at_once(slurm: FakeSlurm, study: Study) 
     run.succeed()
     assert study.lines("runs") == ["run"]
     assert slurm.state_of("100") == "COMPLETED"
-    assert len([words for words in slurm.calls("srun")]) == 2
+    assert len(slurm.calls("srun")) == 2
 
 
 def test_no_query_more_for_jobs_that_leave(slurm: FakeSlurm, study: Study) -> None:
@@ -92,8 +93,6 @@ def test_nothing_is_said_of_a_throttle_at_the_start(slurm: FakeSlurm, study: Stu
         main()
     """
     study.write('rule a:\n    output: "done"\n    shell: "touch {output}"\n')
-    import textwrap
-
     said = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), "--executor", "submitit", "--jobs", "2"],
         cwd=study.folder,

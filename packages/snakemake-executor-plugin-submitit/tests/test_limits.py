@@ -40,7 +40,7 @@ def test_what_does_not_fit_waits(
     assert not list(study.folder.glob(".snakemake/submitit/batches/*"))
     assert not list(study.folder.glob(".snakemake/submitit/controllers/*"))
     observed(
-        "the array is split to what fits, the rest waits for room; it is said once; all finish"
+        "the array is split to what fits, the rest waits for room and says so once; all finish"
     )
 
 

@@ -1,6 +1,7 @@
 """The executor: Snakemake's jobs out to a cluster, and how they ended back to Snakemake."""
 
 import os
+import shlex
 from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Executor(RemoteExecutor):
         """
         self._settings: ExecutorSettings = workflow.executor_settings or ExecutorSettings()
         folder = Path(workflow.workdir_init)
+        _check_path(str(folder))
         store = folder / STORE
         self._logs = folder / self._settings.logdir
         self._cluster = cluster(self._settings)
@@ -217,6 +219,21 @@ class Executor(RemoteExecutor):
         """End the status thread, then this controller's part in the journals."""
         super().shutdown()
         self._journal.close()
+
+
+def _check_path(path: str) -> None:
+    """Refuse a working directory that would not come through to the node.
+
+    Raises:
+        WorkflowError: Snakemake writes it as a Python string into a command for the shell, which
+            reads some characters in another way.
+    """
+    expanded = "'" in path and any(character in path for character in "$`")
+    if expanded or shlex.split(repr(path)) != [path]:
+        raise WorkflowError(
+            f"submitit: {path}: the command by which Snakemake starts a job cannot hold this path,"
+            " for its quotes, `$` or backslashes; work in a folder without them"
+        )
 
 
 def cluster(settings: ExecutorSettings) -> Cluster:

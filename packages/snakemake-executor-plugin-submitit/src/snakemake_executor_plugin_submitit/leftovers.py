@@ -64,7 +64,7 @@ def clean(store: Path, logdir: Path, gone: Callable[[list[Submission]], set[str]
             shutil.rmtree(batch, ignore_errors=True)
             removed += 1
     if not needed:
-        for log in logdir.rglob("*.log"):
+        for log in list(logdir.rglob("*.log")):
             log.unlink(missing_ok=True)
             _remove_empty(log.parent, logdir)
             removed += 1
