@@ -1,7 +1,6 @@
 """The executor: Snakemake's jobs out to a cluster, and how they ended back to Snakemake."""
 
 import os
-import shlex
 from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 from typing import Any
@@ -228,8 +227,9 @@ def _check_path(path: str) -> None:
         WorkflowError: Snakemake writes it as a Python string into a command for the shell, which
             reads some characters in another way.
     """
-    expanded = "'" in path and any(character in path for character in "$`")
-    if expanded or shlex.split(repr(path)) != [path]:
+    # without a single quote it is written in single quotes
+    read = "'" in path and any(character in path for character in '"$`')
+    if read or repr(path)[1:-1] != path:
         raise WorkflowError(
             f"submitit: {path}: the command by which Snakemake starts a job cannot hold this path,"
             " for its quotes, `$` or backslashes; work in a folder without them"
