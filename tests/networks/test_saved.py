@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from kdlm.errors import InputError
+from kdlm.networks.architectures import build
 from kdlm.networks.initialisation import initialise, stream
-from kdlm.networks.saved import build, load_network, save_network
+from kdlm.networks.saved import load_network, save_network
 from kdlm.storage.parquet import write_table
 
 

@@ -47,7 +47,7 @@ BAD = {
     ),
     "unknown key in a list": (_arm(temperature=4), ["arms[0].temperature", "'temperatures'"]),
     "unknown loss": (_arm(losses=["kl"]), ["arms[0].losses[0]", "'kl'", "centred-lm"]),
-    "unknown architecture": (_arm(architecture="vgg8"), ["'vgg8'", "resnet8x4"]),
+    "unknown architecture": (_arm(architecture="vgg7"), ["'vgg7'", "resnet8x4"]),
     "unknown initialisation": (_arm(initialisation="zero"), ["'zero'", "he-centred"]),
     "unknown dataset": (_at("dataset", "name", value="mnist"), ["'mnist'", "fashion-mnist"]),
     "negative temperature": (_arm(temperatures=[-4]), ["arms[0].temperatures[0]", "not -4"]),

@@ -234,6 +234,16 @@ class Margins(Spec):
     plausibility: float = Field(gt=0, lt=1, description="smallest p of a plausible Table 1")
 
 
+def _fits(key: str, architecture: str, dataset: DatasetConfig) -> None:
+    """Refuse images that a network would halve to nothing."""
+    least = names.ARCHITECTURES[architecture].minimum_side
+    if dataset.side < least:
+        raise ValueError(
+            f"{key}: {architecture} halves images to nothing unless they have {least} pixels a "
+            f"side; those of {dataset.name} have {dataset.side}"
+        )
+
+
 class Study(Spec):
     """A whole study."""
 
@@ -274,6 +284,12 @@ class Study(Spec):
                     f"arms[{position}].teacher: {arm.teacher!r} with seed {arm.teacher_seed} is "
                     f"not trained in this study; trained: {trained}"
                 )
+        for position, teacher in enumerate(self.teachers):
+            _fits(f"teachers[{position}].architecture", teacher.architecture, self.dataset)
+        for position, arm in enumerate(self.arms):
+            _fits(f"arms[{position}].architecture", arm.architecture, self.dataset)
+        for architecture in self.init_means.architectures:
+            _fits("init_means.architectures", architecture, self.init_means.dataset)
         other = self.init_means.dataset
         if other.name == self.dataset.name and other != self.dataset:
             raise ValueError(

@@ -13,21 +13,35 @@ __all__ = [
     "INITIALISATIONS",
     "LOSSES",
     "MINIMUM_IMAGE_SIDE",
+    "ArchitectureFacts",
     "DatasetFacts",
     "LossFacts",
 ]
 
-ARCHITECTURES = (
-    "resnet8",
-    "resnet14",
-    "resnet20",
-    "resnet32",
-    "resnet44",
-    "resnet56",
-    "resnet110",
-    "resnet8x4",
-    "resnet32x4",
-)
+
+@dataclass(frozen=True)
+class ArchitectureFacts:
+    """What is fixed for each architecture; its function is in `kdlm.networks.architectures`.
+
+    ``minimum_side`` is the smallest side of images in pixels that leaves a pixel after every
+    halving. A network ``of_one_side`` has weights for each pixel, so it is built for one side.
+    """
+
+    minimum_side: int = 4
+    of_one_side: bool = False
+
+
+ARCHITECTURES = {
+    **{
+        f"resnet{size}": ArchitectureFacts()
+        for size in ("8", "14", "20", "32", "44", "56", "110", "8x4", "32x4")
+    },
+    "wrn-16-2": ArchitectureFacts(),
+    "wrn-40-2": ArchitectureFacts(),
+    "vgg8": ArchitectureFacts(minimum_side=8),
+    "vgg13": ArchitectureFacts(minimum_side=8),
+    "mlp": ArchitectureFacts(minimum_side=1, of_one_side=True),
+}
 
 INITIALISATIONS = ("he", "default", "xavier", "he-centred")
 

@@ -5,6 +5,7 @@ its Parquet files.
 """
 
 import math
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -49,7 +50,7 @@ def _to_number(value: Any) -> Any:
     return value
 
 
-def _known(kind: str, known: tuple[str, ...]) -> Any:
+def _known(kind: str, known: Collection[str]) -> Any:
     def check(value: str) -> str:
         if value not in known:
             raise ValueError(f"unknown {kind} {value!r}; known: {', '.join(known)}")

@@ -33,6 +33,8 @@ class Network:
     """Of the network's files."""
     channels: int
     """Of its images."""
+    side: int
+    """Of its images, in pixels."""
     status: str
     """``finished``, ``diverged`` or ``missing``."""
     reason: str | None
@@ -54,6 +56,7 @@ def networks(
             {"role": _ROLES[job.kind], **_typed(job.keys)},
             folder / job.folder,
             channels,
+            study.dataset.side,
             *_status(folder / job.folder, job.spec, needs),
         )
         for job in network_jobs(study)

@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdlm.data.augmentation import augment
 from kdlm.data.images import Images, predict
 from kdlm.data.prepared import Prepared
 from kdlm.networks.initialisation import stream
+from kdlm.networks.network import Network
 from kdlm.study.specs import Recipe, StudentSpec, TeacherSpec
 from kdlm.training.checkpoints import Checkpoint, State
 from kdlm.training.history import Objective, Recorder, Tally
@@ -57,7 +58,7 @@ class Trained:
 class _Progress:
     """All that changes while a network is trained."""
 
-    model: nn.Module
+    model: Network
     optimizer: SGD | Adam
     order: torch.Generator
     views: torch.Generator
@@ -112,7 +113,7 @@ class _Progress:
 
 
 def train(
-    model: nn.Module,
+    model: Network,
     objective: Objective,
     spec: TeacherSpec | StudentSpec,
     prepared: Prepared,

@@ -9,9 +9,9 @@ from torch.nn import functional
 from kdlm.data.images import DTYPES, Images, predict
 from kdlm.data.prepared import open_prepared
 from kdlm.errors import InputError
+from kdlm.networks.architectures import build
 from kdlm.networks.devices import configure_torch, resolve_device, to_device
 from kdlm.networks.initialisation import initialise, stream
-from kdlm.networks.saved import build
 from kdlm.sources import digest
 from kdlm.study.specs import TeacherSpec
 from kdlm.training.checkpoints import Checkpoint, Keeping
@@ -45,8 +45,9 @@ def train_teacher(
     configure_torch(spec.threads)
     device = resolve_device(spec.device)
     prepared = open_prepared(data)
-    channels = prepared.train_images.shape[1]
-    model = build(spec.architecture, prepared.num_classes, channels, DTYPES[spec.recipe.precision])
+    channels, _, side = prepared.image_shape
+    dtype = DTYPES[spec.recipe.precision]
+    model = build(spec.architecture, prepared.num_classes, channels, dtype, side)
     initialise(model, spec.initialisation, stream(spec.seed, "teacher weights"))
     to_device(model, device)
     checkpoint = Checkpoint(
@@ -72,7 +73,7 @@ def train_teacher(
         directory,
         spec=spec,
         model=model,
-        in_channels=channels,
+        image_shape=prepared.image_shape,
         history=trained.history,
         logits={
             "train": (predict(model, train_images), prepared.train_labels),
