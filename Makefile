@@ -1,6 +1,8 @@
 # The two commands of the README, and others. All set up .venv first, from the lock: `make study`
 # with what the study needs, others with tests and tools too. Programs are
 # started through Python: a script's first line cannot name an interpreter whose path has spaces.
+# also where the locale knows ASCII only and the folder's name has more
+export PYTHONUTF8 := 1
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.ready

@@ -18,7 +18,9 @@ from pydantic import ValidationError
 from kdlm import signals
 from kdlm.errors import InputError
 from kdlm.storage.locks import in_turn
+from kdlm.study.complaints import one_line
 from kdlm.study.config import parse, read_study, schema
+from kdlm.study.repeated import load_json
 from kdlm.study.specs import InitMeansSpec, Spec, StudentSpec, TeacherSpec
 
 if TYPE_CHECKING:
@@ -34,17 +36,17 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 def _spec(kind: type[SpecT], text: str) -> SpecT:
     try:
-        return kind.model_validate_json(text)
+        return kind.model_validate(load_json(text))
+    except InputError as error:
+        raise InputError(f"--spec: {error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"--spec: {where}: {first['msg']}") from None
+        raise InputError(f"--spec: {one_line(error, kind)}") from None
 
 
 def _resolve(arguments: argparse.Namespace) -> None:
     from kdlm.storage.files import replacing  # noqa: PLC0415
 
-    study = parse(json.loads(arguments.config))
+    study = parse(load_json(arguments.config))
     with replacing(arguments.output) as temporary:
         temporary.write_text(json.dumps(study.model_dump(mode="json"), indent=2) + "\n")
 

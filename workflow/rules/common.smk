@@ -15,6 +15,7 @@ from kdlm.sources import digest
 from kdlm.storage.locks import hold
 from kdlm.study.config import parse as parse_config
 from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs, theory_jobs
+from kdlm.study.repeated import refuse_repeated_keys
 
 # `python` in a rule is the interpreter that runs Snakemake, also where its environment has not
 # been activated.
@@ -24,6 +25,9 @@ os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get
 os.environ.update(MPLCONFIGDIR=os.path.abspath(".snakemake/matplotlib"))
 
 try:
+    if workflow.is_main_process:
+        for path in workflow.configfiles:
+            refuse_repeated_keys(Path(path))
     study = parse_config(config)
 except InputError as error:
     raise WorkflowError(str(error))
