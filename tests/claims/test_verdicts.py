@@ -9,7 +9,7 @@ import pytest
 from kdlm.claims import decide
 from kdlm.claims.evidence import Evidence
 from kdlm.storage.parquet import read_table, write_table
-from kdlm.study.config import Margins
+from kdlm.study.margins import Margins
 from kdlm.study.schemas import SCHEMAS
 from tests.claims.world import (
     ALL,

@@ -75,7 +75,7 @@ BAD = {
         lambda config: config["teachers"].append(config["teachers"][0]),
         ["given twice"],
     ),
-    "missing key": (lambda config: config.pop("margins"), ["margins", "needed"]),
+    "missing key": (lambda config: config.pop("theory"), ["theory", "needed"]),
     "image too small": (
         _at("dataset", value={"name": "imagefolder", "root": "x", "image_side": 3}),
         ["image_side 3", "too small"],
