@@ -76,8 +76,9 @@ class Cluster(abc.ABC):
     def enter(self, command: Sequence[str], folder: Path | None = None) -> list[str]:
         """The command line that runs ``command`` as a user on a login node, in ``folder``."""
 
+    @classmethod
     @abc.abstractmethod
-    def give(self, folder: Path) -> None:
+    def give(cls, folder: Path) -> None:
         """Make ``folder``, which all nodes see, one of the user's."""
 
     @abc.abstractmethod
@@ -245,7 +246,7 @@ class Cluster(abc.ABC):
         return self.environment
 
     def _launch(
-        self, name: str, program: str, words: Sequence[str], environment: Mapping[str, str]
+        self, name: str, program: str, words: list[str], environment: Mapping[str, str]
     ) -> None:
         log = self.folder / "log" / f"{name}.out"
         append = os.O_WRONLY | os.O_CREAT | os.O_APPEND

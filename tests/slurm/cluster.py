@@ -75,7 +75,8 @@ class SlurmCluster(Cluster):
         """The command line that runs ``command`` in ``folder``."""
         return [*command] if folder is None else ["env", f"--chdir={folder}", *command]
 
-    def give(self, folder: Path) -> None:
+    @classmethod
+    def give(cls, folder: Path) -> None:
         """Nothing is to do: the user is the one who made it."""
 
     def mount(self, folder: Path, options: str) -> bool:

@@ -10,12 +10,11 @@ tests run for her; ``h1`` to ``h4`` are the nodes. Accounts are enforced: ada's 
 and in ``small`` she may have no more than fifteen jobs in the queue.
 """
 
-import contextlib
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,12 +23,12 @@ import psutil
 
 from tests.slurm.base import REPOSITORY, Cluster, ClusterError
 
-from .hosts import CONTROLLERS, Host, bridge, plug
+from .hosts import Host, bridge, plug
 
-__all__ = ["PLUGIN", "USER", "ClusterError", "NamespaceCluster"]
+__all__ = ["USER", "NamespaceCluster"]
 
-PLUGIN = REPOSITORY / "src"
-"""Where the plugin's package lies."""
+PLUGIN = "snakemake_executor_plugin_submitit"
+"""The package that the users of the cluster have from this checkout, wherever it lies there."""
 
 IMAGE = REPOSITORY / "build" / "slurm24" / "image"
 """What install.sh makes."""
@@ -49,6 +48,14 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=ctl
 AccountingStorageTRES=gres/gpu
 AccountingStorageEnforce=associations,limits,qos"""
+
+
+def _source(package: str) -> str:
+    """The folder of this checkout from which ``package`` is imported."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None or not Path(spec.origin).is_relative_to(REPOSITORY):
+        raise ClusterError(f"{package} is not installed from {REPOSITORY}: make .venv/.ready")
+    return str(Path(spec.origin).parents[1])
 
 
 class NamespaceCluster(Cluster):
@@ -93,7 +100,7 @@ class NamespaceCluster(Cluster):
             "LOGNAME": "ada",
             "SHELL": "/bin/bash",
             "LANG": "C.UTF-8",
-            "PYTHONPATH": str(PLUGIN),
+            "PYTHONPATH": _source(PLUGIN),
             # the repository is not ada's to write into
             "PYTHONDONTWRITEBYTECODE": "1",
             "CLUSTER_FOLDER": str(self.folder),
@@ -115,12 +122,11 @@ class NamespaceCluster(Cluster):
             time.sleep(0.01)
         raise ClusterError(f"process {pid} runs nothing on a host")
 
-    def give(self, folder: Path) -> None:
-        """Make ``folder`` one of ada's."""
+    @classmethod
+    def give(cls, folder: Path) -> None:
+        """Make ``folder`` one of ada's, and the folder that it is in open to her."""
         os.chown(folder, USER, USER)
-        for above in folder.parents:
-            if any(above.is_relative_to(shared) for shared in self._shared):
-                above.chmod(0o711)
+        folder.parent.chmod(0o711)
 
     def mount(self, folder: Path, options: str) -> bool:
         """Mount a tmpfs at ``folder`` on every host."""
@@ -205,6 +211,8 @@ class NamespaceCluster(Cluster):
         accounting = ACCOUNTING if self.accounting else NO_ACCOUNTING
         for template in HERE.glob("*.conf"):
             text = template.read_text().replace("{accounting}", accounting)
+            # ids name a job's cgroups, and tell the jobs of two clusters apart
+            text = text.replace("{first_job}", str(os.getpid() % 60_000 * 1000 + 1))
             (etc / "slurm" / template.name).write_text(text)
         # slurmdbd refuses a configuration that others could read
         record = (IMAGE / "etc" / "passwd").read_text()
@@ -229,7 +237,12 @@ class NamespaceCluster(Cluster):
 
     def _switch_off(self, name: str) -> None:
         """Kill a host's first process, and wait until the kernel has ended the others."""
-        processes = self._hosts[name].processes()
+        host, holder = self._hosts[name], self._running(name)
+        init, processes = host.init(), host.processes()
+        if init is not None and holder is not None:
+            # the holder, its parent, buries it and ends
+            init.kill()
+            holder.wait(timeout=30)
         self._kill(name)
         _, alive = psutil.wait_procs(processes, timeout=30)
         if alive:
