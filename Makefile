@@ -19,7 +19,7 @@ COMMA := ,
 REFERENCE := $(lastword $(sort $(wildcard results/reference/*.zip)))
 LEVEL ?= L1 L4
 
-.PHONY: study test reproduce slow faults lint plugin-test plugin-build slurm-test slurm-demo slurm-benchmark lock schema clean-venv
+.PHONY: study test reproduce slow faults lint plugin-test plugin-build slurm-test slurm24-test slurm-demo slurm-benchmark lock schema clean-venv
 
 study: $(STUDY_READY)
 	@export XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$PWD/.snakemake/cache}"; \
@@ -68,6 +68,11 @@ SLURM := tests/slurm/install.sh && $(BIN)/python -m tests.slurm run --
 slurm-test: $(READY)
 	tests/slurm/install.sh
 	$(BIN)/python -m pytest tests/slurm --durations 10
+
+# The same tests on a newer Slurm of several hosts, with an ordinary user and accounts; and others.
+slurm24-test: $(READY)
+	tests/slurm24/install.sh
+	KDLM_TEST_SLURM=24.11 $(BIN)/python -m pytest tests/slurm --durations 10
 
 slurm-demo: $(READY)
 	$(SLURM) $(BIN)/python -m snakemake --profile slurm

@@ -10,6 +10,7 @@ tests run for her; ``h1`` to ``h4`` are the nodes. Accounts are enforced: ada's 
 and in ``small`` she may have no more than fifteen jobs in the queue.
 """
 
+import copy
 import importlib.util
 import os
 import shutil
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -75,6 +77,7 @@ class NamespaceCluster(Cluster):
         """Describe a cluster; ``shared`` are folders that all its hosts see."""
         super().__init__(folder, accounting=accounting)
         self.home = self.folder / "home"
+        self._login = "login"
         self._shared = [REPOSITORY, self.home, *shared]
         self._hosts = {
             name: Host(name, number, self.folder)
@@ -106,11 +109,15 @@ class NamespaceCluster(Cluster):
             "CLUSTER_FOLDER": str(self.folder),
         }
 
-    def enter(
-        self, command: Sequence[str], folder: Path | None = None, host: str = "login"
-    ) -> list[str]:
-        """The command line that runs ``command`` as ada, on the login node unless told."""
-        return self._hosts[host].enter(command, folder or self.home, USER)
+    def enter(self, command: Sequence[str], folder: Path | None = None) -> list[str]:
+        """The command line that runs ``command`` as ada, in her home unless told otherwise."""
+        return self._hosts[self._login].enter(command, folder or self.home, USER)
+
+    def seen_from(self, host: str) -> Self:
+        """This cluster, with ``host`` in the place of the login node."""
+        other = copy.copy(self)
+        other._login = host
+        return other
 
     def leader(self, pid: int) -> psutil.Process:
         """The process inside the namespaces, whose parent waits outside."""
