@@ -72,7 +72,8 @@ slurm-test: $(READY)
 # The same tests on a newer Slurm of several hosts, with an ordinary user and accounts; and others.
 slurm24-test: $(READY)
 	tests/slurm24/install.sh
-	KDLM_TEST_SLURM=24.11 $(BIN)/python -m pytest tests/slurm --durations 10
+	KDLM_TEST_SLURM=24.11 $(BIN)/python -m pytest tests/slurm -n 2 --dist loadfile --durations 10 \
+	  --deselect tests/slurm/test_faults.py::test_out_of_memory
 
 slurm-demo: $(READY)
 	$(SLURM) $(BIN)/python -m snakemake --profile slurm

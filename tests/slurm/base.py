@@ -48,12 +48,18 @@ class Cluster(abc.ABC):
     """How the names of such clusters' folders begin."""
     nodes: ClassVar[tuple[str, ...]]
 
-    def __init__(self, folder: Path | None = None, *, accounting: bool = True) -> None:
-        """Describe a cluster; without a folder it gets a fresh one."""
+    def __init__(
+        self, folder: Path | None = None, *, accounting: bool = True, shared: Sequence[Path] = ()
+    ) -> None:
+        """Describe a cluster; without a folder it gets a fresh one.
+
+        Its hosts see the folders ``shared``, at the same paths as this machine.
+        """
         # short: a socket's path has 108 characters
         fresh = Path(tempfile.gettempdir(), f"{self.prefix}{os.getpid()}-{next(_serial)}")
         self.folder = folder or fresh
         self.accounting = accounting
+        self.shared = (REPOSITORY, *shared)
 
     # -- what differs
 

@@ -54,6 +54,9 @@ def _parser(kind: type[Cluster], program: str) -> argparse.ArgumentParser:
         verb.add_argument("--folder", type=Path, default=default)
     for verb in (up, run):
         verb.add_argument("--no-accounting", dest="accounting", action="store_false")
+        verb.add_argument(
+            "--share", type=Path, action="append", default=[], help="a folder that all hosts see"
+        )
     run.add_argument("command", nargs="+", help="after --")
     return parser
 
@@ -62,12 +65,13 @@ def main(kind: type[Cluster], program: str) -> int:
     """The command line; `run` exits as its command does, a cluster that fails with 1."""
     options = _parser(kind, program).parse_args()
     try:
-        if options.verb == "run":
-            return _run(kind(accounting=options.accounting), options.command)
-        folder = options.folder.resolve()
-        if options.verb == "up":
-            return _up(kind(folder, accounting=options.accounting))
-        kind(folder).stop()
+        if options.verb == "down":
+            kind(options.folder.resolve()).stop()
+            return 0
+        folder = options.folder.resolve() if options.verb == "up" else None
+        shared = [path.resolve(strict=True) for path in options.share]
+        cluster = kind(folder, accounting=options.accounting, shared=shared)
+        return _up(cluster) if options.verb == "up" else _run(cluster, options.command)
     except ClusterError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 1

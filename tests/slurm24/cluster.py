@@ -74,11 +74,10 @@ class NamespaceCluster(Cluster):
     def __init__(
         self, folder: Path | None = None, *, accounting: bool = True, shared: Sequence[Path] = ()
     ) -> None:
-        """Describe a cluster; ``shared`` are folders that all its hosts see."""
-        super().__init__(folder, accounting=accounting)
+        """Describe a cluster, whose hosts see ``shared`` besides the repository and ada's home."""
+        super().__init__(folder, accounting=accounting, shared=shared)
         self.home = self.folder / "home"
         self._login = "login"
-        self._shared = [REPOSITORY, self.home, *shared]
         self._hosts = {
             name: Host(name, number, self.folder)
             for number, name in enumerate(("ctl", "login", *self.nodes), start=1)
@@ -234,7 +233,7 @@ class NamespaceCluster(Cluster):
         host = self._hosts[name]
         host.make_cgroups()
         (self.folder / name).mkdir(exist_ok=True)
-        command = host.boot_command(IMAGE.resolve(), self._shared)
+        command = host.boot_command(IMAGE.resolve(), [*self.shared, self.home])
         self._launch(name, command[0], command, self._daemon_environment())
         self._wait(name, host.init)
         self._at(host, "install", "-d", "-o", "munge", "/run/munge")
