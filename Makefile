@@ -38,6 +38,7 @@ faults: $(READY)
 	$(BIN)/python -m pytest tests -m fault -n 2 --dist loadfile --fault-report docs/faults.md
 	$(BIN)/python -m pytest $(PLUGIN) -p tests.fault_report -m fault -n 2 --dist loadfile --fault-report=docs/faults.md
 	tests/slurm/install.sh && $(BIN)/python -m pytest tests/slurm -m fault --fault-report docs/faults.md
+	tests/slurm24/install.sh && KDLM_TEST_SLURM=24.11 $(BIN)/python -m pytest tests/slurm/test_hosts.py -m fault --fault-report docs/faults.md
 
 reproduce: $(STUDY_READY)
 	rm -rf build/reproduce
