@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.slurm.base import Cluster
+from tests.slurm.cluster import SlurmCluster
 from tests.slurm24.cluster import NamespaceCluster
-
-from .base import Cluster
-from .cluster import SlurmCluster
 
 HERE = Path(__file__).parent
 

@@ -43,16 +43,15 @@ if [ -e "$image" ]; then
     exit 0
 fi
 
+debian_mirror() {
+    apt-get indextargets 'Created-By: Packages' 'Label: Debian' --format '$(REPO_URI)' | grep -m 1 .
+}
+
 make_image() {
     root=$image.part
     rm -rf "$root"
-    # the mirror that apt uses here
-    if ! mirror=$(apt-get indextargets 'Created-By: Packages' 'Origin: Debian' \
-        --format '$(REPO_URI)' | grep -m 1 .); then
-        apt-get update -qq
-        mirror=$(apt-get indextargets 'Created-By: Packages' 'Origin: Debian' \
-            --format '$(REPO_URI)' | grep -m 1 .)
-    fi
+    # the mirror that apt uses here, which an apt without lists does not tell
+    mirror=$(debian_mirror) || { apt-get update -qq; mirror=$(debian_mirror); }
     if ! command -v debootstrap >/dev/null; then
         apt-get update -qq
         apt-get install -qq -y --no-install-recommends debootstrap
@@ -65,6 +64,7 @@ make_image() {
     printf 'force-unsafe-io\npath-exclude=/usr/share/%s\n' 'man/*' >"$root/etc/dpkg/dpkg.cfg.d/tests"
     printf 'path-exclude=/usr/share/%s/*\n' doc locale info >>"$root/etc/dpkg/dpkg.cfg.d/tests"
     cp /etc/resolv.conf "$root/etc/resolv.conf"
+    apt-config dump | grep '^Acquire::' >"$root/etc/apt/apt.conf.d/tests" || true
     unshare --mount --pid --fork --mount-proc="$root/proc" chroot "$root" /bin/sh -ec "
         export DEBIAN_FRONTEND=noninteractive
         apt-get update -qq
