@@ -10,8 +10,8 @@ import pytest
 
 from kdlm.claims import CLAIMS, _row
 from kdlm.claims.evidence import Evidence
-from kdlm.config import Margins
-from kdlm.tables import SCHEMAS
+from kdlm.study.config import Margins
+from kdlm.study.schemas import SCHEMAS
 
 INF = math.inf
 MARGINS = Margins(

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from kdlm.tables import SCHEMAS, write_table
+from kdlm.storage.parquet import write_table
+from kdlm.study.schemas import SCHEMAS
 
 Points = list[tuple[float, float]]
 

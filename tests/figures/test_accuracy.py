@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from kdlm.config import parse
 from kdlm.figures import accuracy
+from kdlm.study.config import parse
 from tests.figures.drawn import bars, closed, level, line, panels, write  # noqa: F401
 
 INF = math.inf

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdlm.config import parse
 from kdlm.figures import distances
+from kdlm.study.config import parse
 from tests.figures.drawn import bands, closed, line, panels, write  # noqa: F401
 
 INF = math.inf

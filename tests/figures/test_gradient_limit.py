@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from kdlm.config import parse
 from kdlm.figures import gradient_limit
+from kdlm.study.config import parse
 from tests.figures.drawn import closed, lines, panels, write  # noqa: F401
 
 FORMS = {"printed": "(7) as printed", "corrected": "(7) corrected", "lm": "LM, (2)"}

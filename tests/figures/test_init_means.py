@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from kdlm import published
-from kdlm.config import parse
 from kdlm.figures import init_means
+from kdlm.study.config import parse
 from tests.figures.drawn import bars, closed, panels, write  # noqa: F401
 
 PROTOCOLS = [("he", "train"), ("he", "eval"), ("xavier", "eval")]

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from kdlm.config import parse
 from kdlm.figures import routes
+from kdlm.study.config import parse
 from tests.figures.drawn import closed, write  # noqa: F401
 
 CLAIMS = {

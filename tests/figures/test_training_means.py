@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from kdlm.config import parse
 from kdlm.figures import training_means
+from kdlm.study.config import parse
 from tests.figures.drawn import bands, closed, line, panels, write  # noqa: F401
 
 RECIPES = ("short", "decayed")

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from kdlm.config import Study, parse
-from kdlm.initialisation import initialise, stream
-from kdlm.layout import student_directory, teacher_directory
-from kdlm.networks import build, save_network
-from kdlm.specs import StudentSpec, TeacherSpec
-from kdlm.tables import write_table
+from kdlm.networks.initialisation import initialise, stream
+from kdlm.networks.saved import build, save_network
+from kdlm.storage.parquet import write_table
+from kdlm.study.config import Study, parse
+from kdlm.study.jobs import network_jobs
+from kdlm.study.specs import StudentSpec, TeacherSpec
 
 TRAIN, TEST, CLASSES = 12, 9, 10
 
@@ -49,8 +49,8 @@ def study(config: dict[str, Any]) -> Study:
 def jobs(study: Study) -> list[tuple[str, Path, TeacherSpec | StudentSpec]]:
     """Role, folder within the study's and spec of every network."""
     return [
-        *(("teacher", teacher_directory(keys), spec) for keys, spec in study.teacher_jobs()),
-        *(("student", student_directory(keys), spec) for keys, spec in study.student_jobs()),
+        ("student" if job.teacher else "teacher", job.folder, job.spec)
+        for job in network_jobs(study)
     ]
 
 

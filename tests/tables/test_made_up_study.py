@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdlm import collect
-from kdlm.collect import Network
-from kdlm.config import Study
-from kdlm.tables import SCHEMAS
+from kdlm.study.config import Study
+from kdlm.study.jobs import teacher_jobs
+from kdlm.study.schemas import SCHEMAS
+from kdlm.tables import comparisons as comparisons_table
+from kdlm.tables import networks as networks_of
+from kdlm.tables import runs as runs_table
+from kdlm.tables.networks import Network
 from tests.tables import made_up_study
 from tests.tables.made_up_study import ACCURACY, CLASSES, TEST, jobs, logits
 
@@ -33,12 +36,12 @@ def folder(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def networks(study: Study, folder: Path) -> list[Network]:
-    return collect.networks(study, folder)
+    return networks_of.networks(study, folder)
 
 
 @pytest.fixture(scope="module")
 def runs(networks: list[Network]) -> pd.DataFrame:
-    return collect.runs(networks)
+    return runs_table.runs(networks)
 
 
 def test_every_network_has_its_row(study: Study, runs: pd.DataFrame) -> None:
@@ -98,7 +101,7 @@ def test_recipes_are_those_of_the_networks(study: Study, runs: pd.DataFrame) -> 
 
 
 def test_histories_are_each_networks_own(networks: list[Network], study: Study) -> None:
-    histories = collect.histories(networks)
+    histories = runs_table.histories(networks)
     assert len(histories) == len(jobs(study)) * (1 + 3 * len(ACCURACY))
     by = histories.fillna({"teacher": "", "loss": ""}).groupby(
         ["role", *KEYS[1:]], dropna=False, sort=False
@@ -113,7 +116,7 @@ def test_histories_are_each_networks_own(networks: list[Network], study: Study) 
 
 @pytest.fixture(scope="module")
 def comparisons(networks: list[Network]) -> pd.DataFrame:
-    return collect.comparisons(networks)
+    return comparisons_table.comparisons(networks)
 
 
 def test_a_temperature_is_over_the_rms_of_its_own_teacher(
@@ -122,7 +125,7 @@ def test_a_temperature_is_over_the_rms_of_its_own_teacher(
     teachers = runs[runs["role"] == "teacher"]
     names = teachers["architecture"] + "-" + teachers["initialisation"] + "-" + teachers["recipe"]
     rms = dict(zip(zip(names, teachers["seed"], strict=True), teachers["logit_rms"], strict=True))
-    assert len(set(rms.values())) == len(rms) == len(list(study.teacher_jobs()))
+    assert len(set(rms.values())) == len(rms) == len(teacher_jobs(study))
     for row in comparisons.to_dict("records"):
         expected = row["temperature_a"] / rms[row["teacher"], row["teacher_seed"]]
         assert row["temperature_over_rms"] == pytest.approx(expected)
@@ -151,16 +154,16 @@ def test_a_network_of_another_spec_or_damaged_is_missing_and_named(
     changed = spec.model_copy(update={"seed": spec.seed + 1})
     made_up_study.write_network(tmp_path / second, 1, role, changed)
     (tmp_path / last / "model.safetensors").write_bytes(b"no network")
-    found = collect.networks(study, tmp_path)
+    found = networks_of.networks(study, tmp_path)
     lost = [network for network in found if network.status == "missing"]
     assert [network.folder for network in lost] == [tmp_path / one for one in (first, second, last)]
     for network, file in zip(lost, ("history.parquet", "history.parquet", "model.safetensors"),
                              strict=True):  # fmt: skip
         assert str(network.folder / file) in str(network.reason)
     # weights are looked at where they are needed only
-    few = collect.networks(study, tmp_path, needs=())
+    few = networks_of.networks(study, tmp_path, needs=())
     assert [network.status for network in few].count("missing") == 2
-    row = collect.runs(found).iloc[0]
+    row = runs_table.runs(found).iloc[0]
     assert row["status"] == "missing"
     assert math.isnan(row["last_accuracy"])
     # its recipe is known all the same

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdlm.config import Study
-from kdlm.identities import Case, identities
-from kdlm.layout import student_directory, teacher_directory, teacher_of
-from kdlm.measure import theory
-from kdlm.tables import read_arrow, write_table
-from kdlm.theory import gradient_limit, random_logits
+from kdlm.storage.parquet import read_arrow, write_table
+from kdlm.study.config import Study
+from kdlm.study.jobs import theory_jobs
+from kdlm.tables.theory import theory
+from kdlm.theory.gradient_limit import gradient_limit, random_logits
+from kdlm.theory.identities import Case, identities
 from tests.tables import made_up_study
 
 # as the jobs do; small tensors are not worth more, least of all on a busy machine
@@ -164,7 +164,7 @@ def test_theory_pairs_teacher_and_student_on_the_test_images(
     tmp_path: Path,
 ) -> None:
     copy = shutil.copytree(folder, tmp_path / "study")
-    teachers = {teacher_directory(teacher_of(keys)) for keys in study.theory_students()}
+    teachers = {job.teacher.folder for job in theory_jobs(study) if job.teacher}
     for teacher in teachers:
         rewrite(copy / teacher / "logits.parquet", "train", lambda values: values * 100 + 3)
     after = theory(study, copy)
@@ -182,19 +182,21 @@ def test_theory_is_that_of_the_stored_logits(
 ) -> None:
     limits, rows = known
     every = [place for _, place, _ in made_up_study.jobs(study)]
-    for keys in study.theory_students():
+    for job in theory_jobs(study):
+        assert job.teacher is not None
+        keys = job.keys
         name = f"student of {keys['loss']}, T = {keys['temperature']}, gap {keys['mean_gap']}"
         student, teacher = (
             torch.from_numpy(made_up_study.logits(every.index(place), made_up_study.TEST)).double()[
                 : study.theory.samples
             ]
-            for place in (student_directory(keys), teacher_directory(teacher_of(keys)))
+            for place in (job.folder, job.teacher.folder)
         )
         expected = gradient_limit(student, teacher, study.theory.temperatures)
         own = limits[limits["source"] == name].reset_index(drop=True)
         pd.testing.assert_frame_equal(own[expected.columns], expected)
         labels = torch.tensor(
-            [(i + every.index(student_directory(keys))) % made_up_study.CLASSES
+            [(i + every.index(job.folder)) % made_up_study.CLASSES
              for i in range(study.theory.samples)]
         )  # fmt: skip
         wanted = pd.DataFrame(identities(Case(name, student, teacher, labels)))
@@ -214,12 +216,10 @@ def test_two_classes_are_left_out_of_the_limit_alone(
 def test_a_student_that_is_missing_is_left_out_with_its_teachers(
     study: Study, folder: Path, known: tuple[pd.DataFrame, pd.DataFrame]
 ) -> None:
-    first, *_ = study.theory_students()
-    student, teacher = (
-        folder / student_directory(first),
-        folder / teacher_directory(teacher_of(first)),
-    )
-    name = f"student of {first['loss']},"
+    first, *_ = theory_jobs(study)
+    assert first.teacher is not None
+    student, teacher = folder / first.folder, folder / first.teacher.folder
+    name = f"student of {first.spec.loss},"
     for missing in ({student}, {teacher}):
         _, rows = theory(study, folder, missing)
         assert not rows["case"].str.startswith(name).any()

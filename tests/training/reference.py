@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdlm.initialisation import initialise, stream
-from kdlm.resnet import ResNet, resnet8
-from kdlm.specs import Recipe, StudentSpec, TeacherSpec
+from kdlm.networks.initialisation import initialise, stream
+from kdlm.networks.resnet import ResNet, resnet8
+from kdlm.study.specs import Recipe, StudentSpec, TeacherSpec
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from kdlm import students, teachers
-from kdlm.checkpoints import Checkpoint, Keeping, State
-from kdlm.data import Dataset
-from kdlm.prepared import prepare
-from kdlm.specs import Recipe, StudentSpec, TeacherSpec
-from kdlm.students import distill
-from kdlm.teachers import train_teacher
+from kdlm.data.dataset import Dataset
+from kdlm.data.prepared import prepare
+from kdlm.study.specs import Recipe, StudentSpec, TeacherSpec
+from kdlm.training import students, teachers
+from kdlm.training.checkpoints import Checkpoint, Keeping, State
+from kdlm.training.students import distill
+from kdlm.training.teachers import train_teacher
 
 RECIPE = Recipe(
     optimizer="sgd",

@@ -16,14 +16,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kdlm.data import Dataset
-from kdlm.outputs import read_logits
-from kdlm.prepared import prepare
-from kdlm.resnet import ResNet, resnet8
-from kdlm.specs import Recipe, StudentSpec, TeacherSpec
-from kdlm.students import distill
-from kdlm.tables import read_table
-from kdlm.teachers import train_teacher
+from kdlm.data.dataset import Dataset
+from kdlm.data.prepared import prepare
+from kdlm.networks.resnet import ResNet, resnet8
+from kdlm.storage.parquet import read_table
+from kdlm.study.specs import Recipe, StudentSpec, TeacherSpec
+from kdlm.training.outputs import read_logits
+from kdlm.training.students import distill
+from kdlm.training.teachers import train_teacher
 from tests.training import reference
 from tests.training.reference import Pictures, Result
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdlm.history import Objective, Recorder, Tally
-from kdlm.images import Images
+from kdlm.data.images import Images
+from kdlm.training.history import Objective, Recorder, Tally
 
 CLASSES = 4
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdlm.data import Dataset
-from kdlm.images import Images, predict, train_mode_logits
-from kdlm.initialisation import initialise, stream
+from kdlm.data.dataset import Dataset
+from kdlm.data.images import Images, predict, train_mode_logits
+from kdlm.data.prepared import Prepared, open_prepared, prepare
 from kdlm.losses import LOSSES
-from kdlm.prepared import Prepared, open_prepared, prepare
-from kdlm.resnet import ResNet, resnet8
-from kdlm.specs import Recipe, StudentSpec
-from kdlm.students import _Distillation, _initial_student
+from kdlm.networks.initialisation import initialise, stream
+from kdlm.networks.resnet import ResNet, resnet8
+from kdlm.study.specs import Recipe, StudentSpec
+from kdlm.training.students import _Distillation, _initial_student
 
 CPU = torch.device("cpu")
 CLASSES = 4
@@ -291,8 +291,8 @@ def test_views_do_not_change_the_order_and_have_their_own_stream(
     monkeypatch: pytest.MonkeyPatch, prepared: Prepared, tmp_path: Path, role: str
 ) -> None:
     """The training loop's random numbers, by what it draws them for."""
-    from kdlm import training
-    from kdlm.checkpoints import Checkpoint
+    from kdlm.training import loop
+    from kdlm.training.checkpoints import Checkpoint
 
     asked: list[str] = []
     streams: dict[str, torch.Generator] = {}
@@ -301,10 +301,10 @@ def test_views_do_not_change_the_order_and_have_their_own_stream(
         asked.append(purpose)
         return streams.setdefault(purpose, stream(seed, purpose))
 
-    monkeypatch.setattr(training, "stream", noted)
+    monkeypatch.setattr(loop, "stream", noted)
     of = objective(resnet8(num_classes=CLASSES, in_channels=1).double().eval(), spec("lm"))
     model = start(prepared)
-    training.train(model, of, spec("lm"), prepared, role, Checkpoint(None, {}))
+    loop.train(model, of, spec("lm"), prepared, role, Checkpoint(None, {}))
     assert sorted(asked) == [f"{role} order", f"{role} views"]
     # one permutation of the training set was drawn, of the order's stream and of no other
     expected = stream(0, f"{role} order")
