@@ -42,7 +42,7 @@ class Divergence:
     batch: int
     """The first is 1."""
     what: str
-    """``weights``, ``running statistics``, ``loss`` or ``gradient``: the first that was not finite."""
+    """``weights``, ``running statistics``, ``loss`` or ``gradient``: the first not finite."""
 
 
 @dataclass(frozen=True)
