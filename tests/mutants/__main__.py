@@ -4,7 +4,6 @@ Every test that is named has to pass without a fault first; that is looked at to
 """
 
 import argparse
-import os
 import queue
 import shutil
 import subprocess
@@ -19,14 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.mutants.faults import Fault, faults
+from tests.mutants.running import ROOT, Failure, prepare, run_tests
 
-ROOT = Path(__file__).parents[2]
-SOURCES = ("src", "packages/snakemake-executor-plugin-submitit/src")
 ENOUGH = 0.9
 """Share of faults that has to be noticed in every area, equivalent ones left out."""
-
-PATIENCE = 900
-"""Seconds after which tests count as failed: a fault may make them wait for ever."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +35,6 @@ class Outcome:
     """The first test that failed."""
 
 
-class Failure(Exception):  # noqa: N818
-    """The tests could not be run, or fail without a fault."""
-
-
 def copy_checkout(folder: Path) -> Path:
     """Copy every file of the checkout that git does not ignore to ``folder``; return it."""
     listed = subprocess.run(
@@ -55,39 +46,6 @@ def copy_checkout(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     return folder
-
-
-def run_tests(checkout: Path, tests: Sequence[str]) -> tuple[bool, str]:
-    """Whether the tests of a copy pass, and else the first that failed, or the end of the output.
-
-    Raises:
-        Failure: pytest found no such tests.
-
-    """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-    environment |= {
-        # before what is installed, which is the checkout itself
-        "PYTHONPATH": os.pathsep.join(str(checkout / source) for source in SOURCES),
-        # two faults within a second could have the same size and time
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [
-        sys.executable, "-m", "pytest", "-x", "-q", "-rf", "--tb=no", "-p", "no:cacheprovider",
-        "--hypothesis-seed=0", f"--basetemp={checkout.parent}/temporary", *tests,
-    ]  # fmt: skip
-    try:
-        run = subprocess.run(
-            command, cwd=checkout, env=environment, text=True, check=False, timeout=PATIENCE,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return False, f"no end within {PATIENCE} s"
-    if run.returncode in (4, 5):
-        raise Failure(f"{' '.join(tests)}: {run.stdout.strip()[-1000:]}")
-    lines = run.stdout.strip().splitlines()
-    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
-    return run.returncode == 0, (failed or lines[-1:] or [""])[0][:150]
 
 
 @contextmanager
@@ -198,6 +156,7 @@ def main() -> int:
     tried = [fault for fault in every if not fault.equivalent]
     if not tried:
         parser.error("no such fault")
+    prepare()
     with TemporaryDirectory(prefix="mutants-") as folder:
         workers = Workers(Path(folder), arguments.workers)
         try:
