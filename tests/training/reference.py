@@ -293,6 +293,19 @@ def _distillation(
         of_teacher = functional.softmax(reference / T, dim=1)
         return T**2 * functional.kl_div(log_student, of_teacher, reduction="batchmean")
 
+    def reverse_kd(z: Tensor, reference: Tensor) -> Tensor:
+        log_teacher = functional.log_softmax(reference / T, dim=1)
+        of_student = functional.softmax(z / T, dim=1)
+        return T**2 * functional.kl_div(log_teacher, of_student, reduction="batchmean")
+
+    def standardised_kd(z: Tensor, reference: Tensor) -> Tensor:
+        z, reference = (
+            (one - one.mean(dim=1, keepdim=True))
+            / (one.std(dim=1, correction=0, keepdim=True) + 1e-7)
+            for one in (z, reference)
+        )
+        return centred(z, reference) if math.isinf(T) else kd(z, reference)
+
     def lm(z: Tensor, reference: Tensor) -> Tensor:
         samples, classes = z.shape
         return (z - reference).square().sum() / (2 * classes * samples)
@@ -312,6 +325,8 @@ def _distillation(
     return {
         "ce": lm,
         "kd": centred if math.isinf(T) else kd,
+        "reverse-kd": centred if math.isinf(T) else reverse_kd,
+        "standardised-kd": standardised_kd,
         "lm": lm,
         "centred-lm": centred,
         "regularised-lm-corrected": regularised(1),

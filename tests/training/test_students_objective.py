@@ -17,6 +17,7 @@ from kdlm.data.prepared import Prepared, open_prepared, prepare
 from kdlm.losses import LOSSES
 from kdlm.networks.initialisation import initialise, stream
 from kdlm.networks.resnet import ResNet, resnet8
+from kdlm.study import names
 from kdlm.study.specs import Recipe, StudentSpec
 from kdlm.training.students import _Distillation, _initial_student
 
@@ -44,7 +45,7 @@ def spec(loss: str, *, ce_weight: float = 0.0, **changes: Any) -> StudentSpec:
         "seed": 0,
         "device": "cpu",
         "threads": 1,
-        "temperature": {"kd": 4.0, "ce": 1.0}.get(loss, math.inf),
+        "temperature": 4.0 if names.LOSSES[loss].tempered else names.LOSSES[loss].fixed_temperature,
         "mean_gap": 0.0,
         "perturbation": 0,
     }
@@ -121,7 +122,7 @@ def test_the_objective_does_not_pull_at_the_mean_where_the_loss_does_not_see_it(
     teacher: ResNet,
 ) -> None:
     student, reference, labels = batch()
-    for loss in ("ce", "kd", "centred-lm"):
+    for loss in ("ce", "kd", "reverse-kd", "standardised-kd", "centred-lm"):
         of = objective(teacher, spec(loss, mean_gap=5.0))
         assert pull(of, student, reference, labels) == pytest.approx(0, abs=1e-12)
 
