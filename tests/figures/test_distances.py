@@ -26,7 +26,7 @@ FLOOR = {"weights_distance": 1e-3, "logits_distance": 1e-5}
 def distance(measure: str, loss: str, temperature: float, gap: float, seed: int) -> float:
     """A number that no other pair has."""
     at = TEMPERATURES.index(temperature)
-    value = 10.0 ** (-at) * (1 + 0.1 * seed) * (1 + gap / 10)
+    value = 10.0 ** (-at) * (1 + 0.1 * seed**2) * (1 + gap / 10)
     return value * (3 if loss == "lm" else 1) * (100 if measure == "weights_distance" else 1)
 
 

@@ -178,7 +178,7 @@ def train(
     return Trained(recorder.rows, recorder.test_logits)
 
 
-def _statistics(model: nn.Module) -> list[Tensor]:
+def _statistics(model: Network) -> list[Tensor]:
     """Running means and variances of BatchNorm, but not its counts, which are whole numbers."""
     return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
 
