@@ -1,6 +1,7 @@
 """Which files an archive holds and what it is told of each, with a study of empty files."""
 
 import hashlib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from kdlm.archive.contents import Results, expected, results
 from kdlm.archive.environment import build_digest
 from kdlm.archive.manifest import format_manifest, parse_manifest
-from kdlm.archive.packing import Stored
+from kdlm.archive.packing import Content, Stored, pack
 from kdlm.archive.records import Job, check_sources, input_checksums, jobs
 from kdlm.errors import InputError
 from kdlm.sources import digest
@@ -149,6 +150,25 @@ def test_a_stored_file_that_changes_is_refused_even_at_its_size(tmp_path: Path) 
     path.write_bytes(b"one six")
     with pytest.raises(InputError, match="changed while it was archived"):
         stored.read()
+
+
+@pytest.mark.parametrize("head", [b"\x80\x02", b"\x80\x05", b"PK\x03\x04"])
+def test_what_may_run_when_it_is_read_is_not_packed(tmp_path: Path, head: bytes) -> None:
+    contents: dict[str, Content] = {"README.md": b"text", "results/s/study.json": head + b"more"}
+    with pytest.raises(
+        InputError, match=r"study\.json cannot be archived: it is a pickle or a zip"
+    ):
+        pack(contents, tmp_path / "a.zip")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_an_archive_does_not_depend_on_the_order_of_its_contents(tmp_path: Path) -> None:
+    contents: dict[str, Content] = {"README.md": b"text", "archive.json": b"{}"}
+    pack(contents, tmp_path / "a.zip")
+    pack(dict(reversed(contents.items())), tmp_path / "b.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip") as opened:
+        assert opened.namelist() == sorted([*contents, "manifest-sha256.txt"])
 
 
 def test_a_manifest_is_sorted_and_survives_being_read() -> None:

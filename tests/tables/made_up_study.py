@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from kdlm.networks.architectures import build
 from kdlm.networks.initialisation import initialise, stream
-from kdlm.networks.saved import build, save_network
+from kdlm.networks.saved import save_network
 from kdlm.storage.parquet import write_table
 from kdlm.study.config import Study, parse
 from kdlm.study.jobs import network_jobs

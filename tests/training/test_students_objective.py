@@ -16,6 +16,7 @@ from kdlm.data.images import Images, predict, train_mode_logits
 from kdlm.data.prepared import Prepared, open_prepared, prepare
 from kdlm.losses import LOSSES
 from kdlm.networks.initialisation import initialise, stream
+from kdlm.networks.network import Network
 from kdlm.networks.resnet import ResNet, resnet8
 from kdlm.study import names
 from kdlm.study.specs import Recipe, StudentSpec
@@ -188,11 +189,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return open_prepared(folder / "data.safetensors")
 
 
-def start(prepared: Prepared, **changes: Any) -> ResNet:
+def start(prepared: Prepared, **changes: Any) -> Network:
     return _initial_student(spec("kd", **changes), prepared, TEACHER_MEAN, CPU)
 
 
-def mean_of(model: ResNet, prepared: Prepared) -> float:
+def mean_of(model: Network, prepared: Prepared) -> float:
     """Mean logit over the training set, BatchNorm on its statistics."""
     images = Images.of(prepared, "train", Recipe(**RECIPE), CPU)
     model = copy.deepcopy(model).train()
