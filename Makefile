@@ -19,7 +19,7 @@ COMMA := ,
 REFERENCE := $(lastword $(sort $(wildcard results/reference/*.zip)))
 LEVEL ?= L1 L4
 
-.PHONY: study test reproduce slow faults lint plugin-test plugin-build slurm-test slurm24-test slurm-demo slurm-benchmark lock schema clean-venv
+.PHONY: study test reproduce slow faults mutants lint plugin-test plugin-build slurm-test slurm24-test slurm-demo slurm-benchmark lock schema clean-venv
 
 study: $(STUDY_READY)
 	@export XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$PWD/.snakemake/cache}"; \
@@ -39,6 +39,11 @@ faults: $(READY)
 	$(BIN)/python -m pytest $(PLUGIN) -p tests.fault_report -m fault -n 2 --dist loadfile --fault-report=docs/faults.md
 	tests/slurm/install.sh && $(BIN)/python -m pytest tests/slurm -m fault --fault-report docs/faults.md
 	tests/slurm24/install.sh && KDLM_TEST_SLURM=24.11 $(BIN)/python -m pytest tests/slurm/test_hosts.py -m fault --fault-report docs/faults.md
+
+# Whether the tests would notice: small faults, put into a copy of the checkout one at a time.
+# By hand and on a schedule: an hour of two cores. AREAS="losses claims" tries some areas only.
+mutants: $(READY)
+	$(BIN)/python -m tests.mutants $(AREAS) --workers 2
 
 reproduce: $(STUDY_READY)
 	rm -rf build/reproduce
