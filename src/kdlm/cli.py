@@ -21,7 +21,7 @@ from kdlm.storage.locks import in_turn
 from kdlm.study.complaints import one_line
 from kdlm.study.config import parse, read_study, schema
 from kdlm.study.repeated import load_json
-from kdlm.study.specs import InitMeansSpec, Spec, StudentSpec, TeacherSpec
+from kdlm.study.specs import BroughtTeacherSpec, InitMeansSpec, Spec, StudentSpec, TeacherSpec
 
 if TYPE_CHECKING:
     from kdlm.training.checkpoints import Keeping
@@ -70,6 +70,14 @@ def _train_teacher(arguments: argparse.Namespace) -> None:
     spec = _spec(TeacherSpec, arguments.spec)
     with in_turn(arguments.output):
         train_teacher(spec, arguments.data, arguments.output, _keeping(arguments))
+
+
+def _bring_teacher(arguments: argparse.Namespace) -> None:
+    from kdlm.training.brought import bring_teacher  # noqa: PLC0415
+
+    spec = _spec(BroughtTeacherSpec, arguments.spec)
+    with in_turn(arguments.output):
+        bring_teacher(spec, arguments.weights, arguments.data, arguments.output)
 
 
 def _distill(arguments: argparse.Namespace) -> None:
@@ -298,6 +306,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, run, text in (
         ("train-teacher", _train_teacher, "train one teacher"),
+        ("bring-teacher", _bring_teacher, "take in one teacher that was trained elsewhere"),
         ("distill", _distill, "train one student of a teacher"),
         ("init-means", _init_means, "mean output of every layer at initialisation"),
     ):
@@ -306,7 +315,9 @@ def _parser() -> argparse.ArgumentParser:
         job.add_argument("--data", type=Path, required=True, help="the prepared dataset")
         if name == "distill":
             job.add_argument("--teacher", type=Path, required=True, help="the teacher's folder")
-        if name != "init-means":
+        if name == "bring-teacher":
+            job.add_argument("--weights", type=Path, required=True, help="the file brought along")
+        if name in ("train-teacher", "distill"):
             job.add_argument("--checkpoint", type=Path, help="file to go on from after a stop")
             job.add_argument("--checkpoint-epochs", type=int, default=10, help="between saves")
             job.add_argument("--checkpoint-minutes", type=float, default=10, help="between saves")

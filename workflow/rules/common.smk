@@ -15,6 +15,7 @@ from kdlm.sources import digest
 from kdlm.study import names
 from kdlm.storage.locks import hold
 from kdlm.study.config import parse as parse_config
+from kdlm.study.teacher import BROUGHT
 from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs, theory_jobs
 from kdlm.study.repeated import refuse_repeated_keys
 
@@ -96,6 +97,14 @@ def teacher_file(name):
         return f"{FOLDER}/{student.teacher.folder}/{name}"
 
     return path
+
+
+def brought_weights(wildcards):
+    """The file of a teacher that was trained elsewhere."""
+    teacher = job_of(wildcards, TEACHERS, TEACHER_JOBS)
+    return next(
+        one.weights for one, job in zip(study.teachers, teacher_jobs(study)) if job == teacher
+    )
 
 
 def outputs(folder, paramspace, *files):

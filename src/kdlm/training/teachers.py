@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from kdlm.data.images import DTYPES, Images, predict
 from kdlm.data.prepared import open_prepared
@@ -16,17 +14,10 @@ from kdlm.sources import digest
 from kdlm.study.specs import TeacherSpec
 from kdlm.training.checkpoints import Checkpoint, Keeping
 from kdlm.training.loop import train
+from kdlm.training.objectives import CrossEntropy
 from kdlm.training.outputs import write_outputs
 
 __all__ = ["train_teacher"]
-
-
-class _CrossEntropy:
-    def reference(self, images: Tensor) -> Tensor:
-        return images.new_full((len(images), 1), float("nan"))
-
-    def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
-        return functional.cross_entropy(logits, labels)
 
 
 def train_teacher(
@@ -60,7 +51,7 @@ def train_teacher(
             "data set": prepared.sha256,
         },
     )
-    trained = train(model, _CrossEntropy(), spec, prepared, "teacher", checkpoint)
+    trained = train(model, CrossEntropy(), spec, prepared, "teacher", checkpoint)
     if trained.diverged:
         raise InputError(
             f"{directory}: the teacher diverged in epoch {trained.diverged.epoch}, batch "
