@@ -97,9 +97,7 @@ def test_levels_without_a_white(root: Path, kind: str, observed: Observed) -> No
     provoked=".jfif, .gif, .jpe, .jp2, .PNG, a wrong suffix, no suffix; a list of labels and a "
     "text beside them",
 )
-def test_suffixes(
-    root: Path, caplog: pytest.LogCaptureFixture, observed: Observed, tmp_path: Path
-) -> None:
+def test_suffixes(root: Path, caplog: pytest.LogCaptureFixture, observed: Observed) -> None:
     folder = root / "train/cat"
     image = Image.open(folder / "0.png")
     kinds = {

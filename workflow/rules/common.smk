@@ -12,6 +12,7 @@ from kdlm.errors import InputError
 from kdlm.figures import FIGURES as FIGURE_NAMES
 from kdlm.figures import inputs as figure_inputs
 from kdlm.sources import digest
+from kdlm.study import names
 from kdlm.storage.locks import hold
 from kdlm.study.config import parse as parse_config
 from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs, theory_jobs
@@ -136,3 +137,6 @@ FIGURES = [
 ]
 
 THEORY_JOBS = theory_jobs(study)
+
+# labels and families of the losses, which digests of sources leave out
+LOSS_FACTS = repr(names.LOSSES)

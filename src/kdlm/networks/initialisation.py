@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from kdlm.networks.network import Network
 
-__all__ = ["INITIALISATIONS", "classifier_variances", "initialise", "perturb", "stream"]
+__all__ = [
+    "INITIALISATIONS",
+    "VARIANCES",
+    "classifier_variances",
+    "initialise",
+    "perturb",
+    "stream",
+]
 
 _BATCHNORM = (nn.BatchNorm2d,)
 
@@ -128,24 +135,32 @@ def initialise(model: Network, name: str, generator: torch.Generator) -> None:
         )
 
 
+Variances = Callable[[int, int], tuple[float, float]]
+
+VARIANCES: dict[str, Variances] = {
+    # uniform on ±a has variance a²/3
+    "he": lambda in_features, _num_classes: (1 / (3 * in_features), 1 / (3 * in_features)),
+    "default": lambda in_features, _num_classes: (1 / (3 * in_features), 1 / (3 * in_features)),
+    "xavier": lambda in_features, num_classes: (2 / (in_features + num_classes), 0.0),
+    # the rows sum to zero
+    "he-centred": lambda _in_features, _num_classes: (0.0, 0.0),
+}
+"""By initialisation: `classifier_variances` as a function of F and K."""
+
+
 def classifier_variances(name: str, in_features: int, num_classes: int) -> tuple[float, float]:
     """Variances σ_w² and σ_b² of a mean over K independent rows, times K, of the last layer.
 
-    Uniform on ±a has variance a²/3. Rows of `he-centred` sum to zero, so theirs is 0.
+    >>> classifier_variances("xavier", in_features=64, num_classes=36)
+    (0.02, 0.0)
 
     Raises:
         ValueError: no such initialisation.
 
     """
-    match name:
-        case "he" | "default":
-            return 1 / (3 * in_features), 1 / (3 * in_features)
-        case "xavier":
-            return 2 / (in_features + num_classes), 0.0
-        case "he-centred":
-            return 0.0, 0.0
-        case _:
-            raise _unknown(name)
+    if name not in VARIANCES:
+        raise _unknown(name)
+    return VARIANCES[name](in_features, num_classes)
 
 
 def perturb(model: Network, ulps: int) -> None:

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from kdlm.errors import InputError
 from kdlm.study import names
 from kdlm.study.complaints import one_line
+from kdlm.study.margins import Margins
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import (
     Architecture,
@@ -73,12 +74,6 @@ def _path(value: str) -> str:
         # half of a surrogate pair, which YAML and JSON can spell
         pass
     raise ValueError(f"{value!r} cannot be a path")
-
-
-def _rising(pair: tuple[float, float]) -> tuple[float, float]:
-    if not pair[0] < pair[1]:
-        raise ValueError(f"the first of two numbers is the smaller one, unlike in {list(pair)}")
-    return pair
 
 
 # as a part of folders' names
@@ -260,39 +255,6 @@ class Theory(Spec):
     seed: Seed = Field(default=0, description="of the random logits")
 
 
-class Margins(Spec):
-    """What counts as equal, fixed before the run; a claim's CI is read against these."""
-
-    identity: float = Field(gt=0, description="relative error of an exact identity in float64")
-    limit: float = Field(gt=0, description="relative distance at the largest finite temperature")
-    slope: Annotated[tuple[float, float], AfterValidator(_rising)] = Field(
-        description="log-log slope of the distance to the limit"
-    )
-    scale: float = Field(gt=1, description="largest ratio of gradient norms over temperatures")
-    gradient_sum: float = Field(gt=0, description="|sum g| / sum |g| on a sample's logits")
-    drift: float = Field(gt=0, description="drift of the mean logit, in rms of the logits")
-    classifier_sum: float = Field(
-        gt=0, description="|sum_k dW_k| over sqrt(K) |dW|, which is 1 at most"
-    )
-    trained: float = Field(
-        gt=0, description="distance of two students, in distances of two seeds, that is none"
-    )
-    rounding: float = Field(
-        gt=0, description="the same, for students that should agree to rounding"
-    )
-    floor: float = Field(
-        gt=0, description="the control's distance above which a comparison is inconclusive"
-    )
-    agreement: float = Field(gt=0, description="share of test images predicted otherwise")
-    accuracy: float = Field(gt=0, description="difference of test accuracies")
-    shrinkage: float = Field(
-        gt=0, lt=1, description="ratio of logit magnitudes below which a term shrinks logits"
-    )
-    initial_mean: float = Field(gt=0, description="mean logit over seeds, in its predicted sd")
-    layer_mean: float = Field(gt=0, description="mean of a layer's output, in its rms")
-    plausibility: float = Field(gt=0, lt=1, description="smallest p of a plausible Table 1")
-
-
 def _fits(key: str, architecture: str, dataset: DatasetConfig) -> None:
     """Refuse images that a network would halve to nothing."""
     least = names.ARCHITECTURES[architecture].minimum_side
@@ -317,7 +279,7 @@ class Study(Spec):
     arms: tuple[Arm, ...] = _some("students")
     init_means: InitMeans = Field(description="mean logits at initialisation")
     theory: Theory = Field(description="the gradient's limit and the identities")
-    margins: Margins = Field(description="what counts as equal")
+    margins: Margins = Field(default=Margins(), description="what counts as equal")
     tolerances: Tolerances = Field(
         default=TOLERANCES,
         description="by column, how far a rerun on another machine may be from an archived run",
