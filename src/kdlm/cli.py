@@ -26,7 +26,7 @@ from kdlm.study.specs import BroughtTeacherSpec, InitMeansSpec, Spec, StudentSpe
 if TYPE_CHECKING:
     from kdlm.training.checkpoints import Keeping
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 _BY_HAND = ("claims", "reproduce", "salvage", "schema")
 """Commands that no rule calls; the others are jobs, whose logs end with where they ran."""
@@ -277,9 +277,10 @@ def _add_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> 
     reproduce.add_argument("--json", type=Path, help="where the outcome goes, name by name")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kdlm", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    whole = argparse.ArgumentParser(prog="kdlm", description=__doc__)
+    commands = whole.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
@@ -333,7 +334,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_archive_commands(command, folder_command)
     command("schema", _schema, "write the config's JSON schema").add_argument("output", type=Path)
-    return parser
+    return whole
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -341,7 +342,7 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a locale that knows ASCII only is no reason to fail over an ellipsis
         sys.stdout.reconfigure(errors="backslashreplace")
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         arguments.run(arguments)

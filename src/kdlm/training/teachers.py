@@ -29,13 +29,15 @@ def train_teacher(
     augmentation: the students' mean gap refers to the training images' mean.
 
     Raises:
-        InputError: the dataset cannot be read, the device is not there, or training diverges.
+        InputError: the dataset cannot be read or leaves one image for the last batch, the device
+            is not there, or training diverges.
         SystemExit: a signal asked to stop.
 
     """
     configure_torch(spec.threads)
     device = resolve_device(spec.device)
     prepared = open_prepared(data)
+    spec.recipe.refuse_last_image(len(prepared.train_labels))
     channels, _, side = prepared.image_shape
     dtype = DTYPES[spec.recipe.precision]
     model = build(spec.architecture, prepared.num_classes, channels, dtype, side)
