@@ -1,6 +1,8 @@
 # The two commands of the README, and others. All set up .venv first, from the lock: `make study`
 # with what the study needs, others with tests and tools too. Programs are
 # started through Python: a script's first line cannot name an interpreter whose path has spaces.
+# also where the locale knows ASCII only and the folder's name has more
+export PYTHONUTF8 := 1
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.ready
@@ -17,7 +19,7 @@ COMMA := ,
 REFERENCE := $(lastword $(sort $(wildcard results/reference/*.zip)))
 LEVEL ?= L1 L4
 
-.PHONY: study test reproduce slow faults lint plugin-test plugin-build slurm-test slurm-demo slurm-benchmark lock schema clean-venv
+.PHONY: study test reproduce slow faults mutants lint plugin-test plugin-build slurm-test slurm24-test slurm-demo slurm-benchmark lock schema clean-venv
 
 study: $(STUDY_READY)
 	@export XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$PWD/.snakemake/cache}"; \
@@ -36,6 +38,12 @@ faults: $(READY)
 	$(BIN)/python -m pytest tests -m fault -n 2 --dist loadfile --fault-report docs/faults.md
 	$(BIN)/python -m pytest $(PLUGIN) -p tests.fault_report -m fault -n 2 --dist loadfile --fault-report=docs/faults.md
 	tests/slurm/install.sh && $(BIN)/python -m pytest tests/slurm -m fault --fault-report docs/faults.md
+	tests/slurm24/install.sh && KDLM_TEST_SLURM=24.11 $(BIN)/python -m pytest tests/slurm/test_hosts.py -m fault --fault-report docs/faults.md
+
+# Whether the tests would notice: small faults, put into a copy of the checkout one at a time.
+# By hand and on a schedule: an hour of two cores. AREAS="losses claims" tries some areas only.
+mutants: $(READY)
+	$(BIN)/python -m tests.mutants $(AREAS) --workers 2
 
 reproduce: $(STUDY_READY)
 	rm -rf build/reproduce
@@ -66,6 +74,12 @@ SLURM := tests/slurm/install.sh && $(BIN)/python -m tests.slurm run --
 slurm-test: $(READY)
 	tests/slurm/install.sh
 	$(BIN)/python -m pytest tests/slurm --durations 10
+
+# The same tests on a newer Slurm of several hosts, with an ordinary user and accounts; and others.
+slurm24-test: $(READY)
+	tests/slurm24/install.sh
+	KDLM_TEST_SLURM=24.11 $(BIN)/python -m pytest tests/slurm -n 2 --dist loadfile --durations 10 \
+	  --deselect tests/slurm/test_faults.py::test_out_of_memory
 
 slurm-demo: $(READY)
 	$(SLURM) $(BIN)/python -m snakemake --profile slurm

@@ -461,12 +461,7 @@ def _sample(arguments_: dict[str, Any], index: int) -> dict[str, Any]:
 def test_losses_are_batch_means(name: str) -> None:
     # a last batch of another size must not change the weight of a sample
     whole = arguments(batch=5)
-    singles = [
-        named_loss(
-            name, **{k: v[i, None] if isinstance(v, Tensor) else v for k, v in whole.items()}
-        )
-        for i in range(5)
-    ]
+    singles = [named_loss(name, **_sample(whole, i)) for i in range(5)]
     total = named_loss(name, **whole)
     assert total.shape == ()
     torch.testing.assert_close(total, torch.stack(singles).mean())

@@ -11,7 +11,7 @@ import pandas as pd
 from kdlm import published
 from kdlm.claims import CLAIMS, _row
 from kdlm.claims.evidence import Evidence
-from kdlm.study.config import Margins
+from kdlm.study.margins import Margins
 from kdlm.study.schemas import SCHEMAS
 
 MARGINS = Margins(

@@ -2,13 +2,12 @@
 
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .cluster import SlurmCluster
+from .base import Cluster
 
 __all__ = ["Controller", "Job", "until"]
 
@@ -51,7 +50,7 @@ def until(what: str, check: Callable[[], object], seconds: float = 180) -> None:
 class Controller:
     """A workflow in a folder, and the Snakemakes that are started on it one after another."""
 
-    def __init__(self, cluster: SlurmCluster, folder: Path, jobs: Mapping[str, Job]) -> None:
+    def __init__(self, cluster: Cluster, folder: Path, jobs: Mapping[str, Job]) -> None:
         self.cluster, self.folder = cluster, folder
         self.process: subprocess.Popen[bytes] | None = None
         described = {
@@ -64,10 +63,11 @@ class Controller:
         """Start Snakemake with the plugin; what it says goes to ``output``."""
         with (self.folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "snakemake", "--executor", "submitit", "--jobs", "100",
-                 "--keep-going", "--rerun-incomplete", "--nolock", "--scheduler", "greedy",
-                 "--seconds-between-status-checks", "2", *options],
-                cwd=self.folder,
+                self.cluster.enter([
+                    self.cluster.python, "-m", "snakemake", "--executor", "submitit",
+                    "--jobs", "100", "--keep-going", "--rerun-incomplete", "--nolock",
+                    "--scheduler", "greedy", "--seconds-between-status-checks", "2", *options
+                ], self.folder),
                 env=self.cluster.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -81,7 +81,7 @@ class Controller:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to this process alone."""
         assert self.process is not None
-        self.process.send_signal(number)
+        self.cluster.leader(self.process.pid).send_signal(number)
 
     def run(self, *options: str) -> int:
         """Start, and wait for the end."""
@@ -124,7 +124,11 @@ class Controller:
     def slurm(self, *command: str) -> str:
         """Output of one of Slurm's commands."""
         return subprocess.run(
-            command, env=self.cluster.environment, capture_output=True, text=True, check=True
+            self.cluster.enter(command),
+            env=self.cluster.environment,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
 
     def queued(self) -> list[str]:

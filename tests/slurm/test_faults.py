@@ -2,14 +2,13 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from .cluster import SlurmCluster
+from .base import Cluster
 from .controller import Controller, Job, until
 
 Observed = Callable[[str], None]
@@ -36,8 +35,10 @@ def _saver(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def calamity(slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Controller:
+def calamity(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Controller:
     """One run in which eight of twelve jobs meet a fault of their own."""
+    folder = tmp_path_factory.mktemp("calamity")
+    slurm.give(folder)
     jobs = {name: Job("sleep 2") for name in BYSTANDERS}
     jobs |= {name: Job("sleep 600") for name in ("cancelled", "killed")}
     jobs |= {
@@ -48,7 +49,7 @@ def calamity(slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> C
         "preempted": Job(_saver("preempted"), threads=2),
         "resumed": Job(_saver("resumed"), resources={"runtime": 2}),
     }
-    run = Controller(slurm, tmp_path_factory.mktemp("calamity"), jobs)
+    run = Controller(slurm, folder, jobs)
     run.start()
     until("some run", run.started("cancelled", "killed", "overdue", "resumed"))
     run.slurm("scancel", run.job_id("cancelled"))
@@ -210,9 +211,7 @@ def test_the_next_run_makes_what_is_missing_and_no_more(
     area="cluster",
     provoked="both stopped while jobs run and while another is to be submitted, then started",
 )
-def test_the_scheduler_comes_and_goes(
-    slurm: SlurmCluster, tmp_path: Path, observed: Observed
-) -> None:
+def test_the_scheduler_comes_and_goes(slurm: Cluster, tmp_path: Path, observed: Observed) -> None:
     """slurmctld restarted and away at a submission, slurmdbd stopped, during one run."""
     waits = "until test -e go; do sleep 1; done"
     jobs = {f"first{number}": Job(waits) for number in range(3)}
@@ -255,7 +254,7 @@ def test_the_scheduler_comes_and_goes(
     area="cluster",
     provoked="SIGINT to snakemake with twelve jobs running or waiting",
 )
-def test_ctrl_c_cancels_every_job(slurm: SlurmCluster, tmp_path: Path, observed: Observed) -> None:
+def test_ctrl_c_cancels_every_job(slurm: Cluster, tmp_path: Path, observed: Observed) -> None:
     run = Controller(slurm, tmp_path, {f"job{number}": Job("sleep 600") for number in range(12)})
     run.start()
     until("all submitted", lambda: len(run.queued()) == 12)
@@ -272,7 +271,7 @@ def test_ctrl_c_cancels_every_job(slurm: SlurmCluster, tmp_path: Path, observed:
     provoked="`kill -9` with ten jobs on the cluster, then the same command again",
 )
 def test_a_killed_controller_is_followed_by_another(
-    slurm: SlurmCluster, tmp_path: Path, observed: Observed
+    slurm: Cluster, tmp_path: Path, observed: Observed
 ) -> None:
     jobs = {f"job{number}": Job("sleep 20") for number in range(10)}
     run = Controller(slurm, tmp_path, jobs)
@@ -288,7 +287,7 @@ def test_a_killed_controller_is_followed_by_another(
 
 
 @pytest.fixture(params=["a file in its place", "read-only", "full"])
-def bad_logs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+def bad_logs(request: pytest.FixtureRequest, slurm: Cluster, tmp_path: Path) -> Iterator[Path]:
     """A folder for logs that takes none."""
     folder = tmp_path / "logs"
     if request.param == "a file in its place":
@@ -297,10 +296,10 @@ def bad_logs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         return
     folder.mkdir()
     options = "size=4k,nr_inodes=1,mode=755" if request.param == "full" else "ro"
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder]).returncode:  # noqa: PLW1510
+    if not slurm.mount(folder, options):
         pytest.skip("this root may not mount, as in a container")
     yield folder
-    subprocess.run(["umount", folder], check=True)
+    slurm.unmount(folder)
 
 
 @pytest.mark.fault(
@@ -309,10 +308,11 @@ def bad_logs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     provoked="a full and a read-only file system, and a file, in its place",
 )
 def test_logs_that_cannot_be_written_fail_no_job(
-    slurm: SlurmCluster, tmp_path: Path, bad_logs: Path, observed: Observed
+    slurm: Cluster, tmp_path: Path, bad_logs: Path, observed: Observed
 ) -> None:
     work = tmp_path / "work"
     work.mkdir()
+    slurm.give(work)
     run = Controller(slurm, work, {"works": Job(), "fails": Job("echo w''hy >&2; exit 3")})
     assert run.run("--submitit-logdir", os.fspath(bad_logs)) == 1
     assert run.done == {"works"}
@@ -328,7 +328,7 @@ def test_logs_that_cannot_be_written_fail_no_job(
     provoked="no slurmdbd; jobs cancelled, killed, failing, and out of time and of requeues",
 )
 def test_without_accounting(
-    slurm_without_accounting: SlurmCluster, tmp_path: Path, observed: Observed
+    slurm_without_accounting: Cluster, tmp_path: Path, observed: Observed
 ) -> None:
     """A job that vanishes from the queue is reported all the same."""
     jobs = {name: Job("sleep 2") for name in BYSTANDERS}

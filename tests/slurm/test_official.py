@@ -8,11 +8,11 @@ from snakemake.common.tests import TestWorkflowsLocalStorageBase
 
 from snakemake_executor_plugin_submitit import ExecutorSettings
 
-from .cluster import SlurmCluster
+from .base import Cluster
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _environment(slurm: SlurmCluster) -> Iterator[None]:
+def _environment(slurm: Cluster) -> Iterator[None]:
     """The test cases run Snakemake in this process, which has to find the cluster."""
     before = dict(os.environ)
     os.environ.update(slurm.environment)

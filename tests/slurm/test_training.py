@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .cluster import SlurmCluster
+from .base import Cluster
 
 ROOT = Path(__file__).parents[2]
 TARGET = "results/tiny/tables/runs.parquet"
@@ -32,7 +32,7 @@ def _config(tiny: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _snakemake(folder: Path, cluster: SlurmCluster, *options: str) -> "subprocess.Popen[str]":
+def _snakemake(folder: Path, cluster: Cluster, *options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile",
          TARGET, "--configfile", "study.yaml", *options],
@@ -47,7 +47,7 @@ def _snakemake(folder: Path, cluster: SlurmCluster, *options: str) -> "subproces
     provoked="a student that trains for longer than its limit",
 )
 def test_training_goes_on_after_its_time_limit(
-    slurm: SlurmCluster,
+    slurm: Cluster,
     tmp_path: Path,
     tiny: dict[str, Any],
     observed: Callable[[str], None],

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from kdlm.errors import InputError
-from kdlm.networks.saved import build, load_network, save_network
+from kdlm.networks.architectures import build
+from kdlm.networks.saved import load_network, save_network
 from kdlm.storage.files import OPEN_SEAL, read_sealed, replacing, sealed, verify
 from kdlm.storage.locks import hold
 from kdlm.storage.parquet import read_table, write_table

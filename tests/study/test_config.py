@@ -47,7 +47,7 @@ BAD = {
     ),
     "unknown key in a list": (_arm(temperature=4), ["arms[0].temperature", "'temperatures'"]),
     "unknown loss": (_arm(losses=["kl"]), ["arms[0].losses[0]", "'kl'", "centred-lm"]),
-    "unknown architecture": (_arm(architecture="vgg8"), ["'vgg8'", "resnet8x4"]),
+    "unknown architecture": (_arm(architecture="vgg7"), ["'vgg7'", "resnet8x4"]),
     "unknown initialisation": (_arm(initialisation="zero"), ["'zero'", "he-centred"]),
     "unknown dataset": (_at("dataset", "name", value="mnist"), ["'mnist'", "fashion-mnist"]),
     "negative temperature": (_arm(temperatures=[-4]), ["arms[0].temperatures[0]", "not -4"]),
@@ -75,7 +75,7 @@ BAD = {
         lambda config: config["teachers"].append(config["teachers"][0]),
         ["given twice"],
     ),
-    "missing key": (lambda config: config.pop("margins"), ["margins", "needed"]),
+    "missing key": (lambda config: config.pop("theory"), ["theory", "needed"]),
     "image too small": (
         _at("dataset", value={"name": "imagefolder", "root": "x", "image_side": 3}),
         ["image_side 3", "too small"],
@@ -143,12 +143,14 @@ def test_every_key_is_described() -> None:
 
 def test_presets_run_what_the_paper_reports() -> None:
     study = parse(yaml.safe_load((ROOT / "workflow/presets/cifar100.yaml").read_text()))
-    pairs = {(arm.teacher.split("-")[0], arm.architecture) for arm in study.arms}
+    pairs = {(arm.teacher.removesuffix("-he-standard"), arm.architecture) for arm in study.arms}
     assert {
         ("resnet56", "resnet20"),
         ("resnet110", "resnet20"),
         ("resnet110", "resnet32"),
         ("resnet32x4", "resnet8x4"),
+        ("wrn-40-2", "wrn-16-2"),
+        ("vgg13", "vgg8"),
     } <= pairs
     assert study.init_means.seeds == 6000
     assert study.recipes["published"].ce_weight == 0.1

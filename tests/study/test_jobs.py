@@ -51,6 +51,18 @@ def test_a_student_knows_its_teacher(config: Config) -> None:
     assert {job.teacher.keys["seed"] for job in student_jobs(study) if job.teacher} == {"0", "3"}
 
 
+def test_a_hyphen_in_an_architectures_name_is_no_separator(config: Config) -> None:
+    config["teachers"].append(
+        {"architecture": "wrn-16-2", "initialisation": "he-centred", "recipe": "short"}
+    )
+    config["arms"].append(config["arms"][1] | {"teacher": "wrn-16-2-he-centred-short"})
+    *_, job = student_jobs(parse(config))
+    assert job.teacher is not None
+    assert job.teacher.spec.architecture == "wrn-16-2"
+    assert job.teacher.keys["initialisation"] == "he-centred"
+    assert job.teacher.folder.parts[1] == "architecture=wrn-16-2"
+
+
 def test_specs_are_of_the_jobs_kind(config: Config) -> None:
     study = parse(config)
     assert all(type(job.spec) is TeacherSpec for job in teacher_jobs(study))

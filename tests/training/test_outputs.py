@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from kdlm.errors import InputError
+from kdlm.networks.architectures import build
 from kdlm.networks.initialisation import initialise, stream
-from kdlm.networks.saved import build, load_network
+from kdlm.networks.saved import load_network
 from kdlm.storage.parquet import read_divergence, read_spec, read_table
 from kdlm.study.config import parse
 from kdlm.study.jobs import NETWORK_FILES, teacher_jobs

@@ -292,7 +292,7 @@ def test_a_student_that_diverges_is_a_result_of_its_last_whole_epoch(
     whole = found["epoch"] - 1
     assert (whole == 0) == (learning_rate == 1e30)
     assert found["batch"] in (1, 2, 3)
-    assert found["what"] in ("weights", "loss", "gradient")
+    assert found["what"] in ("weights", "running statistics", "loss", "gradient")
     for name in ("history.parquet", "logits.parquet"):
         assert read_divergence(folder / name) == found
     line = caplog.records[-1].getMessage()

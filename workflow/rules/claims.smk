@@ -21,6 +21,7 @@ rule claims:
         mem_mb=growing(1000),
         runtime=10,
     params:
+        losses=LOSS_FACTS,
         sources=digest("kdlm.claims"),
     shell:
         "python -m kdlm judge $(dirname {input.study:q}) 2> {log:q}"

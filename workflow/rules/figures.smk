@@ -20,6 +20,7 @@ for name in FIGURE_NAMES:
             runtime=10,
         params:
             name=name,
+            losses=LOSS_FACTS,
             sources=digest(f"kdlm.figures.{name}"),
         shell:
             "python -m kdlm figure $(dirname {input.study:q}) {params.name} 2> {log:q}"

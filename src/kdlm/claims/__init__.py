@@ -15,7 +15,8 @@ import pandas as pd
 from kdlm.claims import equations, initial, training
 from kdlm.claims.evidence import Claim, Evidence, NotMeasured
 from kdlm.storage.parquet import write_table
-from kdlm.study.config import Margins, Study
+from kdlm.study.config import Study
+from kdlm.study.margins import Margins
 from kdlm.study.schemas import SCHEMAS
 
 __all__ = ["CLAIMS", "decide", "format_claims", "judge", "judge_study"]

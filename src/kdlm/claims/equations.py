@@ -14,7 +14,7 @@ from kdlm.claims.evidence import (
     exactly,
     whole,
 )
-from kdlm.study.config import Margins
+from kdlm.study.margins import Margins
 
 __all__ = ["CLAIMS"]
 

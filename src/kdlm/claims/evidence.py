@@ -10,7 +10,7 @@ import pandas as pd
 
 from kdlm.claims.statistics import confidence_interval, verdict
 from kdlm.storage.parquet import read_table
-from kdlm.study.config import Margins
+from kdlm.study.margins import Margins
 
 __all__ = [
     "Claim",

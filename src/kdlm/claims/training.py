@@ -23,14 +23,15 @@ from kdlm.claims.evidence import (
     worst,
 )
 from kdlm.claims.statistics import confidence_interval, verdict
-from kdlm.study.config import Margins
+from kdlm.study import names
+from kdlm.study.margins import Margins
 from kdlm.study.specs import spell
 
 __all__ = ["CLAIMS"]
 
 GROUP = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
 SHARES = ["weights_share", "logits_share"]
-LM_FAMILY = ["lm", "centred-lm", "regularised-lm-corrected", "regularised-lm-printed"]
+LM_FAMILY = [name for name, facts in names.LOSSES.items() if facts.family == "logits matching"]
 
 
 def _pairs(evidence: Evidence, kind: str = "objective") -> pd.DataFrame:

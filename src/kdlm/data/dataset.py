@@ -1,17 +1,36 @@
-"""Images and labels of a data set in memory."""
+"""A data set: where its raw files are, and its images and labels in memory."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from kdlm.errors import InputError
 
-__all__ = ["DataError", "Dataset"]
+__all__ = ["DataError", "Dataset", "Source"]
 
 
 class DataError(InputError):
     """Raw or prepared data that are missing, truncated or wrong; names the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a loader finds its raw files: ``root``, and whether it may fetch what is missing.
+
+    ``image_side`` in pixels is given for those data sets alone whose size is not fixed.
+    """
+
+    root: Path | None
+    download: bool
+    image_side: int | None
+
+    def folder(self, name: str) -> Path:
+        """``root``, for a data set that cannot do without."""
+        if self.root is None:
+            raise DataError(f"{name}: root is needed, the folder of its raw files")
+        return self.root.expanduser()
 
 
 @dataclass(frozen=True, eq=False)

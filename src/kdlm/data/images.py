@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdlm.data.prepared import Prepared, normalise
 from kdlm.study.specs import Recipe
@@ -48,12 +49,28 @@ class Images:
         return normalise(pixels, self.mean, self.sd, self.dtype)
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        """All images in their order, scaled, in batches of ``size``."""
-        for pixels in torch.split(self.pixels, size):
+        """All images in their order, scaled, in batches of ``size``.
+
+        A last image by itself joins the batch before it: BatchNorm has no statistics of one.
+        """
+        batches = list(torch.split(self.pixels, size))
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2:] = [self.pixels[-size - 1 :]]
+        for pixels in batches:
             yield self.scaled(pixels)
 
 
-def train_mode_logits(model: nn.Module, images: Tensor) -> Tensor:
+class _Trainable(Protocol):
+    """The methods of a module that a forward pass in train mode needs."""
+
+    training: bool
+
+    def train(self, mode: bool = True) -> Any: ...
+    def buffers(self) -> Iterator[Tensor]: ...
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+
+def train_mode_logits(model: _Trainable, images: Tensor) -> Tensor:
     """Logits with BatchNorm on the batch's own statistics, its running statistics left alone."""
     was_training = model.training
     model.train()

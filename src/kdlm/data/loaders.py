@@ -13,22 +13,17 @@ A new data set is a function `Source` -> `Dataset`, its name in `DATASETS`, and 
 `kdlm.study.names`.
 """
 
-import os
-import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
-from torch import Tensor
 
-from kdlm.data.dataset import DataError, Dataset
+from kdlm.data.dataset import DataError, Dataset, Source
 from kdlm.data.idx import one_line, read_split
+from kdlm.data.imagefolder import imagefolder
 from kdlm.data.prepared import prepare
-from kdlm.errors import InputError
 from kdlm.storage.files import reading
 from kdlm.storage.locks import waiting
 from kdlm.study import names
@@ -36,29 +31,6 @@ from kdlm.study import names
 __all__ = ["DATASETS", "Source", "load", "prepare_dataset"]
 
 _DOWNLOAD_ERRORS = (RuntimeError, OSError, HTTPException)
-
-# what pillow's decoders raise for bytes that are not what they should be
-_IMAGE_ERRORS = (
-    OSError, EOFError, SyntaxError, ValueError, struct.error,
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a loader finds its raw files: ``root``, and whether it may fetch what is missing.
-
-    ``image_side`` in pixels is given for those data sets alone whose size is not fixed.
-    """
-
-    root: Path | None
-    download: bool
-    image_side: int | None
-
-    def folder(self, name: str) -> Path:
-        """``root``, for a data set that cannot do without."""
-        if self.root is None:
-            raise DataError(f"{name}: root is needed, the folder of its raw files")
-        return self.root.expanduser()
 
 
 def digits(_source: Source) -> Dataset:
@@ -216,77 +188,6 @@ def _cifar(name: str, kind: Any, source: Source) -> Dataset:
         torch.from_numpy(train.data).permute(0, 3, 1, 2).contiguous(),
         torch.tensor(train.targets),
         torch.from_numpy(test.data).permute(0, 3, 1, 2).contiguous(),
-        torch.tensor(test.targets),
-        tuple(train.classes),
-    )
-
-
-def _decoded(folder: Any) -> tuple[list[Tensor], list[str]]:
-    """Images of an ImageFolder, each (3, side, side), and the paths of those that are damaged."""
-    images, damaged = [], []
-    for index, (path, _) in enumerate(folder.samples):
-        try:
-            with reading(path):
-                images.append(folder[index][0])
-        except InputError:
-            # a good file, for all that is known
-            raise
-        except Image.DecompressionBombError as error:
-            damaged.append(f"{path} ({one_line(error)})")
-        except _IMAGE_ERRORS:
-            damaged.append(path)
-    return images, damaged
-
-
-def _refuse_loops(root: Path) -> None:
-    """Links are followed, out of ``root`` too; one to a folder that it is in would never end.
-
-    It is in all folders on the way to it, which are above it on disk only where none is a link.
-    """
-    for folder, subfolders, _ in os.walk(root, followlinks=True):
-        for link in (Path(folder, name) for name in subfolders):
-            if link.is_symlink():
-                above = (path.resolve() for path in link.parents if path.is_relative_to(root))
-                target = link.resolve()
-                if any(path.is_relative_to(target) for path in above):
-                    raise DataError(f"{link} links to a folder that it is in; remove the link")
-
-
-def imagefolder(source: Source) -> Dataset:
-    """Any tree of images ``train/<class>/*``, ``test/<class>/*`` below ``root``.
-
-    Each image becomes RGB, is scaled bilinearly until its shorter side has ``image_side`` pixels,
-    and cut to the central ``image_side`` × ``image_side``. Classes are the sorted folder names.
-    Symbolic links are followed, wherever they lead.
-    """
-    from kdlm.data._torchvision import datasets, transforms  # noqa: PLC0415
-
-    root, side = source.folder("imagefolder"), source.image_side
-    _refuse_loops(root)
-    square = transforms.Compose(
-        [transforms.Resize(side), transforms.CenterCrop(side), transforms.PILToTensor()]
-    )
-    folders = {}
-    for split in ("train", "test"):
-        try:
-            folders[split] = datasets.ImageFolder(root / split, transform=square)
-        except OSError as error:
-            raise DataError(
-                f"{root / split}: {error}; imagefolder reads images in train/<class>/ and "
-                f"test/<class>/ below {root}"
-            ) from error
-    train, test = folders["train"], folders["test"]
-    if train.classes != test.classes:
-        lone = ", ".join(sorted(set(train.classes) ^ set(test.classes)))
-        raise DataError(f"{root}: train and test must have the same classes; in one only: {lone}")
-    (train_images, bad_train), (test_images, bad_test) = _decoded(train), _decoded(test)
-    if bad := bad_train + bad_test:
-        raise DataError(f"not readable as images: {', '.join(bad)}; repair or remove them")
-    return Dataset(
-        "imagefolder",
-        torch.stack(train_images),
-        torch.tensor(train.targets),
-        torch.stack(test_images),
         torch.tensor(test.targets),
         tuple(train.classes),
     )

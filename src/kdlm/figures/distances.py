@@ -25,7 +25,7 @@ MEASURES = {"weights_distance": "weights", "logits_distance": "centred test logi
 
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
-    """Rows: weights, logits; columns: against LM, against centred LM; in distances of two seeds."""
+    """Rows: weights, logits; columns: against centred LM, against LM; in distances of two seeds."""
     table = read_table(folder / "tables/comparisons.parquet", "comparisons")
     table = table[table["status"] == "finished"]
     group = _largest_group(table)
@@ -61,13 +61,15 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
             _level(axes, 1, "two seeds", 0.99, "right")
             if floor > NOTHING * seed:
                 _level(axes, floor / seed, "one ulp apart at the start", 0.01, "left")
-            axes.set_yscale("log")
-            axes.set(title=f"{name}: KD(T) against {LABELS[loss]}", ylim=(NOTHING / 10, 1000))
-            axes.set_yticks([NOTHING, *np.logspace(-15, 0, 6)])
-            axes.set_yticklabels(["0", *(f"$10^{{{power}}}$" for power in range(-15, 1, 3))])
-            axes.minorticks_off()
+            axes.set_title(f"{name}: KD(T) against {LABELS[loss]}")
             temperature_axis(axes, places, "")
         row[0].set_ylabel("distance / distance of two seeds")
+    for axes in grid.flat:
+        # once all is drawn: on a logarithmic axis seaborn would average the logarithms
+        axes.set(yscale="log", ylim=(NOTHING / 10, 1000))
+        axes.set_yticks([NOTHING, *np.logspace(-15, 0, 6)])
+        axes.set_yticklabels(["0", *(f"$10^{{{power}}}$" for power in range(-15, 1, 3))])
+        axes.minorticks_off()
     for axes in grid[-1]:
         axes.set_xlabel("temperature")
     rms = (pairs["temperature_a"] / pairs["temperature_over_rms"]).dropna()

@@ -60,7 +60,8 @@ def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     )
     # the scale is linear near zero, so that 1e-5 and 40 both show on which side they are
     resolution = float(rows["sd"].min()) / np.sqrt(seeds)
-    linear = 10 ** np.ceil(np.log10(resolution))
+    # an initialisation without any spread has no scale of its own
+    linear = 10 ** np.ceil(np.log10(resolution)) if resolution > 0 else 1e-12
     axes.set_yscale("symlog", linthresh=linear)
     axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linear))
     axes.set_xticks(place, rows["architecture"])

@@ -1,6 +1,7 @@
 """What the figures share: a look that survives greyscale and colour blindness, and equal bytes."""
 
 from collections.abc import Iterable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdlm.storage.files import replacing
+from kdlm.study import names
 from kdlm.study.specs import spell
 
 __all__ = [
@@ -26,19 +28,30 @@ __all__ = [
     "temperature_axis",
 ]
 
-LABELS = {
-    "ce": "CE",
-    "kd": "KD",
-    "lm": "LM",
-    "centred-lm": "centred LM",
-    "regularised-lm-corrected": "(8) corrected",
-    "regularised-lm-printed": "(8) printed",
-}
-_BLIND = sns.color_palette("colorblind")
-COLOURS = dict(zip(LABELS, [_BLIND[i] for i in (7, 0, 3, 2, 1, 4)], strict=True))
+LABELS = {name: facts.label for name, facts in names.LOSSES.items()}
 # a line is told by its dashes and its marker too, never by colour alone
-DASHES = dict(zip(LABELS, ["", (4, 1), (1, 1), (6, 2, 1, 2), (2, 2), (8, 2)], strict=True))
-MARKERS = dict(zip(LABELS, ["s", "o", "^", "D", "v", "P"], strict=True))
+_LOOKS: dict[str, tuple[int, str | tuple[int, ...], str]] = {
+    "ce": (7, "", "s"),
+    "kd": (0, (4, 1), "o"),
+    "lm": (3, (1, 1), "^"),
+    "centred-lm": (2, (6, 2, 1, 2), "D"),
+    "regularised-lm-corrected": (1, (2, 2), "v"),
+    "regularised-lm-printed": (4, (8, 2), "P"),
+}
+"""Place in the palette, dashes and marker of the losses that the figures were made for."""
+_FURTHER = ((5, (3, 3), "X"), (6, (1, 3), "<"), (8, (5, 1, 1, 1), ">"), (9, (9, 1), "h"))
+"""The same of further losses, in turn."""
+
+
+def _looks() -> dict[str, tuple[int, str | tuple[int, ...], str]]:
+    others = (name for name in LABELS if name not in _LOOKS)
+    return _LOOKS | dict(zip(others, cycle(_FURTHER), strict=False))
+
+
+_BLIND = sns.color_palette("colorblind")
+COLOURS = {name: _BLIND[place] for name, (place, _, _) in _looks().items()}
+DASHES = {name: dashes for name, (_, dashes, _) in _looks().items()}
+MARKERS = {name: marker for name, (_, _, marker) in _looks().items()}
 
 
 def apply() -> None:

@@ -69,8 +69,11 @@ def draw(study: Study, folder: Path) -> Figure:
                 style_order=order,
                 ax=axes,
             )
-            axes.set(yscale="log", ylabel=what)
+            axes.set_ylabel(what)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in grid.flat:
+        # once all is drawn: on a logarithmic axis seaborn would average the logarithms
+        axes.set_yscale("log")
     for axes, recipe in zip(grid[0], recipes, strict=True):
         axes.set_title(recipe)
     share_legend(figure, f"KD at T = {spell(_temperature(study))}; band: all seeds")

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from kdlm.errors import InputError
+from kdlm.networks.network import Network
 
 __all__ = ["configure_torch", "resolve_device", "to_device"]
 
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
+ModuleT = TypeVar("ModuleT", bound=Network | nn.Module)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from kdlm.data.prepared import first_images
+from kdlm.networks.architectures import build
 from kdlm.networks.devices import configure_torch, to_device
 from kdlm.networks.initialisation import classifier_variances, initialise, stream
-from kdlm.networks.resnet import ARCHITECTURES, ResNet
+from kdlm.networks.network import Network
 from kdlm.storage.parquet import write_table
 from kdlm.study.specs import InitMeansSpec
 
@@ -21,12 +22,12 @@ __all__ = ["draw_init_means", "layer_means"]
 KINDS: dict[type[nn.Module], str] = {
     nn.Conv2d: "convolution",
     nn.BatchNorm2d: "batchnorm",
-    nn.Linear: "linear",
+    nn.Linear: "hidden",
 }
 
 
 @contextmanager
-def _observed(model: ResNet) -> Iterator[list[dict[str, Any]]]:
+def _observed(model: Network) -> Iterator[list[dict[str, Any]]]:
     """Collects a row for each layer that runs, in the order of the forward pass."""
     rows: list[dict[str, Any]] = []
 
@@ -51,7 +52,9 @@ def _observed(model: ResNet) -> Iterator[list[dict[str, Any]]]:
         return observe
 
     hooks = [
-        module.register_forward_hook(observer(name, KINDS[type(module)]))
+        module.register_forward_hook(
+            observer(name, "linear" if module is model.classifier else KINDS[type(module)])
+        )
         for name, module in model.named_modules()
         if type(module) in KINDS
     ]
@@ -90,9 +93,8 @@ def layer_means(spec: InitMeansSpec, images: Tensor) -> list[dict[str, Any]]:
         images: (N, C, H, W), normalised, N at least 2.
 
     """
-    model = ARCHITECTURES[spec.architecture](
-        num_classes=spec.num_classes, in_channels=images.shape[1]
-    )
+    _, channels, _, side = images.shape
+    model = build(spec.architecture, spec.num_classes, channels, image_side=side)
     model.train(spec.batchnorm == "train")
     to_device(model, images.device)
     images = images.contiguous(memory_format=torch.channels_last)

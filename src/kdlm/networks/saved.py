@@ -9,22 +9,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from kdlm.errors import InputError
-from kdlm.networks.resnet import ARCHITECTURES, ResNet
+from kdlm.networks.architectures import build
+from kdlm.networks.network import Network
 from kdlm.storage.files import OPEN_SEAL, replacing, sealed, verify
+from kdlm.study import names
 
-__all__ = ["build", "load_network", "save_network"]
+__all__ = ["load_network", "save_network"]
 
 _KEY = "kdlm.network"
 """The only key of the file's metadata: safetensors writes several in a random order."""
 
 
-def build(architecture: str, num_classes: int, in_channels: int, dtype: torch.dtype) -> ResNet:
-    """A network whose weights are still to be drawn."""
-    return ARCHITECTURES[architecture](num_classes=num_classes, in_channels=in_channels).to(dtype)
-
-
 def save_network(
-    model: ResNet, path: Path, *, architecture: str, in_channels: int, spec: dict[str, Any]
+    model: Network,
+    path: Path,
+    *,
+    architecture: str,
+    in_channels: int,
+    spec: dict[str, Any],
+    image_side: int | None = None,
 ) -> None:
     """Write weights and buffers, and beside them what `load_network` has to know."""
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -35,11 +38,13 @@ def save_network(
         "spec": spec,
         "sha256": OPEN_SEAL,
     }
+    if names.ARCHITECTURES[architecture].of_one_side:
+        facts["image_side"] = image_side
     with replacing(path) as temporary:
         temporary.write_bytes(sealed(save(state, {_KEY: json.dumps(facts, sort_keys=True)})))
 
 
-def load_network(path: Path, dtype: torch.dtype | None = None) -> ResNet:
+def load_network(path: Path, dtype: torch.dtype | None = None) -> Network:
     """The network that `save_network` wrote, in ``dtype`` or else as it was written.
 
     Raises:
@@ -56,6 +61,7 @@ def load_network(path: Path, dtype: torch.dtype | None = None) -> ResNet:
             facts["num_classes"],
             facts["in_channels"],
             dtype or state["classifier.bias"].dtype,
+            facts.get("image_side"),
         )
         model.load_state_dict(state)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -6,27 +6,32 @@ The models below are the one description of every key; workflow/schemas/config.s
 generated from them (``python -m kdlm schema``), and a test holds the two together.
 """
 
-import difflib
-import json
 import math
+import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from kdlm.errors import InputError
 from kdlm.study import names
+from kdlm.study.complaints import one_line
+from kdlm.study.margins import Margins
+from kdlm.study.repeated import load_json
 from kdlm.study.specs import (
     Architecture,
     Initialisation,
     Loss,
+    Name,
     Number,
     Recipe,
+    Seed,
     Spec,
     Temperature,
-    spell,
+    Threads,
 )
+from kdlm.study.teacher import Teacher
 from kdlm.study.tolerances import TOLERANCES, Tolerances
 
 __all__ = [
@@ -45,9 +50,11 @@ T = TypeVar("T")
 
 
 def _distinct(values: tuple[T, ...]) -> tuple[T, ...]:
-    for position, value in enumerate(values):
-        if value in values[:position]:
+    seen = set()
+    for value in values:
+        if value in seen:
             raise ValueError(f"{value} is given twice")
+        seen.add(value)
     return values
 
 
@@ -55,28 +62,47 @@ def _some(description: str) -> Any:
     return Field(min_length=1, description=description)
 
 
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"a mean gap is a finite number of logits, not {spell(value)}")
+def _gap(value: float) -> float:
+    if not abs(value) <= 1e6:
+        raise ValueError(f"a mean gap is a finite number of logits, 1e6 at most, not {value:g}")
     return value
 
 
-Seed = Annotated[int, Field(ge=0, strict=True)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]
+def _path(value: str) -> str:
+    try:
+        if value and b"\0" not in value.encode():
+            return value
+    except UnicodeEncodeError:
+        # half of a surrogate pair, which YAML and JSON can spell
+        pass
+    raise ValueError(f"{value!r} cannot be a path")
+
+
+# as a part of folders' names
+
+_MOST_BYTES = 100_000_000
+"""Of a resolved config."""
+
+_MOST_JOBS = 100_000
+"""Snakemake's graph of more would not fit into a machine."""
 
 
 class DatasetConfig(Spec):
     """Where images come from."""
 
     name: str = Field(description=f"one of {', '.join(names.DATASETS)}")
-    root: str | None = Field(
+    root: Annotated[str, AfterValidator(_path)] | None = Field(
         default=None,
+        max_length=4096,
         description="folder of the raw files; not for digits and photographs, which ship with "
         "scikit-learn",
     )
     download: bool = Field(default=True, description="fetch the raw files where they are missing")
     image_side: int | None = Field(
-        default=None, description="imagefolder only: side in pixels that images are resized to"
+        default=None,
+        ge=1,
+        le=4096,
+        description="imagefolder only: side in pixels that images are resized to",
     )
 
     @model_validator(mode="after")
@@ -106,24 +132,13 @@ class DatasetConfig(Spec):
         return self.image_side or names.DATASETS[self.name].image_side or 0
 
 
-class Teacher(Spec):
-    """One teacher; students name it ``<architecture>-<initialisation>-<recipe>``."""
-
-    architecture: Architecture = Field(description="a name of kdlm.study.names.ARCHITECTURES")
-    initialisation: Initialisation = Field(description="how the weights are drawn")
-    recipe: Name = Field(description="a name under recipes")
-    seed: Seed = Field(default=0, description="of weights, batch order and augmentation")
-
-    @property
-    def name(self) -> str:
-        """What arms call this teacher."""
-        return f"{self.architecture}-{self.initialisation}-{self.recipe}"
-
-
 class Arm(Spec):
     """Students of one teacher: every combination of the lists."""
 
-    teacher: str = Field(description="<architecture>-<initialisation>-<recipe> of a teacher")
+    teacher: str = Field(
+        description="<architecture>-<initialisation>-<recipe> of a teacher, or "
+        "<architecture>-brought-<known_as> of one that was brought along"
+    )
     teacher_seed: Seed = Field(default=0, description="the teacher's seed")
     architecture: Architecture = Field(description="a name of kdlm.study.names.ARCHITECTURES")
     initialisation: Initialisation = Field(description="how the weights are drawn")
@@ -137,7 +152,7 @@ class Arm(Spec):
         "number or inf",
     )
     mean_gaps: Annotated[
-        tuple[Annotated[Number, AfterValidator(_finite)], ...], AfterValidator(_distinct)
+        tuple[Annotated[Number, AfterValidator(_gap)], ...], AfterValidator(_distinct)
     ] = Field(
         default=(0.0,),
         min_length=1,
@@ -145,7 +160,7 @@ class Arm(Spec):
         "0 is the paper's equal-mean initialisation, made exact",
     )
     perturbations: Annotated[
-        tuple[Annotated[int, Field(ge=0, strict=True)], ...], AfterValidator(_distinct)
+        tuple[Annotated[int, Field(ge=0, le=10_000, strict=True)], ...], AfterValidator(_distinct)
     ] = Field(
         default=(0,),
         min_length=1,
@@ -173,13 +188,23 @@ class Arm(Spec):
         facts = names.LOSSES[loss]
         return self.temperatures if facts.tempered else (facts.fixed_temperature,)
 
+    @property
+    def students(self) -> int:
+        """Number of students."""
+        pairs = sum(len(self.temperatures_of(loss)) for loss in self.losses)
+        return pairs * len(self.mean_gaps) * len(self.perturbations) * len(self.seeds)
+
 
 class InitMeans(Spec):
     """Mean logits at initialisation, Proposition 1 and Table 1."""
 
     dataset: DatasetConfig = Field(description="where the images come from")
-    images: int = Field(ge=2, description="number of images, the first of the training set")
-    num_classes: int = Field(ge=2, description="outputs of the untrained networks; 100 in Table 1")
+    images: int = Field(
+        ge=2, le=1_000_000, description="number of images, the first of the training set"
+    )
+    num_classes: int = Field(
+        ge=2, le=1_000_000, description="outputs of the untrained networks; 100 in Table 1"
+    )
     architectures: Annotated[tuple[Architecture, ...], AfterValidator(_distinct)] = _some(
         "names of kdlm.study.names.ARCHITECTURES"
     )
@@ -189,8 +214,23 @@ class InitMeans(Spec):
     batchnorm: Annotated[tuple[Literal["train", "eval"], ...], AfterValidator(_distinct)] = _some(
         "modes of the BatchNorm layers"
     )
-    seeds: int = Field(ge=2, description="number of seeds for each combination")
-    shard_size: int = Field(ge=1, description="seeds a job")
+    seeds: int = Field(ge=2, le=1_000_000, description="number of seeds for each combination")
+    shard_size: int = Field(ge=1, le=1_000_000, description="seeds a job")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "InitMeans":
+        known = names.DATASETS[self.dataset.name].train_images
+        if known is not None and self.images > known:
+            raise ValueError(f"images: {self.dataset.name} has {known} training images")
+        shards = -(-self.seeds // self.shard_size)
+        jobs = shards * math.prod(
+            len(each) for each in (self.architectures, self.initialisations, self.batchnorm)
+        )
+        if jobs > _MOST_JOBS:
+            raise ValueError(
+                f"shard_size: {self.shard_size} seeds a job make {jobs} jobs; at most {_MOST_JOBS}"
+            )
+        return self
 
 
 class Theory(Spec):
@@ -199,58 +239,37 @@ class Theory(Spec):
     temperatures: Annotated[tuple[Temperature, ...], AfterValidator(_distinct)] = _some(
         "at which the gradient is compared with its limit"
     )
-    samples: int = Field(ge=2, description="random logits, or test images, for each case")
+    samples: int = Field(
+        ge=2, le=1_000_000, description="random logits, or test images, for each case"
+    )
     seed: Seed = Field(default=0, description="of the random logits")
 
 
-class Margins(Spec):
-    """What counts as equal, fixed before the run; a claim's CI is read against these."""
-
-    identity: float = Field(gt=0, description="relative error of an exact identity in float64")
-    limit: float = Field(gt=0, description="relative distance at the largest finite temperature")
-    slope: tuple[float, float] = Field(description="log-log slope of the distance to the limit")
-    scale: float = Field(gt=1, description="largest ratio of gradient norms over temperatures")
-    gradient_sum: float = Field(gt=0, description="|sum g| / sum |g| on a sample's logits")
-    drift: float = Field(gt=0, description="drift of the mean logit, in rms of the logits")
-    classifier_sum: float = Field(
-        gt=0, description="|sum_k dW_k| over sqrt(K) |dW|, which is 1 at most"
-    )
-    trained: float = Field(
-        gt=0, description="distance of two students, in distances of two seeds, that is none"
-    )
-    rounding: float = Field(
-        gt=0, description="the same, for students that should agree to rounding"
-    )
-    floor: float = Field(
-        gt=0, description="the control's distance above which a comparison is inconclusive"
-    )
-    agreement: float = Field(gt=0, description="share of test images predicted otherwise")
-    accuracy: float = Field(gt=0, description="difference of test accuracies")
-    shrinkage: float = Field(
-        gt=0, lt=1, description="ratio of logit magnitudes below which a term shrinks logits"
-    )
-    initial_mean: float = Field(gt=0, description="mean logit over seeds, in its predicted sd")
-    layer_mean: float = Field(gt=0, description="mean of a layer's output, in its rms")
-    plausibility: float = Field(gt=0, lt=1, description="smallest p of a plausible Table 1")
+def _fits(key: str, architecture: str, dataset: DatasetConfig) -> None:
+    """Refuse images that a network would halve to nothing."""
+    least = names.ARCHITECTURES[architecture].minimum_side
+    if dataset.side < least:
+        raise ValueError(
+            f"{key}: {architecture} halves images to nothing unless they have {least} pixels a "
+            f"side; those of {dataset.name} have {dataset.side}"
+        )
 
 
 class Study(Spec):
     """A whole study."""
 
-    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)] = Field(
         description="name of the folder under results/"
     )
     dataset: DatasetConfig = Field(description="what teachers and students are trained on")
     device: Literal["auto", "cpu", "cuda"] = Field(description="where networks are trained")
-    threads: int = Field(
-        ge=1, strict=True, description="CPU threads a training job; decides the last bits"
-    )
+    threads: Threads = Field(description="CPU threads a training job; decides the last bits")
     recipes: dict[Name, Recipe] = _some("named ways to train")
     teachers: tuple[Teacher, ...] = _some("networks to learn from")
     arms: tuple[Arm, ...] = _some("students")
     init_means: InitMeans = Field(description="mean logits at initialisation")
     theory: Theory = Field(description="the gradient's limit and the identities")
-    margins: Margins = Field(description="what counts as equal")
+    margins: Margins = Field(default=Margins(), description="what counts as equal")
     tolerances: Tolerances = Field(
         default=TOLERANCES,
         description="by column, how far a rerun on another machine may be from an archived run",
@@ -260,20 +279,31 @@ class Study(Spec):
     def _references_exist(self) -> "Study":
         teachers = [(teacher.name, teacher.seed) for teacher in self.teachers]
         _distinct(tuple(teachers))
-        recipes = [(f"teachers[{i}]", teacher.recipe) for i, teacher in enumerate(self.teachers)]
+        recipes = [
+            (f"teachers[{i}]", teacher.recipe)
+            for i, teacher in enumerate(self.teachers)
+            if teacher.recipe is not None
+        ]
         recipes += [(f"arms[{i}]", arm.recipe) for i, arm in enumerate(self.arms)]
         for key, recipe in recipes:
             if recipe not in self.recipes:
                 raise ValueError(
                     f"{key}.recipe: unknown recipe {recipe!r}; known: {', '.join(self.recipes)}"
                 )
+        known = set(teachers)
         for position, arm in enumerate(self.arms):
-            if (arm.teacher, arm.teacher_seed) not in teachers:
+            if (arm.teacher, arm.teacher_seed) not in known:
                 trained = ", ".join(f"{name} with seed {seed}" for name, seed in teachers)
                 raise ValueError(
                     f"arms[{position}].teacher: {arm.teacher!r} with seed {arm.teacher_seed} is "
                     f"not trained in this study; trained: {trained}"
                 )
+        for position, teacher in enumerate(self.teachers):
+            _fits(f"teachers[{position}].architecture", teacher.architecture, self.dataset)
+        for position, arm in enumerate(self.arms):
+            _fits(f"arms[{position}].architecture", arm.architecture, self.dataset)
+        for architecture in self.init_means.architectures:
+            _fits("init_means.architectures", architecture, self.init_means.dataset)
         other = self.init_means.dataset
         if other.name == self.dataset.name and other != self.dataset:
             raise ValueError(
@@ -282,56 +312,29 @@ class Study(Spec):
             )
         return self
 
-
-def _models_at(location: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known where an unknown one was found."""
-    kind: Any = Study
-    for part in location:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            kind = kind.model_fields[str(part)].annotation
-        else:
-            # an element of a tuple or a value of a dict: the last type argument that is a model
-            kind = [argument for argument in get_args(kind) if argument is not Ellipsis][-1]
-    return list(kind.model_fields)
-
-
-def _dotted(location: tuple[int | str, ...]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return text.lstrip(".")
+    @model_validator(mode="after")
+    def _bounded(self) -> "Study":
+        if (students := sum(arm.students for arm in self.arms)) > _MOST_JOBS:
+            raise ValueError(f"arms: they ask for {students} students; at most {_MOST_JOBS}")
+        for name, recipe in self.recipes.items():
+            try:
+                recipe.refuse_last_image(names.DATASETS[self.dataset.name].train_images or 0)
+            except InputError as error:
+                raise ValueError(f"recipes.{name}.{error}") from None
+        return self
 
 
-def _one_line(error: ValidationError) -> str:
-    """The first complaint of a validation in the user's words."""
-    first = error.errors()[0]
-    location, where = first["loc"], _dotted(first["loc"])
-    match first["type"]:
-        case "extra_forbidden":
-            known = _models_at(location[:-1])
-            near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-            return f"{where}: unknown key; {hint}"
-        case "missing":
-            return f"{where}: this key is needed"
-        case "too_short":
-            return f"{where}: the list is empty"
-        case "value_error":
-            message = str(first["ctx"]["error"])
-            return f"{where}: {message}" if where else message
-        case _:
-            return f"{where}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r}"
-
-
-def parse(config: Mapping[str, Any]) -> Study:
-    """The study that a config asks for.
+def parse(config: Any) -> Study:
+    """The study that a config asks for: a mapping, or it is refused.
 
     Raises:
         InputError: the first thing that is wrong, in one line that names the key.
 
     """
     try:
-        return Study.model_validate(dict(config))
+        return Study.model_validate(dict(config) if isinstance(config, Mapping) else config)
     except ValidationError as error:
-        raise InputError(f"config: {_one_line(error)}") from None
+        raise InputError(f"config: {one_line(error, Study)}") from None
 
 
 def read_study(folder: Path) -> Study:
@@ -343,11 +346,24 @@ def read_study(folder: Path) -> Study:
     """
     path = folder / "study.json"
     try:
-        return parse(json.loads(path.read_text()))
-    except FileNotFoundError:
+        return parse(load_json(_text(path)))
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path} is missing: {folder} is not the folder of a study") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error}); delete it, run snakemake again") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}; delete it, run snakemake again") from None
+
+
+def _text(path: Path) -> str:
+    """The text of a file that should be a config."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:
+        raise InputError(f"no resolved config (no file, or {found.st_size:,} bytes of one)")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError("not UTF-8 text") from None
 
 
 def schema() -> dict[str, Any]:

@@ -13,21 +13,35 @@ __all__ = [
     "INITIALISATIONS",
     "LOSSES",
     "MINIMUM_IMAGE_SIDE",
+    "ArchitectureFacts",
     "DatasetFacts",
     "LossFacts",
 ]
 
-ARCHITECTURES = (
-    "resnet8",
-    "resnet14",
-    "resnet20",
-    "resnet32",
-    "resnet44",
-    "resnet56",
-    "resnet110",
-    "resnet8x4",
-    "resnet32x4",
-)
+
+@dataclass(frozen=True)
+class ArchitectureFacts:
+    """What is fixed for each architecture; its function is in `kdlm.networks.architectures`.
+
+    ``minimum_side`` is the smallest side of images in pixels that leaves a pixel after every
+    halving. A network ``of_one_side`` has weights for each pixel, so it is built for one side.
+    """
+
+    minimum_side: int = 4
+    of_one_side: bool = False
+
+
+ARCHITECTURES = {
+    **{
+        f"resnet{size}": ArchitectureFacts()
+        for size in ("8", "14", "20", "32", "44", "56", "110", "8x4", "32x4")
+    },
+    "wrn-16-2": ArchitectureFacts(),
+    "wrn-40-2": ArchitectureFacts(),
+    "vgg8": ArchitectureFacts(minimum_side=8),
+    "vgg13": ArchitectureFacts(minimum_side=8),
+    "mlp": ArchitectureFacts(minimum_side=1, of_one_side=True),
+}
 
 INITIALISATIONS = ("he", "default", "xavier", "he-centred")
 
@@ -76,21 +90,33 @@ MINIMUM_IMAGE_SIDE = 4
 class DatasetFacts:
     """What is fixed for each dataset: its images, and the augmentation of those it trains on.
 
-    ``image_side``, in pixels, is None where the config chooses it.
+    ``image_side``, in pixels, is None where the config chooses it, and the number of
+    ``train_images`` where it depends on a folder.
     """
 
     channels: int
     image_side: int | None
     crop_padding: int
     flip: bool
+    train_images: int | None
 
 
 DATASETS = {
     # a mirrored digit is another digit, or none
-    "digits": DatasetFacts(channels=1, image_side=8, crop_padding=1, flip=False),
-    "photographs": DatasetFacts(channels=3, image_side=32, crop_padding=4, flip=True),
-    "fashion-mnist": DatasetFacts(channels=1, image_side=28, crop_padding=4, flip=True),
-    "cifar10": DatasetFacts(channels=3, image_side=32, crop_padding=4, flip=True),
-    "cifar100": DatasetFacts(channels=3, image_side=32, crop_padding=4, flip=True),
-    "imagefolder": DatasetFacts(channels=3, image_side=None, crop_padding=4, flip=True),
+    "digits": DatasetFacts(channels=1, image_side=8, crop_padding=1, flip=False, train_images=1437),
+    "photographs": DatasetFacts(
+        channels=3, image_side=32, crop_padding=4, flip=True, train_images=416
+    ),
+    "fashion-mnist": DatasetFacts(
+        channels=1, image_side=28, crop_padding=4, flip=True, train_images=60000
+    ),
+    "cifar10": DatasetFacts(
+        channels=3, image_side=32, crop_padding=4, flip=True, train_images=50000
+    ),
+    "cifar100": DatasetFacts(
+        channels=3, image_side=32, crop_padding=4, flip=True, train_images=50000
+    ),
+    "imagefolder": DatasetFacts(
+        channels=3, image_side=None, crop_padding=4, flip=True, train_images=None
+    ),
 }

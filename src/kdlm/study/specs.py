@@ -5,10 +5,12 @@ its Parquet files.
 """
 
 import math
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    AllowInfNan,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,22 +18,32 @@ from pydantic import (
     PlainSerializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
+from kdlm.errors import InputError
 from kdlm.study import names
 
 __all__ = [
     "Architecture",
+    "BroughtTeacherSpec",
     "InitMeansSpec",
     "Initialisation",
     "Loss",
+    "Name",
+    "Normalisation",
     "Recipe",
     "Schedule",
+    "Seed",
     "Spec",
     "StudentSpec",
     "TeacherSpec",
     "Temperature",
+    "Threads",
     "spell",
 ]
+
+_MOST = 1_000_000
+"""No config needs more epochs, images a step, or seeds a job."""
 
 
 def spell(number: float) -> str:
@@ -49,7 +61,7 @@ def _to_number(value: Any) -> Any:
     return value
 
 
-def _known(kind: str, known: tuple[str, ...]) -> Any:
+def _known(kind: str, known: Collection[str]) -> Any:
     def check(value: str) -> str:
         if value not in known:
             raise ValueError(f"unknown {kind} {value!r}; known: {', '.join(known)}")
@@ -58,9 +70,11 @@ def _known(kind: str, known: tuple[str, ...]) -> Any:
     return AfterValidator(check)
 
 
-def _positive(value: float) -> float:
+def _temperature(value: float) -> float:
     if not value > 0:
         raise ValueError(f"a temperature is a positive number or inf, not {spell(value)}")
+    if not (1e-9 <= value <= 1e30 or math.isinf(value)):
+        raise ValueError(f"a temperature is at least 1e-9, and at most 1e30 or inf, not {value:g}")
     return value
 
 
@@ -69,16 +83,35 @@ Initialisation = Annotated[str, _known("initialisation", names.INITIALISATIONS)]
 Loss = Annotated[str, _known("loss", names.LOSSES)]
 Number = Annotated[
     float,
+    AllowInfNan(True),
     BeforeValidator(_to_number, json_schema_input_type=float | str),
     PlainSerializer(lambda x: spell(x) if math.isinf(x) else x),
 ]
-Temperature = Annotated[Number, AfterValidator(_positive)]
+Temperature = Annotated[Number, AfterValidator(_temperature)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$", max_length=100)]
+# tables have them as integers of 64 bits
+Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+Threads = Annotated[int, Field(ge=1, le=1024, strict=True)]
 
 
 class Spec(BaseModel):
-    """Base of all config and spec models: frozen, unknown keys refused."""
+    """Base of all config and spec models: frozen; unknown keys, NaN and infinity refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, data: Any) -> Any:
+        """Refuse true and false, which Python counts as 1 and 0, for all but a boolean key."""
+        for key, value in data.items() if isinstance(data, Mapping) else ():
+            field = cls.model_fields.get(key)
+            if field is None or field.annotation is bool:
+                continue
+            for part in value if isinstance(value, (list, tuple)) else [value]:
+                if isinstance(part, bool):
+                    spelt = str(part).lower()
+                    raise PydanticCustomError("truth", "{spelt}", {"key": key, "spelt": spelt})
+        return data
 
     def canonical_json(self) -> str:
         """The spec as JSON text with sorted keys: equal specs, equal text."""
@@ -87,13 +120,22 @@ class Spec(BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
 
+class Normalisation(Spec):
+    """What a network subtracts from each channel of its images, and divides it by."""
+
+    mean: tuple[float, ...] = Field(min_length=1, description="a channel, pixels from 0 to 1")
+    sd: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        min_length=1, description="a channel, pixels from 0 to 1"
+    )
+
+
 class Schedule(Spec):
     """Learning rate over the epochs."""
 
     name: Literal["constant", "step", "cosine"] = Field(
         description="constant; step: times factor at each milestone; cosine: to 0 over all epochs"
     )
-    milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    milestones: tuple[Annotated[int, Field(ge=1, le=_MOST)], ...] = Field(
         default=(), description="step only: the epochs after which the rate drops"
     )
     factor: float = Field(
@@ -115,13 +157,15 @@ class Recipe(Spec):
     optimizer: Literal["sgd", "adam", "adamw"] = Field(
         description="sgd and adam couple the weight decay into the gradient, adamw does not"
     )
-    learning_rate: float = Field(gt=0, description="initial learning rate")
+    learning_rate: float = Field(gt=0, le=1e30, description="initial learning rate")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="sgd only")
     nesterov: bool = Field(default=False, description="sgd only: Nesterov's form of the momentum")
-    weight_decay: float = Field(ge=0, description="on every parameter; 0 switches it off")
+    weight_decay: float = Field(ge=0, le=1e30, description="on every parameter; 0 switches it off")
     schedule: Schedule = Field(description="learning rate over the epochs")
-    epochs: int = Field(ge=1, description="passes over the training set")
-    batch_size: int = Field(ge=2, description="images a step; the last, smaller batch is kept")
+    epochs: int = Field(ge=1, le=_MOST, description="passes over the training set")
+    batch_size: int = Field(
+        ge=2, le=_MOST, description="images a step; the last, smaller batch is kept, but not of one"
+    )
     augment: bool = Field(description="the dataset's crops and flips")
     ce_weight: float = Field(
         default=0.0, ge=0, le=1, description="weight w of CE: w CE + (1 - w) loss; ignored by ce"
@@ -138,6 +182,19 @@ class Recipe(Spec):
             raise ValueError("nesterov needs a momentum above 0")
         return self
 
+    def refuse_last_image(self, images: int) -> None:
+        """Refuse a number of training ``images`` that leaves a single one for the last batch.
+
+        Raises:
+            InputError: it does; BatchNorm has no statistics of one image.
+
+        """
+        if images % self.batch_size == 1:
+            raise InputError(
+                f"batch_size: {images} training images in batches of {self.batch_size} leave one "
+                f"image for the last batch, too few for BatchNorm; choose another batch_size"
+            )
+
 
 class _NetworkSpec(Spec):
     architecture: Architecture
@@ -145,13 +202,24 @@ class _NetworkSpec(Spec):
     recipe: Recipe
     crop_padding: int
     flip: bool
-    seed: int = Field(ge=0)
+    seed: Seed
     device: Literal["auto", "cpu", "cuda"]
-    threads: int = Field(ge=1)
+    threads: Threads
 
 
 class TeacherSpec(_NetworkSpec):
     """One teacher."""
+
+
+class BroughtTeacherSpec(Spec):
+    """One teacher that was trained elsewhere: its weights are a file with this SHA-256."""
+
+    architecture: Architecture
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    accuracy: float | None = Field(default=None, ge=0, le=1)
+    normalisation: "Normalisation | None" = None
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Threads
 
 
 class StudentSpec(_NetworkSpec):
@@ -160,7 +228,7 @@ class StudentSpec(_NetworkSpec):
     loss: Loss
     temperature: Temperature
     mean_gap: Number
-    perturbation: int = Field(ge=0)
+    perturbation: int = Field(ge=0, le=10_000)
 
 
 class InitMeansSpec(Spec):
@@ -169,8 +237,8 @@ class InitMeansSpec(Spec):
     architecture: Architecture
     initialisation: Initialisation
     batchnorm: Literal["train", "eval"]
-    first_seed: int = Field(ge=0)
-    seeds: int = Field(ge=1)
-    images: int = Field(ge=2)
-    num_classes: int = Field(ge=2)
-    threads: int = Field(ge=1)
+    first_seed: Seed
+    seeds: int = Field(ge=1, le=_MOST)
+    images: int = Field(ge=2, le=_MOST)
+    num_classes: int = Field(ge=2, le=_MOST)
+    threads: Threads

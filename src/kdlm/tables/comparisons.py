@@ -14,6 +14,7 @@ from safetensors.numpy import load
 
 from kdlm.storage.files import read_sealed
 from kdlm.storage.parquet import write_tables
+from kdlm.study import names
 from kdlm.study.config import Study
 from kdlm.study.schemas import SCHEMAS, STUDENT_KEYS
 from kdlm.tables.networks import Network, networks, none_missing, rms, test_logits
@@ -172,8 +173,8 @@ def _pairs(members: list[Member]) -> Iterator[tuple[str, Member, Member]]:
 
 
 def _order(keys: Keys) -> tuple[Any, ...]:
-    # KD first: the temperature of a pair is that of its first member
-    return (keys["loss"] != "kd", *(keys[key] for key in SIDE))
+    # losses with a temperature first: that of a pair is the temperature of its first member
+    return (not names.LOSSES[keys["loss"]].tempered, *(keys[key] for key in SIDE))
 
 
 def _kind(a: Keys, b: Keys) -> str | None:

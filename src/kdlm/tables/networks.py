@@ -15,7 +15,7 @@ from kdlm.study import names
 from kdlm.study.config import Study
 from kdlm.study.jobs import StudentJob, TeacherJob, network_jobs
 from kdlm.study.schemas import STUDENT_KEYS
-from kdlm.study.specs import StudentSpec, TeacherSpec
+from kdlm.study.specs import Spec
 
 __all__ = ["Network", "networks", "none_missing", "rms", "test_logits"]
 
@@ -33,6 +33,8 @@ class Network:
     """Of the network's files."""
     channels: int
     """Of its images."""
+    side: int
+    """Of its images, in pixels."""
     status: str
     """``finished``, ``diverged`` or ``missing``."""
     reason: str | None
@@ -54,15 +56,14 @@ def networks(
             {"role": _ROLES[job.kind], **_typed(job.keys)},
             folder / job.folder,
             channels,
+            study.dataset.side,
             *_status(folder / job.folder, job.spec, needs),
         )
         for job in network_jobs(study)
     ]
 
 
-def _status(
-    folder: Path, spec: TeacherSpec | StudentSpec, needs: tuple[str, ...]
-) -> tuple[str, str | None]:
+def _status(folder: Path, spec: Spec, needs: tuple[str, ...]) -> tuple[str, str | None]:
     try:
         for file in needs:
             verify(folder / file)

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from kdlm.networks.resnet import ARCHITECTURES
+from kdlm.networks.architectures import build
 from kdlm.storage.parquet import read_table, write_tables
 from kdlm.study.config import Study
+from kdlm.study.specs import BroughtTeacherSpec
 from kdlm.tables.networks import Network, networks, none_missing, test_logits
 
 __all__ = ["collect", "histories", "runs"]
@@ -48,16 +49,24 @@ def runs(found: Iterable[Network]) -> pd.DataFrame:
         [
             network.keys
             | {"status": network.status, "reason": network.reason}
-            | {
-                "epochs": network.job.spec.recipe.epochs,
-                "weight_decay": network.job.spec.recipe.weight_decay,
-                "ce_weight": network.job.spec.recipe.ce_weight,
-                "optimizer": network.job.spec.recipe.optimizer,
-            }
+            | _recipe(network)
             | (_outcome(network) if network.status == "finished" else {})
             for network in found
         ]
     )
+
+
+def _recipe(network: Network) -> dict[str, Any]:
+    """Columns of the recipe; those of a teacher that was brought along are null, its epochs 0."""
+    if isinstance(network.job.spec, BroughtTeacherSpec):
+        return {"epochs": 0}
+    recipe = network.job.spec.recipe
+    return {
+        "epochs": recipe.epochs,
+        "weight_decay": recipe.weight_decay,
+        "ce_weight": recipe.ce_weight,
+        "optimizer": recipe.optimizer,
+    }
 
 
 def _outcome(network: Network) -> dict[str, Any]:
@@ -68,7 +77,9 @@ def _outcome(network: Network) -> dict[str, Any]:
     centred = z - z.mean(axis=1, keepdims=True)
     return {
         "num_classes": z.shape[1],
-        "parameters": _parameters(network.job.spec.architecture, z.shape[1], network.channels),
+        "parameters": _parameters(
+            network.job.spec.architecture, z.shape[1], network.channels, network.side
+        ),
         "last_accuracy": test["accuracy"].iloc[-1],
         "best_accuracy": best["accuracy"],
         "best_epoch": int(best["epoch"]),
@@ -79,9 +90,9 @@ def _outcome(network: Network) -> dict[str, Any]:
 
 
 @cache
-def _parameters(architecture: str, num_classes: int, in_channels: int) -> int:
+def _parameters(architecture: str, num_classes: int, in_channels: int, image_side: int) -> int:
     """Number of parameters of a network, BatchNorm's running statistics not among them."""
     # of its shape alone: weights may be left out of an archive whose tables are made anew
     with torch.device("meta"):
-        model = ARCHITECTURES[architecture](num_classes=num_classes, in_channels=in_channels)
+        model = build(architecture, num_classes, in_channels, image_side=image_side)
     return sum(parameter.numel() for parameter in model.parameters())

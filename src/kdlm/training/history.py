@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdlm.data.images import EVALUATION_BATCH, Images, predict, train_mode_logits
+from kdlm.networks.network import Network
 
 __all__ = ["Objective", "Recorder", "Tally", "gradient_sums"]
 
@@ -88,7 +89,7 @@ class Tally:
 class Recorder:
     """Collects the history's rows."""
 
-    model: nn.Module
+    model: Network
     objective: Objective
     test: Images
     probe: Tensor

@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdlm.data.augmentation import augment
 from kdlm.data.images import Images, predict
 from kdlm.data.prepared import Prepared
 from kdlm.networks.initialisation import stream
+from kdlm.networks.network import Network
 from kdlm.study.specs import Recipe, StudentSpec, TeacherSpec
 from kdlm.training.checkpoints import Checkpoint, State
 from kdlm.training.history import Objective, Recorder, Tally
@@ -41,7 +42,7 @@ class Divergence:
     batch: int
     """The first is 1."""
     what: str
-    """``weights``, ``loss`` or ``gradient``: the first of these that was NaN or infinite."""
+    """``weights``, ``running statistics``, ``loss`` or ``gradient``: the first not finite."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Trained:
 class _Progress:
     """All that changes while a network is trained."""
 
-    model: nn.Module
+    model: Network
     optimizer: SGD | Adam
     order: torch.Generator
     views: torch.Generator
@@ -112,7 +113,7 @@ class _Progress:
 
 
 def train(
-    model: nn.Module,
+    model: Network,
     objective: Objective,
     spec: TeacherSpec | StudentSpec,
     prepared: Prepared,
@@ -132,7 +133,7 @@ def train(
     train_images = Images.of(prepared, "train", recipe, device)
     test_images = Images.of(prepared, "test", recipe, device)
     order, views = stream(spec.seed, f"{role} order"), stream(spec.seed, f"{role} views")
-    parameters = list(model.parameters())
+    parameters, statistics = list(model.parameters()), _statistics(model)
     optimizer = OPTIMIZERS[recipe.optimizer](parameters, recipe)
     probe = train_images.pixels[: recipe.batch_size]
     recorder = Recorder(
@@ -160,7 +161,7 @@ def train(
             loss = objective(logits, reference, labels)
             gradients = list(torch.autograd.grad(loss, parameters))
             progress.batch += 1
-            if not _finite([loss, *gradients]):
+            if not _finite([loss, *gradients, *statistics]):
                 return _diverged(progress, loss, checkpoint, test_images)
             optimizer.step(gradients, rate)
             progress.tally.add(objective, logits, reference, labels)
@@ -177,6 +178,11 @@ def train(
     return Trained(recorder.rows, recorder.test_logits)
 
 
+def _statistics(model: Network) -> list[Tensor]:
+    """Running means and variances of BatchNorm, but not its counts, which are whole numbers."""
+    return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+
+
 def _finite(tensors: list[Tensor]) -> bool:
     """Whether no number in ``tensors`` is NaN or infinite: both outlast a sum."""
     return math.isfinite(torch.stack([tensor.detach().sum() for tensor in tensors]).sum())
@@ -189,6 +195,8 @@ def _diverged(
     model = progress.model
     if not _finite(list(model.parameters())):
         what = "weights"
+    elif not _finite(_statistics(model)):
+        what = "running statistics"
     else:
         what = "gradient" if _finite([loss]) else "loss"
     found = Divergence(progress.epoch, progress.batch, what)

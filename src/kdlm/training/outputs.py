@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from kdlm.errors import InputError
-from kdlm.networks.resnet import ResNet
+from kdlm.networks.network import Network
 from kdlm.networks.saved import save_network
 from kdlm.storage.files import replacing
 from kdlm.storage.parquet import read_arrow, write_table
 from kdlm.storage.provenance import circumstances
-from kdlm.study.specs import StudentSpec, TeacherSpec
+from kdlm.study.specs import BroughtTeacherSpec, StudentSpec, TeacherSpec
 
 __all__ = ["read_logits", "write_outputs"]
 
@@ -25,9 +25,9 @@ __all__ = ["read_logits", "write_outputs"]
 def write_outputs(
     directory: Path,
     *,
-    spec: TeacherSpec | StudentSpec,
-    model: ResNet,
-    in_channels: int,
+    spec: TeacherSpec | BroughtTeacherSpec | StudentSpec,
+    model: Network,
+    image_shape: tuple[int, int, int],
     history: list[dict[str, Any]],
     logits: Mapping[str, tuple[Tensor, Tensor]],
     device: torch.device,
@@ -45,7 +45,8 @@ def write_outputs(
         model,
         directory / "model.safetensors",
         architecture=spec.architecture,
-        in_channels=in_channels,
+        in_channels=image_shape[0],
+        image_side=image_shape[2],
         spec=described,
     )
     write_table("history", history, directory / "history.parquet", described, diverged)

@@ -11,10 +11,11 @@ from kdlm.data.images import DTYPES, EVALUATION_BATCH, Images, train_mode_logits
 from kdlm.data.prepared import Prepared, open_prepared
 from kdlm.errors import InputError
 from kdlm.losses import named_loss
+from kdlm.networks.architectures import build
 from kdlm.networks.devices import configure_torch, resolve_device, to_device
 from kdlm.networks.initialisation import initialise, perturb, stream
-from kdlm.networks.resnet import ResNet
-from kdlm.networks.saved import build, load_network
+from kdlm.networks.network import Network
+from kdlm.networks.saved import load_network
 from kdlm.sources import digest
 from kdlm.storage.files import verify
 from kdlm.study.specs import StudentSpec
@@ -30,7 +31,7 @@ class _Distillation:
     """w CE + (1 − w) loss against a teacher in eval mode; CE alone for the loss ``ce``."""
 
     spec: StudentSpec
-    teacher: ResNet
+    teacher: Network
     student_mean: float
     teacher_mean: float
 
@@ -56,7 +57,7 @@ class _Distillation:
         return weight * functional.cross_entropy(logits, labels) + (1 - weight) * loss
 
 
-def _train_mode_mean(model: ResNet, images: Images) -> float:
+def _train_mode_mean(model: Network, images: Images) -> float:
     """Mean logit of an untrained network over the training set, batch statistics in BatchNorm."""
     means = [
         train_mode_logits(model, batch).double().mean(dim=1)
@@ -67,10 +68,11 @@ def _train_mode_mean(model: ResNet, images: Images) -> float:
 
 def _initial_student(
     spec: StudentSpec, prepared: Prepared, teacher_mean: float, device: torch.device
-) -> ResNet:
+) -> Network:
     """The student before training, its mean gap imposed, then its weights moved by some ulps."""
-    channels = prepared.train_images.shape[1]
-    model = build(spec.architecture, prepared.num_classes, channels, DTYPES[spec.recipe.precision])
+    channels, _, side = prepared.image_shape
+    dtype = DTYPES[spec.recipe.precision]
+    model = build(spec.architecture, prepared.num_classes, channels, dtype, side)
     initialise(model, spec.initialisation, stream(spec.seed, "student weights"))
     to_device(model, device)
     student_mean = _train_mode_mean(model, Images.of(prepared, "train", spec.recipe, device))
@@ -92,14 +94,15 @@ def distill(
     A student that diverges is a result: it is written as it was after its last whole epoch.
 
     Raises:
-        InputError: a file cannot be read, teacher and dataset differ in their classes, or the
-            device is not there.
+        InputError: a file cannot be read, the dataset leaves one image for the last batch, teacher
+            and dataset differ in their classes, or the device is not there.
         SystemExit: a signal asked to stop.
 
     """
     configure_torch(spec.threads)
     device = resolve_device(spec.device)
     prepared = open_prepared(data)
+    spec.recipe.refuse_last_image(len(prepared.train_labels))
     teacher_network = load_network(teacher / "model.safetensors")
     teacher_classes = teacher_network.get_parameter("classifier.bias").numel()
     if teacher_classes != prepared.num_classes:
@@ -131,7 +134,7 @@ def distill(
         directory,
         spec=spec,
         model=model,
-        in_channels=prepared.train_images.shape[1],
+        image_shape=prepared.image_shape,
         history=trained.history,
         logits={"test": (trained.test_logits, prepared.test_labels)},
         device=device,

@@ -3,30 +3,21 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from kdlm.data.images import DTYPES, Images, predict
 from kdlm.data.prepared import open_prepared
 from kdlm.errors import InputError
+from kdlm.networks.architectures import build
 from kdlm.networks.devices import configure_torch, resolve_device, to_device
 from kdlm.networks.initialisation import initialise, stream
-from kdlm.networks.saved import build
 from kdlm.sources import digest
 from kdlm.study.specs import TeacherSpec
 from kdlm.training.checkpoints import Checkpoint, Keeping
 from kdlm.training.loop import train
+from kdlm.training.objectives import CrossEntropy
 from kdlm.training.outputs import write_outputs
 
 __all__ = ["train_teacher"]
-
-
-class _CrossEntropy:
-    def reference(self, images: Tensor) -> Tensor:
-        return images.new_full((len(images), 1), float("nan"))
-
-    def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
-        return functional.cross_entropy(logits, labels)
 
 
 def train_teacher(
@@ -38,15 +29,18 @@ def train_teacher(
     augmentation: the students' mean gap refers to the training images' mean.
 
     Raises:
-        InputError: the dataset cannot be read, the device is not there, or training diverges.
+        InputError: the dataset cannot be read or leaves one image for the last batch, the device
+            is not there, or training diverges.
         SystemExit: a signal asked to stop.
 
     """
     configure_torch(spec.threads)
     device = resolve_device(spec.device)
     prepared = open_prepared(data)
-    channels = prepared.train_images.shape[1]
-    model = build(spec.architecture, prepared.num_classes, channels, DTYPES[spec.recipe.precision])
+    spec.recipe.refuse_last_image(len(prepared.train_labels))
+    channels, _, side = prepared.image_shape
+    dtype = DTYPES[spec.recipe.precision]
+    model = build(spec.architecture, prepared.num_classes, channels, dtype, side)
     initialise(model, spec.initialisation, stream(spec.seed, "teacher weights"))
     to_device(model, device)
     checkpoint = Checkpoint(
@@ -59,7 +53,7 @@ def train_teacher(
             "data set": prepared.sha256,
         },
     )
-    trained = train(model, _CrossEntropy(), spec, prepared, "teacher", checkpoint)
+    trained = train(model, CrossEntropy(), spec, prepared, "teacher", checkpoint)
     if trained.diverged:
         raise InputError(
             f"{directory}: the teacher diverged in epoch {trained.diverged.epoch}, batch "
@@ -72,7 +66,7 @@ def train_teacher(
         directory,
         spec=spec,
         model=model,
-        in_channels=channels,
+        image_shape=prepared.image_shape,
         history=trained.history,
         logits={
             "train": (predict(model, train_images), prepared.train_labels),

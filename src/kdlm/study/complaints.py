@@ -1,0 +1,52 @@
+"""What pydantic finds wrong in a config or a spec, as one line that names the key."""
+
+import difflib
+import reprlib
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+__all__ = ["one_line"]
+
+
+def _known_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known where an unknown one was found."""
+    kind: Any = model
+    for part in location:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[str(part)].annotation
+        else:
+            # an element of a tuple or a value of a dict: the last type argument that is a model
+            kind = [argument for argument in get_args(kind) if argument is not Ellipsis][-1]
+    return list(kind.model_fields)
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.lstrip(".")
+
+
+def one_line(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first complaint of a validation of ``model``, in the user's words."""
+    first = error.errors()[0]
+    location, where = first["loc"], _dotted(first["loc"])
+    match first["type"]:
+        case "extra_forbidden":
+            known = _known_at(model, location[:-1])
+            near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+            return f"{where}: unknown key; {hint}"
+        case "missing":
+            return f"{where}: this key is needed"
+        case "too_short":
+            return f"{where}: the list is empty"
+        case "value_error":
+            message = str(first["ctx"]["error"])
+        case "truth":
+            key, spelt = first["ctx"]["key"], first["ctx"]["spelt"]
+            where = _dotted((*location, key))
+            message = f"{spelt} does not belong here (YAML reads yes, no, on and off as such)"
+        case _:
+            found = reprlib.repr(first["input"])
+            message = f"{first['msg'][0].lower()}{first['msg'][1:]}, not {found}"
+    return f"{where}: {message}" if where else message

@@ -1,0 +1,67 @@
+"""What counts as equal: the margins that the claims' intervals are read against.
+
+This is the one place that describes a margin and gives its default. A config names those that it
+sets otherwise, so a new margin touches no config and makes no older one unreadable.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, model_validator
+
+from kdlm.study.specs import Spec
+
+__all__ = ["RETIRED", "Margins"]
+
+logger = logging.getLogger(__name__)
+
+RETIRED: dict[str, str] = {}
+"""Margins that claims had once, each with what to set now; a config may still have them."""
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if not pair[0] < pair[1]:
+        raise ValueError(f"the first of two numbers is the smaller one, unlike in {list(pair)}")
+    return pair
+
+
+def _margin(default: float, description: str, *, gt: float = 0, lt: float | None = None) -> Any:
+    return Field(default=default, gt=gt, lt=lt, description=description)
+
+
+class Margins(Spec):
+    """What counts as equal, fixed before the run; a claim's CI is read against these."""
+
+    identity: float = _margin(1e-9, "relative error of an exact identity in float64")
+    limit: float = _margin(1e-3, "relative distance at the largest finite temperature")
+    slope: Annotated[tuple[float, float], AfterValidator(_rising)] = Field(
+        default=(-1.1, -0.9), description="log-log slope of the distance to the limit"
+    )
+    scale: float = _margin(10, "largest ratio of gradient norms over temperatures", gt=1)
+    gradient_sum: float = _margin(1e-6, "|sum g| / sum |g| on a sample's logits")
+    drift: float = _margin(0.05, "drift of the mean logit, in rms of the logits")
+    classifier_sum: float = _margin(1e-4, "|sum_k dW_k| over sqrt(K) |dW|, which is 1 at most")
+    trained: float = _margin(
+        0.1, "distance of two students, in distances of two seeds, that is none"
+    )
+    rounding: float = _margin(0.01, "the same, for students that should agree to rounding")
+    floor: float = _margin(0.3, "the control's distance above which a comparison is inconclusive")
+    agreement: float = _margin(0.02, "share of test images predicted otherwise")
+    accuracy: float = _margin(0.01, "difference of test accuracies")
+    shrinkage: float = _margin(
+        0.95, "ratio of logit magnitudes below which a term shrinks logits", lt=1
+    )
+    initial_mean: float = _margin(0.3, "mean logit over seeds, in its predicted sd")
+    layer_mean: float = _margin(0.05, "mean of a layer's output, in its rms")
+    plausibility: float = _margin(0.05, "smallest p of a plausible Table 1", lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_the_retired(cls, data: Any) -> Any:
+        """Leave out retired margins, and say for each what has taken its place."""
+        if not isinstance(data, Mapping):
+            return data
+        for key in RETIRED.keys() & data.keys():
+            logger.warning("config: margins.%s is no longer used: %s", key, RETIRED[key])
+        return {key: value for key, value in data.items() if key not in RETIRED}
