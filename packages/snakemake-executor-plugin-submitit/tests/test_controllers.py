@@ -79,6 +79,7 @@ def test_a_second_controller_touches_nothing(
     text = study.start("--nolock", "--rerun-incomplete", "--retries", "2").fail()
     assert f"submitit: the snakemake of process {first.process.pid} on " in text
     assert "Error in rule" not in text
+    assert "executor.py" not in text
     assert all(output.exists() for output in outputs)
     # one that makes nothing of that may run meanwhile
     study.write(WRITING + '\nrule other:\n    output: "p"\n    shell: "touch {output}"\n')

@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -30,6 +31,18 @@ SHORTEST_GRACE = 5.0
 """Seconds for which a job that has ended may be without its result."""
 
 
+class RefusedRunError(WorkflowError):
+    """A run that is refused: Snakemake says why, without the lines of code that led to it."""
+
+    @property
+    def __traceback__(self) -> None:  # type: ignore[override]
+        """None, whatever Python and Snakemake set."""
+
+    @__traceback__.setter
+    def __traceback__(self, value: TracebackType | None) -> None:
+        del value
+
+
 class Executor(RemoteExecutor):
     """Snakemake's side of the plugin: what it is told, and what it tells."""
 
@@ -38,7 +51,7 @@ class Executor(RemoteExecutor):
         """Begin a journal. All state stands before the base class starts its status thread.
 
         Raises:
-            WorkflowError: another controller is at work on the same files, or none can be kept
+            RefusedRunError: another controller is at work on the same files, or none can be kept
                 away from them; before anything is touched.
         """
         self._settings: ExecutorSettings = workflow.executor_settings or ExecutorSettings()
@@ -54,14 +67,14 @@ class Executor(RemoteExecutor):
             store.chmod(0o700)
             self._journal = Journal(store / "controllers")
         except LockError as error:
-            raise WorkflowError(f"submitit: {error}") from None
+            raise RefusedRunError(f"submitit: {error}") from None
         except OSError as error:
-            raise WorkflowError(
+            raise RefusedRunError(
                 f"submitit: the journal of submitted jobs cannot be kept in {store}: {error}"
             ) from None
         try:
             self._claim(workflow.dag.needrun_jobs())
-        except WorkflowError:
+        except RefusedRunError:
             self._journal.close()
             raise
         self._submitter = Submitter(
@@ -90,8 +103,8 @@ class Executor(RemoteExecutor):
         """Keep other controllers away from the files of these jobs.
 
         Raises:
-            WorkflowError: another one works on them. As the error of a job it would have Snakemake
-                delete its outputs, which may be in the making.
+            RefusedRunError: another one works on them. As the error of a job it would have
+                Snakemake delete its outputs, which may be in the making.
         """
         made: set[str] = set()
         read: set[str] = set()
@@ -101,7 +114,7 @@ class Executor(RemoteExecutor):
         try:
             self._journal.claim(made, read - made)
         except (RivalError, OSError) as error:
-            raise WorkflowError(f"submitit: {error}") from None
+            raise RefusedRunError(f"submitit: {error}") from None
 
     # submission
 
@@ -113,7 +126,7 @@ class Executor(RemoteExecutor):
         """Submit all jobs of a scheduling round; each is reported as submitted or as failed.
 
         Raises:
-            WorkflowError: jobs that make the same are, or may be, on the cluster already.
+            RefusedRunError: jobs that make the same are, or may be, on the cluster already.
         """
         planned = []
         for job in jobs:
@@ -127,7 +140,7 @@ class Executor(RemoteExecutor):
         try:
             adopted = self._adoption.take(planned)
         except (RivalError, OSError) as error:
-            raise WorkflowError(f"submitit: {error}") from None
+            raise RefusedRunError(f"submitit: {error}") from None
         for one, submission in adopted:
             self._submitted(one, submission)
         known = {id(one) for one, _ in adopted}
@@ -224,13 +237,13 @@ def _check_path(path: str) -> None:
     """Refuse a working directory that would not come through to the node.
 
     Raises:
-        WorkflowError: Snakemake writes it as a Python string into a command for the shell, which
+        RefusedRunError: Snakemake writes it as a Python string into a command for the shell, which
             reads some characters in another way.
     """
     # without a single quote it is written in single quotes
     read = "'" in path and any(character in path for character in '"$`')
     if read or repr(path)[1:-1] != path:
-        raise WorkflowError(
+        raise RefusedRunError(
             f"submitit: {path}: the command by which Snakemake starts a job cannot hold this path,"
             " for its quotes, `$` or backslashes; work in a folder without them"
         )

@@ -33,8 +33,9 @@ RUNTIMES = frozenset({"java", "R", "julia"})
 """Programs that handle SIGUSR2 for ends of their own, whatever they run; not to save its work."""
 
 
-BINDINGS = ("SLURM_CPU_BIND", "SLURM_MEM_BIND", "SLURM_GPU_BIND")
-"""How the variables begin by which srun tells a step to which cores and memory it is bound."""
+BINDINGS = frozenset({"SLURM_CPU_BIND", "SLURM_MEM_BIND", "SLURM_GPU_BIND", "SLURM_GPUS_BIND"})
+"""Variables by which srun tells this step its cores and memory. To an inner srun they would be a
+request, on nodes that may have others to give."""
 
 
 class CommandError(Exception):
@@ -94,12 +95,7 @@ class JobCommand:
         child = subprocess.Popen(  # noqa: S603
             ["/bin/bash", "-c", self.command],
             cwd=self.folder,
-            env={
-                # to an inner srun they would be a request, on nodes that have other cores to give
-                name: value
-                for name, value in os.environ.items()
-                if not name.startswith(BINDINGS)
-            }
+            env={name: value for name, value in os.environ.items() if name not in BINDINGS}
             | {"PATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
