@@ -35,7 +35,7 @@ class RefusedRunError(WorkflowError):
     """A run that is refused: Snakemake says why, without the lines of code that led to it."""
 
     @property
-    def __traceback__(self) -> None:  # type: ignore[override]
+    def __traceback__(self) -> None:
         """None, whatever Python and Snakemake set."""
 
     @__traceback__.setter
