@@ -155,12 +155,14 @@ def test_what_has_succeeded_leaves_first(tmp_path: Path) -> None:
         "preempted": State(Phase.ENDED, "PREEMPTED"),
     }
     assert watch.ended(jobs) == [gone, ends]
+    assert watch.leaving
     assert scheduler.cancelled == [["again", "preempted"]]
     scheduler.known["again"] = _alive("COMPLETING")
     assert watch.ended([again, hangs, preempted]) == [again, preempted]
     assert len(scheduler.cancelled) == 1
     time.now = GRACE
     assert watch.ended([hangs]) == []
+    assert not watch.leaving
     assert scheduler.cancelled[1:] == [["hangs"]]
     # cancelled once, and once more where that was of no use
     for now in (GRACE + 10, GRACE + 30):
