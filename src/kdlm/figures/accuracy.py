@@ -7,7 +7,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from kdlm.figures.style import COLOURS, DASHES, LABELS, positions, temperature_axis
+from kdlm.figures.style import COLOURS, DASHES, LABELS, empty, positions, temperature_axis
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
 from kdlm.study.specs import spell
@@ -24,11 +24,15 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     runs["accuracy"] = 100 * runs["last_accuracy"]
     students = runs[(runs["role"] == "student") & (runs["perturbation"] == 0)]
     keys = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
-    panels = [
-        (key, rows)
+    groups = [
+        (rows.loc[rows["loss"] == "kd", "temperature"].nunique(), key, rows)
         for key, rows in students.groupby(keys, sort=False)
-        if rows.loc[rows["loss"] == "kd", "temperature"].nunique() > 1
     ]
+    # one temperature is drawn where there are no others
+    least = min(2, max((count for count, *_ in groups), default=0))
+    if not least:
+        return empty("no student of KD is finished")
+    panels = [(key, rows) for count, key, rows in groups if count >= least]
     figure, grid = plt.subplots(
         1, len(panels), figsize=(1.8 + 4.6 * len(panels), 3.8), squeeze=False, sharey=True
     )

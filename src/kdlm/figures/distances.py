@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdlm.figures.style import LABELS, positions, share_legend, temperature_axis
+from kdlm.figures.style import LABELS, empty, positions, share_legend, temperature_axis
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
 from kdlm.study.specs import spell
@@ -29,6 +29,8 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     table = read_table(folder / "tables/comparisons.parquet", "comparisons")
     table = table[table["status"] == "finished"]
     group = _largest_group(table)
+    if group is None:
+        return empty("no student of KD is finished beside one of LM or of centred LM")
     table = table[(table["initialisation"] == group[0]) & (table["recipe"] == group[1])]
     pairs = table[
         (table["kind"] == "objective")
@@ -87,9 +89,16 @@ def _level(axes: Axes, height: float, text: str, at: float, side: str) -> None:
                   textcoords="offset points", fontsize="small", ha=side)  # fmt: skip
 
 
-def _largest_group(table: pd.DataFrame) -> tuple[str, str]:
-    """Initialisation and recipe in which KD was compared at the most temperatures."""
-    kd = table[(table["kind"] == "objective") & (table["loss_a"] == "kd")]
+def _largest_group(table: pd.DataFrame) -> tuple[str, str] | None:
+    """Initialisation and recipe in which KD was compared at the most temperatures, if any."""
+    kd = table[
+        (table["kind"] == "objective")
+        & (table["loss_a"] == "kd")
+        & table["loss_b"].isin(["lm", "centred-lm"])
+        & (table["mean_gap_a"] == table["mean_gap_b"])
+    ]
+    if kd.empty:
+        return None
     counts = kd.groupby(["initialisation", "recipe"])["temperature_a"].nunique()
     initialisation, recipe = counts.idxmax()
     return str(initialisation), str(recipe)

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import seaborn as sns
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -22,6 +23,7 @@ __all__ = [
     "LABELS",
     "MARKERS",
     "apply",
+    "empty",
     "positions",
     "save",
     "share_legend",
@@ -75,6 +77,16 @@ def apply() -> None:
             "svg.hashsalt": "kdlm",
         },
     )
+
+
+def empty(reason: str) -> Figure:
+    """A figure without axes that says why there is nothing to draw.
+
+    Every figure is an output of the study, whatever the config asks for.
+    """
+    figure = plt.figure(figsize=(6, 1.5))
+    figure.text(0.5, 0.5, reason, ha="center", va="center")
+    return figure
 
 
 def save(figure: Figure, stem: Path) -> None:

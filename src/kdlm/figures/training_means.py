@@ -1,5 +1,6 @@
 """What training does to the logit means and to the sums over classes of the last layer."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kdlm.figures.style import COLOURS, DASHES, LABELS, MARKERS, share_legend
+from kdlm.figures.style import COLOURS, DASHES, LABELS, MARKERS, empty, share_legend
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
 from kdlm.study.specs import spell
@@ -47,6 +48,8 @@ def draw(study: Study, folder: Path) -> Figure:
     shown["loss"] = shown["loss"].map(LABELS)
     shown = shown[shown["epoch"] > 0]
     recipes = list(shown["recipe"].unique())
+    if not recipes:
+        return empty("no student of CE, KD or LM that was initialised by he is finished")
     order = [LABELS[loss] for loss in ("ce", "kd", "lm")]
     figure, grid = plt.subplots(
         2, len(recipes), figsize=(1 + 2.6 * len(recipes), 5), sharex="col", sharey="row",
@@ -76,16 +79,21 @@ def draw(study: Study, folder: Path) -> Figure:
         axes.set_yscale("log")
     for axes, recipe in zip(grid[0], recipes, strict=True):
         axes.set_title(recipe)
-    share_legend(figure, f"KD at T = {spell(_temperature(study))}; band: all seeds")
+    temperature = _temperature(study)
+    share_legend(
+        figure,
+        "band: all seeds"
+        if np.isnan(temperature)
+        else f"KD at T = {spell(temperature)}; band: all seeds",
+    )
     return figure
 
 
 def _temperature(study: Study) -> float:
-    """A temperature that every recipe's KD students share, else the first."""
+    """The smallest of the temperatures that most arms with KD share; finite where there is one."""
     shared = [set(arm.temperatures) for arm in study.arms if arm.temperatures]
-    finite = sorted(t for t in shared[0] if np.isfinite(t))
-    counts = {t: sum(t in temperatures for temperatures in shared) for t in finite}
-    return max(counts, key=lambda t: (counts[t], -t))
+    counts = Counter(t for temperatures in shared for t in temperatures)
+    return max(counts, key=lambda t: (np.isfinite(t), counts[t], -t), default=np.nan)
 
 
 def _classes(folder: Path) -> int:
