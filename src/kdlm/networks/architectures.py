@@ -1,5 +1,6 @@
 """Every architecture by its name in a config; `kdlm.study.names` has what is fixed for each."""
 
+import re
 from collections.abc import Callable
 
 import torch
@@ -8,7 +9,7 @@ from kdlm.networks import perceptron, resnet, vgg, wide_resnet
 from kdlm.networks.network import Network
 from kdlm.study import names
 
-__all__ = ["ARCHITECTURES", "build"]
+__all__ = ["ARCHITECTURES", "SPELLINGS", "Spellings", "build"]
 
 ARCHITECTURES: dict[str, Callable[..., Network]] = {
     **resnet.ARCHITECTURES,
@@ -17,6 +18,17 @@ ARCHITECTURES: dict[str, Callable[..., Network]] = {
     **perceptron.ARCHITECTURES,
 }
 """A function of ``num_classes`` and ``in_channels``, and of ``image_side`` where it is needed."""
+
+Spellings = tuple[tuple[str, Callable[[re.Match[str]], str]], ...]
+
+SPELLINGS: dict[str, Spellings] = {
+    **dict.fromkeys(resnet.ARCHITECTURES, resnet.SPELLINGS),
+    **dict.fromkeys(wide_resnet.ARCHITECTURES, wide_resnet.SPELLINGS),
+    "vgg8": vgg.spellings(repeats=1),
+    "vgg13": vgg.spellings(repeats=2),
+    **dict.fromkeys(perceptron.ARCHITECTURES, perceptron.SPELLINGS),
+}
+"""How other code spells an architecture's layers: patterns, and what is put in their place."""
 
 
 def build(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-__all__ = ["ARCHITECTURES", "Perceptron"]
+__all__ = ["ARCHITECTURES", "SPELLINGS", "Perceptron"]
 
 WIDTH = 256
 
@@ -34,6 +34,9 @@ class Perceptron(nn.Module):
         logits: Tensor = self.classifier(self.features(images))
         return logits
 
+
+SPELLINGS = ((r"^fc\.", lambda _found: "classifier."),)
+"""How others spell the names of these layers."""
 
 ARCHITECTURES: dict[str, Callable[..., Perceptron]] = {"mlp": Perceptron}
 """By name: a function of ``num_classes``, ``in_channels`` and ``image_side``."""

@@ -4,12 +4,13 @@ As the distillation literature has them (Tian, Krishnan, Isola, arXiv 1910.10699
 biased 3×3 convolutions, the image halved after each of the first three, and one linear layer.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor, nn
 
-__all__ = ["ARCHITECTURES", "VGG"]
+__all__ = ["ARCHITECTURES", "VGG", "spellings"]
 
 WIDTHS = (64, 128, 256, 512, 512)
 HALVED = 3
@@ -42,6 +43,21 @@ class VGG(nn.Module):
         """Logits (B, K) of images (B, C, H, W)."""
         logits: Tensor = self.classifier(self.features(images))
         return logits
+
+
+def _in_sequence(repeats: int) -> Callable[[re.Match[str]], str]:
+    """Where a layer of a block is in one sequence: a block ends with a ReLU, and with a pool."""
+    return lambda found: (
+        f"layers.{int(found[1]) * 3 * repeats + min(int(found[1]), HALVED) + int(found[2])}."
+    )
+
+
+def spellings(repeats: int) -> tuple[tuple[str, Callable[[re.Match[str]], str]], ...]:
+    """How RepDistiller spells the names of a VGG with so many convolutions a block."""
+    return (
+        (r"^block([0-4])\.([0-9]+)\.", _in_sequence(repeats)),
+        (r"^fc\.", lambda _found: "classifier."),
+    )
 
 
 ARCHITECTURES: dict[str, Callable[..., VGG]] = {

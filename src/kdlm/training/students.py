@@ -94,14 +94,15 @@ def distill(
     A student that diverges is a result: it is written as it was after its last whole epoch.
 
     Raises:
-        InputError: a file cannot be read, teacher and dataset differ in their classes, or the
-            device is not there.
+        InputError: a file cannot be read, the dataset leaves one image for the last batch, teacher
+            and dataset differ in their classes, or the device is not there.
         SystemExit: a signal asked to stop.
 
     """
     configure_torch(spec.threads)
     device = resolve_device(spec.device)
     prepared = open_prepared(data)
+    spec.recipe.refuse_last_image(len(prepared.train_labels))
     teacher_network = load_network(teacher / "model.safetensors")
     teacher_classes = teacher_network.get_parameter("classifier.bias").numel()
     if teacher_classes != prepared.num_classes:
