@@ -12,6 +12,7 @@ import mmap
 import os
 import platform
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,8 @@ def verify(path: Path) -> str:
 
     """
     try:
+        with reading(path):
+            _refuse_devices(path)
         with reading(path), path.open("rb") as file:
             # an empty file cannot be mapped
             empty = os.fstat(file.fileno()).st_size == 0
@@ -83,6 +86,13 @@ def verify(path: Path) -> str:
             f"delete it and run snakemake again"
         )
     return stated
+
+
+def _refuse_devices(path: Path) -> None:
+    """Refuse a pipe or a device, which may give nothing, or never end."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path} is no file but a pipe or a device; name a file")
 
 
 def read_sealed(path: Path) -> bytes:
@@ -144,6 +154,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     """
     path = Path(path)
+    if not path.name:
+        raise InputError(f"{path} is no name of a file; give one")
     ours = f".{path.name}.{platform.node()}."
     temporary = path.with_name(f"{ours}{os.getpid()}.part")
     with refusals(path):
