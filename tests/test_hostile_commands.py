@@ -6,6 +6,7 @@ without a word said here.
 
 import argparse
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -19,14 +20,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from kdlm.cli import main, parser
 from kdlm.data.dataset import Dataset
 from kdlm.data.prepared import prepare
 from kdlm.study.config import Study, parse
 from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs
-from kdlm.study.specs import Spec
-from kdlm.training.teachers import train_teacher
+from kdlm.study.specs import BroughtTeacherSpec, Spec
 
 Observed = Callable[[str], None]
 
@@ -68,16 +69,11 @@ class World:
         self.draw = random.Random(seed)  # noqa: S311 - nothing here is a secret
         study = parse(config)
         self.config = json.loads(study.canonical_json())
-        specs: dict[str, Spec] = {
-            "train-teacher": teacher_jobs(study)[0].spec,
-            "distill": next(student_jobs(study)).spec,
-            "init-means": next(init_means_jobs(study)).spec,
-        }
-        self.specs = {name: json.loads(spec.canonical_json()) for name, spec in specs.items()}
         images = torch.randint(256, (20, 1, 8, 8), dtype=torch.uint8)
         labels = torch.arange(20) % 10
         classes = tuple(string.ascii_lowercase[:10])
         prepare(Dataset("x", images, labels, images, labels, classes), folder / "whole.data")
+        save_file({"conv1.weight": torch.zeros(16, 1, 3, 3)}, folder / "whole.weights")
         for number, content in enumerate(CONTENTS):
             (folder / f"{number}.bin").write_bytes(content)
             self.study(f"study {number}", content)
@@ -92,6 +88,17 @@ class World:
             for name in ("runs", "histories", "comparisons", "layer_means", "init_means"):
                 (tables / f"{name}.parquet").write_bytes(content)
             (tables.parent / "claims.parquet").write_bytes(content)
+        specs: dict[str, Spec] = {
+            "train-teacher": teacher_jobs(study)[0].spec,
+            "distill": next(student_jobs(study)).spec,
+            "init-means": next(init_means_jobs(study)).spec,
+        }
+        weights = (folder / "whole.weights").read_bytes()
+        specs["bring-teacher"] = BroughtTeacherSpec(
+            architecture="resnet8", sha256=hashlib.sha256(weights).hexdigest(), device="cpu",
+            threads=1,
+        )  # fmt: skip
+        self.specs = {name: json.loads(spec.canonical_json()) for name, spec in specs.items()}
         self.trained(study)
         self.paths = [os.fspath(path) for path in sorted(folder.iterdir())]
 
@@ -99,7 +106,9 @@ class World:
         """Whole files of a teacher, in their places and in each other's."""
         (job,) = teacher_jobs(study)
         place = self.folder / "trained" / job.folder
-        train_teacher(job.spec, self.folder / "whole.data", place)
+        spec = job.spec.canonical_json()
+        data = os.fspath(self.folder / "whole.data")
+        assert not main(["train-teacher", "--spec", spec, "--data", data, "--output", str(place)])
         files = sorted(place.iterdir())
         for turn in range(1, len(files)):
             swapped = self.folder / f"swapped {turn}"
@@ -115,6 +124,7 @@ class World:
             "teacher": place,
             "folder": self.folder / "trained",
             "output": self.folder / "made",
+            "weights": self.folder / "whole.weights",
         }
 
     def study(self, name: str, content: bytes) -> None:

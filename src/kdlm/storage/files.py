@@ -65,8 +65,6 @@ def verify(path: Path) -> str:
 
     """
     try:
-        with reading(path):
-            _refuse_devices(path)
         with reading(path), path.open("rb") as file:
             # an empty file cannot be mapped
             empty = os.fstat(file.fileno()).st_size == 0
@@ -89,8 +87,7 @@ def verify(path: Path) -> str:
 
 
 def _refuse_devices(path: Path) -> None:
-    """Refuse a pipe or a device, which may give nothing, or never end."""
-    mode = path.stat().st_mode
+    mode = Path(path).stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise InputError(f"{path} is no file but a pipe or a device; name a file")
 
@@ -105,6 +102,8 @@ def read_sealed(path: Path) -> bytes:
 def reading(path: Path) -> Iterator[None]:
     """What the file system refuses while ``path`` is read, as one line.
 
+    A pipe or a device is refused too: it may give nothing, or never end.
+
     A missing file is left to the caller, and so is what a decoder finds wrong in a file: its errors
     are OSErrors too, but bear no number.
 
@@ -113,6 +112,7 @@ def reading(path: Path) -> Iterator[None]:
 
     """
     try:
+        _refuse_devices(path)
         yield
     except FileNotFoundError:
         raise
