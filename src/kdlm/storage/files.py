@@ -87,7 +87,10 @@ def verify(path: Path) -> str:
 
 
 def _refuse_devices(path: Path) -> None:
-    mode = Path(path).stat().st_mode
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise InputError(f"{path} is no file but a pipe or a device; name a file")
 
