@@ -42,6 +42,7 @@ def render_report(folder: Path, output: Path) -> None:
             check=False,
         )  # fmt: skip
         if run.returncode:
-            raise InputError(f"snakemake --report failed: {run.stdout.strip()[-2000:]}")
+            said = " ".join(run.stdout.split())
+            raise InputError(f"snakemake --report failed: {said[-2000:]}")
         with replacing(output) as temporary:
             shutil.copyfile(made, temporary)

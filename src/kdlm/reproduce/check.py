@@ -58,7 +58,8 @@ def reproduce(
         if report:
             with replacing(report) as temporary:
                 text = json.dumps(facts | outcomes.as_json(), indent=1, ensure_ascii=False)
-                temporary.write_text(f"{text}\n", encoding="utf-8")
+                # half a character of a name is spelt as JSON spells it
+                temporary.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
     return outcomes
 
 

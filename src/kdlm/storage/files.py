@@ -12,6 +12,7 @@ import mmap
 import os
 import platform
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,15 @@ def verify(path: Path) -> str:
     return stated
 
 
+def _refuse_devices(path: Path) -> None:
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path} is no file but a pipe or a device; name a file")
+
+
 def read_sealed(path: Path) -> bytes:
     """Bytes of a file, verified; errors as `verify`."""
     verify(path)
@@ -95,6 +105,8 @@ def read_sealed(path: Path) -> bytes:
 def reading(path: Path) -> Iterator[None]:
     """What the file system refuses while ``path`` is read, as one line.
 
+    A pipe or a device is refused too: it may give nothing, or never end.
+
     A missing file is left to the caller, and so is what a decoder finds wrong in a file: its errors
     are OSErrors too, but bear no number.
 
@@ -103,6 +115,7 @@ def reading(path: Path) -> Iterator[None]:
 
     """
     try:
+        _refuse_devices(path)
         yield
     except FileNotFoundError:
         raise
@@ -144,6 +157,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     """
     path = Path(path)
+    if not path.name:
+        raise InputError(f"{path} is no name of a file; give one")
     ours = f".{path.name}.{platform.node()}."
     temporary = path.with_name(f"{ours}{os.getpid()}.part")
     with refusals(path):

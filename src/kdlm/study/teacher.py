@@ -51,6 +51,8 @@ class Teacher(Spec):
         if not isinstance(data, Mapping) or not isinstance(data.get("weights"), str):
             return data
         path = Path(data["weights"])
+        if path.is_fifo() or path.is_char_device() or path.is_block_device():
+            raise ValueError(f"weights: {path} is no file but a pipe or a device")
         try:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
