@@ -22,6 +22,7 @@ from kdlm.study.complaints import one_line
 from kdlm.study.config import parse, read_study, schema
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import BroughtTeacherSpec, InitMeansSpec, Spec, StudentSpec, TeacherSpec
+from kdlm.terminal import printable
 
 if TYPE_CHECKING:
     from kdlm.training.checkpoints import Keeping
@@ -148,7 +149,7 @@ def _claims(arguments: argparse.Namespace) -> None:
     if len(lost):
         print(f"\n{len(lost)} of {len(runs)} networks are not finished:")
     for status, reason in zip(lost["status"], lost["reason"], strict=True):
-        print(f"  {status}: {reason}")
+        print(f"  {printable(status)}: {printable(reason)}")
     figures = arguments.folder / "figures"
     if figures.is_dir():
         print(f"\nFigures: {figures}/")
@@ -347,7 +348,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except InputError as error:
-        print(f"kdlm: {error}", file=sys.stderr)
+        # the message may quote a file of a stranger
+        print(f"kdlm: {printable(error)}", file=sys.stderr)
         return 1
     if arguments.command not in _BY_HAND:
         logging.getLogger(__name__).info("finished on %s", platform.node())
