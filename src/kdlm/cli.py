@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from pydantic import ValidationError
 
 from kdlm import signals
-from kdlm.errors import InputError, printable
+from kdlm.errors import InputError
 from kdlm.storage.locks import in_turn
 from kdlm.study.complaints import one_line
 from kdlm.study.config import parse, read_study, schema
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import BroughtTeacherSpec, InitMeansSpec, Spec, StudentSpec, TeacherSpec
+from kdlm.terminal import printable
 
 if TYPE_CHECKING:
     from kdlm.training.checkpoints import Keeping
@@ -31,6 +32,9 @@ __all__ = ["main", "parser"]
 
 _BY_HAND = ("claims", "reproduce", "salvage", "schema")
 """Commands that no rule calls; the others are jobs, whose logs end with where they ran."""
+
+_MOST = 10_000
+"""Characters of a message: enough for the names of a hundred files."""
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
@@ -149,7 +153,7 @@ def _claims(arguments: argparse.Namespace) -> None:
     if len(lost):
         print(f"\n{len(lost)} of {len(runs)} networks are not finished:")
     for status, reason in zip(lost["status"], lost["reason"], strict=True):
-        print(f"  {status}: {reason}")
+        print(f"  {printable(status)}: {printable(reason)}")
     figures = arguments.folder / "figures"
     if figures.is_dir():
         print(f"\nFigures: {figures}/")
@@ -298,7 +302,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong with a command in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {printable(message)}; --help tells more\n")
+        self.exit(2, f"{self.prog}: {printable(message[:_MOST])}; --help tells more\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -371,8 +375,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except (InputError, OSError) as error:
-        # what a file system refuses is the user's to mend too
-        print(f"kdlm: {printable(str(error))}", file=sys.stderr)
+        # what a file system refuses is the user's to mend too; the message may quote a stranger
+        print(f"kdlm: {printable(str(error)[:_MOST])}", file=sys.stderr)
         return 1
     if arguments.command not in _BY_HAND:
         logging.getLogger(__name__).info("finished on %s", platform.node())

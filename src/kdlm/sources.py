@@ -17,7 +17,15 @@ __all__ = ["EXEMPT", "closure", "digest", "exempt"]
 
 PACKAGE = Path(__file__).parent
 
-EXEMPT = ("kdlm.study", "kdlm.storage", "kdlm.cli", "kdlm.errors", "kdlm.signals", "kdlm.sources")
+EXEMPT = (
+    "kdlm.study",
+    "kdlm.storage",
+    "kdlm.cli",
+    "kdlm.errors",
+    "kdlm.signals",
+    "kdlm.sources",
+    "kdlm.terminal",
+)
 """Packages and modules left out of a digest.
 
 Their effect on a job is in its spec or in `SCHEMA_VERSION`, or is not in its result at all.

@@ -18,6 +18,7 @@ from kdlm.storage.parquet import write_table
 from kdlm.study.config import Study
 from kdlm.study.margins import Margins
 from kdlm.study.schemas import SCHEMAS
+from kdlm.terminal import printable
 
 __all__ = ["CLAIMS", "decide", "format_claims", "judge", "judge_study"]
 
@@ -87,10 +88,11 @@ def format_claims(claims: pd.DataFrame) -> str:
         if pd.isna(row.value):
             interval = "-"
         name = row.id if row.form == "as stated" or row.id.endswith(row.form) else None
-        statement = row.statement if name else f"({row.form}) {row.statement}"
+        statement = printable(row.statement if name else f"({row.form}) {row.statement}")
         first, *rest = textwrap.wrap(statement, _WIDTH - len(heading)) or [""]
         lines.append(
-            f"{row.id:<23} {row.verdict:<12} {_number(row.value):>9}  {interval:<22} "
+            f"{printable(row.id):<23} {printable(row.verdict):<12} "
+            f"{_number(row.value):>9}  {interval:<22} "
             f"{_margin(row.margin_low, row.margin_high):<13} {first}"
         )
         lines += [" " * len(heading) + line for line in rest]

@@ -19,7 +19,16 @@ from pathlib import Path
 
 from kdlm.errors import InputError
 
-__all__ = ["OPEN_SEAL", "read_sealed", "reading", "refusals", "replacing", "sealed", "verify"]
+__all__ = [
+    "OPEN_SEAL",
+    "read_sealed",
+    "reading",
+    "refusals",
+    "replaceable",
+    "replacing",
+    "sealed",
+    "verify",
+]
 
 _MARK = b"kdlm-sha256:"
 _SEAL = re.compile(_MARK + rb"([0-9a-f]{64})")
@@ -38,6 +47,14 @@ _REMEDIES = {
     errno.ENOTDIR: "move the file away that is in the place of a folder",
     errno.EEXIST: "move the file away that is in the place of a folder",
     errno.EISDIR: "move the folder away that is in the place of the file",
+}
+
+
+_KINDS = {
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a disk",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
 }
 
 
@@ -145,20 +162,49 @@ def refusals(path: Path) -> Iterator[None]:
         ) from error
 
 
+def replaceable(path: Path) -> Path:
+    """Where the file is, or will be, that a writer of ``path`` replaces: behind symbolic links.
+
+    Raises:
+        InputError: there is something else than a regular file, such as a device, which a rename
+            would remove; or it is where this process prints; or as `refusals`.
+
+    """
+    with refusals(path):
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return Path(os.path.realpath(path)) if path.is_symlink() else path
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(
+            f"{path} is no file but {_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, "
+            f"which is not replaced; name a file"
+        )
+    for descriptor in (0, 1, 2):
+        # /dev/stdout and its like, where they lead to a file
+        with contextlib.suppress(OSError):
+            if os.path.samestat(found, os.fstat(descriptor)):
+                raise InputError(f"{path} is what this process reads or prints to; name a file")
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` to write to; renamed to ``path`` once written and flushed.
 
     A reader sees the old file or the whole new one, also after a loss of power. After an error
-    neither name is left behind; what a killed process left is removed by the next one.
+    neither name is left behind; what a killed process left is removed by the next one. Where
+    ``path`` is a symbolic link, the link stays, and the file behind it is replaced.
 
     Raises:
-        InputError: as `refusals`.
+        InputError: as `refusals` and `replaceable`.
 
     """
-    path = Path(path)
-    if not path.name:
+    if not Path(path).name:
         raise InputError(f"{path} is no name of a file; give one")
+    path = replaceable(Path(path))
     ours = f".{path.name}.{platform.node()}."
     temporary = path.with_name(f"{ours}{os.getpid()}.part")
     with refusals(path):
