@@ -44,7 +44,7 @@ faults: $(READY)
 	$(BIN)/python -m pytest tests -m fault -n 2 --dist loadfile --fault-report docs/faults.md
 	$(BIN)/python -m pytest $(PLUGIN) -p tests.fault_report -m fault -n 2 --dist loadfile --fault-report=docs/faults.md
 	tests/slurm/install.sh && $(BIN)/python -m pytest tests/slurm -m fault --fault-report docs/faults.md
-	tests/slurm24/install.sh && KDLM_TEST_SLURM=24.11 $(BIN)/python -m pytest tests/slurm/test_hosts.py -m fault --fault-report docs/faults.md
+	tests/slurm24/install.sh && KDLM_TEST_SLURM=24.11 $(BIN)/python -m pytest tests/slurm/test_hosts.py tests/slurm/test_newer.py -m fault --fault-report docs/faults.md
 
 # Whether the tests would notice: small faults, put into a copy of the checkout one at a time.
 # By hand and on a schedule: an hour of two cores. AREAS="losses claims" tries some areas only.
@@ -84,8 +84,7 @@ slurm-test: $(READY)
 # The same tests on a newer Slurm of several hosts, with an ordinary user and accounts; and others.
 slurm24-test: $(READY)
 	tests/slurm24/install.sh
-	KDLM_TEST_SLURM=24.11 $(BIN)/python -m pytest tests/slurm -n 2 --dist loadfile --durations 10 \
-	  --deselect tests/slurm/test_faults.py::test_out_of_memory
+	KDLM_TEST_SLURM=24.11 $(BIN)/python -m pytest tests/slurm -n 2 --dist loadfile --durations 10
 
 slurm-demo: $(READY)
 	$(SLURM) $(BIN)/python -m snakemake --profile slurm

@@ -217,11 +217,16 @@ def test_the_scheduler_comes_and_goes(slurm: Cluster, tmp_path: Path, observed: 
     jobs = {f"first{number}": Job(waits) for number in range(3)}
     jobs["failing"] = Job(f"{waits}; exit 3")
     run = Controller(slurm, tmp_path, jobs)
-    # a second stage, submitted while the controller is away
+    # a second stage, submitted while the controller is away; a job on the cluster would not be
+    # reported as finished then
     with (tmp_path / "Snakefile").open("a") as file:
         file.write(
+            "localrules: here\n"
+            "rule here:\n"
+            "    output: 'here'\n"
+            "    shell: 'until test -e go; do sleep 1; done; touch {output}'\n"
             "rule last:\n"
-            "    input: 'out/first0/done'\n"
+            "    input: 'here'\n"
             "    output: 'last'\n"
             "    resources: mem_mb=300, runtime=10\n"
             "    shell: 'touch {output}'\n"

@@ -110,4 +110,6 @@ def test_a_job_goes_on_where_there_are_no_locks(
 
     monkeypatch.setattr("fcntl.flock", none)
     with in_turn(tmp_path / "job"):
-        assert "job: no locks on this file system (No locks available)" in caplog.text
+        assert "job: no locks on this file system (No locks available), so nothing" in caplog.text
+    with waiting(tmp_path / "data" / "lock"):
+        assert f"to test it: flock {tmp_path / 'data' / '.lock'} true" in caplog.text

@@ -7,7 +7,11 @@ reads and writes through `FakeSlurm`:
 - `jobs/ID/`: `job.json` (what sbatch was told), `state` (`STATE|Reason|wait status`), `script`,
   `step` (process that srun became);
 - `faults/NAME`: what goes wrong from now on, see `FakeSlurm.fault`;
-- `calls.jsonl`: every call.
+- `calls.jsonl`: every call, and the names of the variables of Slurm's that it saw.
+
+It does as the real one was seen to do: squeue heeds SQUEUE_PARTITION; `%%` in the path of an output
+is a `%`, and other letters after one stand for what they stand for; an array that is too large for
+MaxSubmitJobs is refused as a whole; 24.11 requeues a job that succeeds while it is preempted.
 """
 
 import contextlib
@@ -60,7 +64,12 @@ class FakeSlurm:
         """Arguments of every call of a command."""
         path = self.state / "calls.jsonl"
         lines = map(json.loads, path.read_text().splitlines()) if path.exists() else []
-        return [words for caller, *words in lines if caller == name]
+        return [words for caller, _, *words in lines if caller == name]
+
+    def environments(self, name: str) -> list[list[str]]:
+        """Names of Slurm's variables that each call of a command saw."""
+        lines = map(json.loads, (self.state / "calls.jsonl").read_text().splitlines())
+        return [names for caller, names, *_ in lines if caller == name]
 
     def fault(self, name: str, value: object) -> None:
         """From now on: the cluster behaves otherwise.
@@ -68,7 +77,9 @@ class FakeSlurm:
         `sbatch` or `scontrol` = [n, message]: the next n calls fail so. `squeue` or `sacct` =
         message: fails so. `requeue` = message: says so, though it did what was asked.
         `squeue-sleeps` = seconds. `hold` = reason: what is submitted stays pending. `forget` =
-        [id …]: jobs that neither command knows. `MaxArraySize` = n. None heals it.
+        [id …]: jobs that neither command knows. `MaxArraySize` = n. `MaxSubmitJobs` = n.
+        `preempted` = seconds: a job that ends well is requeued, and starts again after so long.
+        None heals it.
         """
         path = self.state / "faults" / name
         if value is None:
@@ -138,6 +149,14 @@ def _sbatch(slurm: FakeSlurm, words: list[str]) -> None:
         options = dict(_options(text))
         match = re.match(r"0-(\d+)", options.get("array", ""))
         tasks = range(int(match[1]) + 1) if match else [None]
+        queued = [job for job in _known(slurm) if job["state"] in {"PENDING", "RUNNING"}]
+        if len(queued) + len(tasks) > (slurm.has("MaxSubmitJobs") or 1 << 30):
+            print("sbatch: error: AssocMaxSubmitJobLimit", file=sys.stderr)
+            _die(
+                "sbatch",
+                "Batch job submission failed: Job violates accounting/QOS policy (job submit limit,"
+                " user's size and/or time limits)",
+            )
         counter.write_text(str(first + len(tasks)))
     if len(tasks) > (slurm.has("MaxArraySize") or 1001):
         _die("sbatch", "Batch job submission failed: Invalid job array specification")
@@ -171,7 +190,7 @@ def _options(script: str) -> Iterator[tuple[str, str]]:
 
 
 def _slurmd(slurm: FakeSlurm, words: list[str]) -> None:
-    """Run one job until it has ended or was ended; again after `scontrol requeue`."""
+    """Run one job until it has ended or was ended; again after a requeue."""
     (job_id,) = words
     folder = slurm.state / "jobs" / job_id
     told = json.loads((folder / "job.json").read_text())
@@ -204,6 +223,16 @@ def _slurmd(slurm: FakeSlurm, words: list[str]) -> None:
         if shell.poll() is None:
             os.killpg(shell.pid, signal.SIGKILL)
             shell.wait()
+        pause = slurm.has("preempted")
+        if slurm.state_of(job_id) == "RUNNING" and shell.returncode == 0 and pause is not None:
+            slurm.set_state(job_id, "PENDING", "BeginTime")
+            end = time.monotonic() + pause
+            while time.monotonic() < end and slurm.state_of(job_id) == "PENDING":
+                time.sleep(0.05)
+            if slurm.state_of(job_id) == "PENDING":
+                slurm.set_state(job_id, "RUNNING")
+                slurm.fault("preempted", None)
+                continue
         if slurm.state_of(job_id) != "RUNNING" or not (folder / "requeue").exists():
             break
         (folder / "requeue").unlink()
@@ -218,9 +247,15 @@ def _runs_on(slurm: FakeSlurm, job_id: str) -> bool:
 
 
 def _pattern(path: str, environment: dict[str, str]) -> Path:
-    parts = {"j": "SLURM_JOB_ID", "A": "SLURM_ARRAY_JOB_ID", "a": "SLURM_ARRAY_TASK_ID"}
-    parts |= {"t": "SLURM_PROCID"}
-    return Path(re.sub(r"%([jAat])", lambda match: environment[parts[match[1]]], path))
+    values = {"%": "%", "n": "0", "N": "node", "u": "user", "x": "name", "s": "0", "t": "0"}
+    variables = {"j": "SLURM_JOB_ID", "A": "SLURM_ARRAY_JOB_ID", "a": "SLURM_ARRAY_TASK_ID"}
+    values |= {letter: environment.get(name, "4294967294") for letter, name in variables.items()}
+
+    def value(match: re.Match[str]) -> str:
+        width, letter = match.groups()
+        return values[letter].zfill(int(width or 0)) if letter in values else match[0]
+
+    return Path(re.sub(r"%(\d*)(.)", value, path))
 
 
 def _srun(slurm: FakeSlurm, words: list[str]) -> None:
@@ -252,6 +287,7 @@ def _known(slurm: FakeSlurm) -> Iterator[dict[str, str]]:
                 "state": state,
                 "reason": reason,
                 "status": status,
+                "partition": job["options"].get("partition", "default"),
             }
 
 
@@ -259,9 +295,12 @@ def _squeue(slurm: FakeSlurm, words: list[str]) -> None:
     time.sleep(slurm.has("squeue-sleeps") or 0)
     if message := slurm.has("squeue"):
         _die("squeue", message)
-    if words[-2] == "-O":
+    if words[:-1] and words[-2] == "-O":
         columns = [column.split(":") for column in words[-1].split(",")]
+        partition = os.environ.get("SQUEUE_PARTITION")
         for job in _known(slurm):
+            if partition and partition != job["partition"]:
+                continue
             cells = [job[COLUMNS[name]][: int(width)].ljust(int(width)) for name, width in columns]
             print("".join(cells))
         return
@@ -312,7 +351,9 @@ def main(state: str, name: str, *words: str) -> None:
     slurm = FakeSlurm(Path(state))
     if name != "slurmd":
         with (slurm.state / "calls.jsonl").open("a") as file:
-            file.write(json.dumps([name, *words]) + "\n")
+            theirs = ("SLURM", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_")
+            seen = sorted(variable for variable in os.environ if variable.startswith(theirs))
+            file.write(json.dumps([name, seen, *words]) + "\n")
     does: dict[str, Callable[[FakeSlurm, list[str]], None]]
     does = {"sbatch": _sbatch, "squeue": _squeue, "sacct": _sacct, "scancel": _scancel}
     does |= {"scontrol": _scontrol, "srun": _srun, "slurmd": _slurmd}

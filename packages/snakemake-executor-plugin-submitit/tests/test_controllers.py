@@ -41,7 +41,8 @@ def test_the_next_controller_adopts_what_runs(slurm: FakeSlurm, study: Study) ->
 
     # a third one while the second lives
     text = study.start(*again).fail()
-    assert f"Not submitted: the snakemake of process {second.process.pid} on " in text
+    assert f"submitit: the snakemake of process {second.process.pid} on " in text
+    assert "nothing was touched: wait for it, or stop it" in text
 
     (study.folder / "go").touch()
     second.succeed()
@@ -49,6 +50,74 @@ def test_the_next_controller_adopts_what_runs(slurm: FakeSlurm, study: Study) ->
     assert study.lines("changed.runs") == ["1", "2"]
     assert len(slurm.jobs()) == 3
     assert not list(study.folder.glob(".snakemake/submitit/controllers/*"))
+
+
+WRITING = """
+rule all:
+    input: expand("o/{i}", i=range(2))
+
+rule slow:
+    output: "o/{i}"
+    shell:
+        "echo run >> runs; echo line >> {output}; until test -e go; do sleep 1; done;"
+        " wc -l {output}"
+"""
+
+
+@pytest.mark.fault(
+    "a second snakemake while jobs of the first write their outputs",
+    area="cluster",
+    provoked="the same command, with --nolock, in the same folder",
+)
+def test_a_second_controller_touches_nothing(
+    slurm: FakeSlurm, study: Study, observed: Callable[[str], None]
+) -> None:
+    study.write(WRITING)
+    first = study.start("--nolock")
+    outputs = [study.folder / "o" / name for name in "01"]
+    first.until(lambda: all(output.exists() for output in outputs))
+    text = study.start("--nolock", "--rerun-incomplete", "--retries", "2").fail()
+    assert f"submitit: the snakemake of process {first.process.pid} on " in text
+    assert "Error in rule" not in text
+    assert "executor.py" not in text
+    assert all(output.exists() for output in outputs)
+    # one that makes nothing of that may run meanwhile
+    study.write(WRITING + '\nrule other:\n    output: "p"\n    shell: "touch {output}"\n')
+    study.start("--nolock", "p").succeed()
+    (study.folder / "go").touch()
+    first.succeed()
+    assert study.lines("runs") == ["run", "run"]
+    assert len(slurm.jobs()) == 3
+    assert not list(study.folder.glob(".snakemake/submitit/controllers/*"))
+    observed("refused as a whole before anything is touched, in one line; the first run finishes")
+
+
+def test_jobs_that_a_checkpoint_reveals_are_claimed_too(slurm: FakeSlurm, study: Study) -> None:
+    study.write("""
+        def found(wildcards):
+            checkpoints.split.get()
+            return "p/1"
+
+        rule all:
+            input: found
+
+        checkpoint split:
+            output: "split"
+            shell: "until test -e split.go; do sleep 1; done; touch {output}"
+
+        rule slow:
+            output: "p/{i}"
+            shell: "touch begun; until test -e go; do sleep 1; done; touch {output}"
+    """)
+    blind = study.start("--nolock")
+    blind.says("Submitted job")
+    other = study.start("--nolock", "p/1")
+    other.until((study.folder / "begun").exists)
+    (study.folder / "split.go").touch()
+    assert f"the snakemake of process {other.process.pid} on " in blind.fail()
+    (study.folder / "go").touch()
+    other.succeed()
+    assert len(slurm.jobs()) == 2
 
 
 def test_what_finishes_before_its_turn_is_not_made_again(slurm: FakeSlurm, study: Study) -> None:
@@ -79,19 +148,23 @@ def test_what_finishes_before_its_turn_is_not_made_again(slurm: FakeSlurm, study
     assert not list(study.folder.glob(".snakemake/submitit/batches/*"))
 
 
-def test_a_retry_adopts_what_could_not_be_looked_for(slurm: FakeSlurm, study: Study) -> None:
+def test_what_cannot_be_looked_for_is_waited_for(slurm: FakeSlurm, study: Study) -> None:
+    """As the error of a job it would have Snakemake delete what the running job writes."""
     study.write("""
         rule a:
             output: "done"
-            shell: "echo run >> runs; until test -e go; do sleep 1; done; touch {output}"
+            shell:
+                "echo run | tee -a runs {output}; until test -e go; do sleep 1; done;"
+                " test -e {output}"
     """)
     first = study.start()
     first.until(lambda: bool(study.lines("runs")))
     first.process.send_signal(signal.SIGKILL)
     first.end()
     slurm.fault("squeue", "Unable to contact slurm controller (connect failure)")
-    second = study.start("--nolock", "--rerun-incomplete", "--retries", "100")
-    second.says("Not submitted: squeue: squeue: error: Unable to contact slurm controller")
+    second = study.start("--nolock", "--rerun-incomplete")
+    second.says("whether jobs of an earlier run are still there is asked again in 2 s")
+    assert (study.folder / "done").exists()
     slurm.fault("squeue", None)
     second.says(f"Adopted job {first.submitted['a']}, which still runs: a")
     (study.folder / "go").touch()

@@ -26,7 +26,7 @@ def _plan(
 ) -> Planned:
     job = _job(name, wildcards, output, command, sources, **described)
     job.resources = resources or {}
-    return plan(job, TOP)
+    return plan(job, TOP, "true")
 
 
 def _job(
@@ -64,7 +64,7 @@ def _group(*commands: str) -> Planned:
         is_group=lambda: True,
         properties=lambda: json.dumps({"groupid": "together"}),
     )
-    return plan(group, TOP)
+    return plan(group, TOP, "true")
 
 
 def test_names() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_plugin_submitit.journal import Journal, Submission, Took
+from snakemake_executor_plugin_submitit.journal import Journal, RivalError, Submission, Took
 
 
 def _submission(job_id: str, key: str | None = None) -> Submission:
@@ -56,7 +56,6 @@ def test_what_still_runs_outlives_a_close(tmp_path: Path) -> None:
     journal.close()
     took = Journal(tmp_path).take({"out/1", "out/2"})
     assert took.orphans == [_submission("2")]
-    assert not took.rivals
     assert not took.unfinished
 
 
@@ -67,7 +66,7 @@ def test_several_dead_controllers_are_taken_over_once(tmp_path: Path) -> None:
     took = journal.take({"out/1", "out/3"})
     assert {one.job_id for one in took.orphans} == {"1", "3"} == set(journal.live)
     # until it is known what became of them
-    assert journal.take({"out/1", "out/3"}) == Took(took.orphans, {}, [])
+    assert journal.take({"out/1", "out/3"}) == Took(took.orphans, [])
     journal.ended(["3"])
     assert [one.job_id for one in journal.take({"out/1", "out/3"}).orphans] == ["1"]
     # and once more, from the one that took them
@@ -127,7 +126,7 @@ def test_a_journal_that_was_begun_and_no_more(tmp_path: Path) -> None:
     (tmp_path / "locked" / "lock").touch()
     (tmp_path / "stray.txt").touch()
     took = Journal(tmp_path).take({"out/1"})
-    assert (took.orphans, took.rivals, took.unfinished) == ([], {}, [])
+    assert (took.orphans, took.unfinished) == ([], [])
 
 
 RIVAL = """
@@ -153,11 +152,15 @@ def test_a_living_rival(tmp_path: Path, *, dies: bool) -> None:
     ) as rival:
         assert rival.stdout is not None
         assert rival.stdout.readline() == b"ready\n"
-        took = Journal(tmp_path).take({"out/1", "out/2"})
-        assert took.rivals.keys() == {"out/1", "out/2"}
-        assert took.rivals["out/1"].startswith(f"process {rival.pid} on ")
-        assert not took.orphans
-        assert not took.unfinished
+        for key in ("out/1", "out/2"):
+            journal = Journal(tmp_path)
+            message = rf"the snakemake of process {rival.pid} on \S+ works on {key}; nothing was"
+            with pytest.raises(RivalError, match=message):
+                journal.take({key})
+            with pytest.raises(RivalError, match=message):
+                journal.claim({key}, set())
+            assert not journal.take({"elsewhere"}).orphans
+            journal.close()
         if dies:
             rival.kill()
     if dies:

@@ -8,7 +8,7 @@ import pytest
 
 from snakemake_executor_plugin_submitit.cluster import Phase, State
 from snakemake_executor_plugin_submitit.local import LocalMachine
-from snakemake_executor_plugin_submitit.outcome import Result, read_result
+from snakemake_executor_plugin_submitit.outcome import Result, read_result, result_path
 from snakemake_executor_plugin_submitit.payload import JobCommand
 from snakemake_executor_plugin_submitit.resources import request
 from study import wait_for
@@ -37,9 +37,9 @@ def test_jobs_run_and_end(tmp_path: Path, setup: list[str]) -> None:
     machine = LocalMachine(setup=setup)
     well, badly = _submit(machine, tmp_path, 'echo "${SAID-nothing}" > said', "exit 5")
     wait_for(lambda: not machine.states([well, badly]), lambda: "they go on")
-    folder = tmp_path / "batch"
-    assert read_result(machine.job(folder, well)) == Result(None)
-    assert read_result(machine.job(folder, badly)) == Result("exit status 5")
+    folder = str(tmp_path / "batch")
+    assert read_result(result_path(folder, well)) == Result(None)
+    assert read_result(result_path(folder, badly)) == Result("exit status 5")
     assert (tmp_path / "said").read_text() == ("words\n" if setup else "nothing\n")
 
 

@@ -7,7 +7,17 @@ import pytest
 from submitit.core.utils import JobPaths, cloudpickle_dump
 
 from snakemake_executor_plugin_submitit.cluster import Phase, State
-from snakemake_executor_plugin_submitit.outcome import TAIL, Result, read_result, tail, verdict
+from snakemake_executor_plugin_submitit.journal import Submission
+from snakemake_executor_plugin_submitit.outcome import (
+    TAIL,
+    Result,
+    output_path,
+    read_result,
+    report,
+    result_path,
+    tail,
+    verdict,
+)
 
 FAILED = Result("exit status 1")
 ALIVE = State(Phase.ALIVE, "RUNNING")
@@ -45,14 +55,12 @@ def test_verdict(
     assert verdict(result, state, waited, GRACE) == reason
 
 
-def _left(folder: Path, *left: Any) -> Any:
-    from submitit import SlurmJob
-
-    job = SlurmJob[None](folder=folder, job_id="7", tasks=[0])
+def _left(folder: Path, *left: Any) -> Path:
+    path = result_path(str(folder), "7")
+    assert path == JobPaths(folder, job_id="7", task_id=0).result_pickle
     if left:
-        paths = JobPaths(folder, job_id="7", task_id=0)
-        cloudpickle_dump(left, paths.result_pickle)
-    return job
+        cloudpickle_dump(left, path)
+    return path
 
 
 def test_results(tmp_path: Path) -> None:
@@ -69,9 +77,9 @@ def test_results(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x05", b"text"])
 def test_a_result_that_cannot_be_read_is_not_there_yet(tmp_path: Path, content: bytes) -> None:
-    job = _left(tmp_path, "success", None)
-    job.paths.result_pickle.write_bytes(content)
-    assert read_result(job) is None
+    path = _left(tmp_path)
+    path.write_bytes(content)
+    assert read_result(path) is None
 
 
 def test_tail(tmp_path: Path) -> None:
@@ -83,6 +91,101 @@ def test_tail(tmp_path: Path) -> None:
     assert tail(path, ("slurmstepd", "srun:")) == ["slurmstepd: killed"]
     path.write_text("\n".join(map(str, range(100))))
     assert tail(path) == [str(n) for n in range(100 - TAIL, 100)]
+
+
+REPORTED = {
+    "22.05": "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=12.0. Some of your"
+    " processes may have been killed by the cgroup out-of-memory handler.",
+    "23.11": "slurmstepd: error: Detected 1 oom_kill event in StepId=12.batch. Some of the step"
+    " tasks have been OOM Killed.",
+    "24.11": "slurmstepd-h3: error: Detected 1 oom_kill event in StepId=1007.0. Some of the step"
+    " tasks have been OOM Killed.",
+    "24.11, srun": "srun: error: h3: task 0: Out Of Memory",
+    "without cgroups": "slurmstepd: error: Step 12.0 exceeded memory limit (4 > 3), being killed",
+}
+
+
+def _submission(folder: Path) -> Submission:
+    return Submission(
+        job_id="7",
+        cluster="slurm",
+        folder=str(folder),
+        key="out",
+        fingerprint="f",
+        title="greedy",
+        logs=str(folder / "logs"),
+    )
+
+
+@pytest.mark.parametrize("version", REPORTED)
+def test_too_little_memory_in_the_words_of_every_version(tmp_path: Path, version: str) -> None:
+    output = output_path(str(tmp_path), "7")
+    output.write_text(f"submitit INFO (x) - started\n{REPORTED[version]}\n")
+    text = report(_submission(tmp_path), "FAILED (exit 1:0)")
+    assert "failed: FAILED (exit 1:0); out of memory: give the rule more mem_mb\n" in text
+    assert REPORTED[version] in text
+    output.unlink()
+    text = report(_submission(tmp_path), "OUT_OF_MEMORY (exit 0:125)")
+    assert "out of memory: give the rule more mem_mb\n" in text
+    assert "mem_mb" not in report(_submission(tmp_path), "FAILED (exit 1:0)")
+
+
+INNER = """\
+host: h3
+Building DAG of jobs...
+Using shell: /usr/bin/bash
+Provided cores: 1 (use --cores to define parallelism)
+Rules claiming more threads will be scaled down.
+Select jobs to execute...
+Execute 1 jobs...
+
+[Wed Nov 25 22:37:08 2026]
+localrule a:
+    output: done
+    resources: tmpdir=/tmp
+
+Epoch 1
+  loss: 3
+Traceback (most recent call last):
+    indented, of the job
+ValueError: no such file
+RuleException:
+CalledProcessError in file "Snakefile", line 5:
+Command 'train' returned non-zero exit status 3.
+[Wed Nov 25 22:37:08 2026]
+Error in rule a:
+    message: None
+    output: done
+    shell:
+        train
+        (command exited with non-zero exit code)
+Shutting down, this might take some time.
+Exiting because a job execution failed. Look above for error messages
+Storing output in storage.
+Elapsed time: 0:00:00.546135
+WorkflowError:
+At least one job did not complete successfully.
+"""
+
+
+def test_only_what_tells_something_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(INNER)
+    assert [line for line in tail(path) if line] == [
+        "Epoch 1",
+        "  loss: 3",
+        "Traceback (most recent call last):",
+        "    indented, of the job",
+        "ValueError: no such file",
+        'CalledProcessError in file "Snakefile", line 5:',
+        "Command 'train' returned non-zero exit status 3.",
+    ]
+    path.write_text(
+        "srun: error: h1: task 0: Exited with exit code 1\n"
+        "slurmstepd: error: *** STEP 12.0 ON h1 CANCELLED AT 2026-11-25T22:37:08 ***\n"
+        "srun: error: h1: task 0: Out Of Memory\n"
+    )
+    assert tail(path, ("slurmstepd", "srun:")) == ["srun: error: h1: task 0: Out Of Memory"]
 
 
 def test_states_read_well() -> None:

@@ -90,6 +90,33 @@ def test_a_command_that_fails(tmp_path: Path, command: str, reason: str) -> None
     assert said.strip().endswith(f"CommandError: {reason}")
 
 
+def test_an_inner_srun_is_not_bound_to_the_cores_of_this_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As task/affinity sets them; the second one tells and asks for nothing."""
+    monkeypatch.setenv("SLURM_CPU_BIND", "quiet,mask_cpu:0x1")
+    monkeypatch.setenv("SLURM_CPU_BIND_LIST", "0x1")
+    monkeypatch.setenv("SLURM_MEM_BIND", "quiet,none")
+    node = _start(_job(tmp_path, "env | grep _BIND"))
+    node.communicate()
+    assert _log(tmp_path).splitlines() == ["SLURM_CPU_BIND_LIST=0x1"]
+
+
+def test_a_success_on_record_is_the_end(tmp_path: Path) -> None:
+    result = tmp_path / "7_0_result.pkl"
+    result.write_bytes(pickle.dumps(("success", None)))
+    node = _start(_job(tmp_path, "touch ran"))
+    said, _ = node.communicate()
+    assert (node.returncode, said) == (0, "this job has succeeded before; it does not run again\n")
+    assert [path.name for path in tmp_path.iterdir()] == [result.name]
+
+
+def test_a_failure_on_record_is_not(tmp_path: Path) -> None:
+    (tmp_path / "7_0_result.pkl").write_bytes(pickle.dumps(("error", "Traceback")))
+    assert _start(_job(tmp_path, "touch ran")).wait() == 0
+    assert (tmp_path / "ran").exists()
+
+
 def test_what_an_earlier_run_of_the_job_left_is_no_result(tmp_path: Path) -> None:
     result = tmp_path / "7_0_result.pkl"
     result.touch()

@@ -56,6 +56,24 @@ def test_options(resources: dict[str, Any], options: dict[str, str | bool]) -> N
     assert _options(**resources) == options
 
 
+def test_a_workflows_own_resources_are_free() -> None:
+    own = {"downloads": 1, "licenses": 2, "network": 1, "priority": 3, "io": 10, "disk_mb": 5}
+    assert _options(**own) == {}
+
+
+def test_words_of_other_plugins_beside_ours() -> None:
+    """As in a workflow for several of them."""
+    both = {"partition": "long", "slurm_partition": "long", "cpus_per_gpu": 8, "mpi": "srun"}
+    asked = dict(request(8, both | {"tasks": 2}).options)
+    assert asked == {"partition": "long", "ntasks": "2", "nodes": "1-2"}
+
+
+def test_nodes_by_name() -> None:
+    assert _options(nodelist="h[1-2]") == {"nodelist": "h[1-2]"}
+    with pytest.raises(ValueError, match="gives --nodelist twice"):
+        request(1, {"nodelist": "h1", "slurm_extra": "--nodelist=h2"})
+
+
 def test_runtime_and_cpus() -> None:
     assert request(2, {"runtime": 90}).runtime == 90
     assert request(2, {"cpus_per_task": 8}).cpus == 8
@@ -84,6 +102,21 @@ def test_gres_refused(gres: str) -> None:
             {"partition": "long"},
             "the resource partition has no effect; its name here is slurm_part",
         ),
+        ({"clusters": "gpu2"}, "the resource clusters has no effect; submit from a login node of"),
+        ({"time": 480}, "the resource time has no effect; its name here is runtime$"),
+        ({"time_min": 480}, "its name here is runtime$"),
+        ({"walltime": "8:00:00"}, "the resource walltime has no effect; its name here is runtime$"),
+        ({"ntasks": 4}, "its name here is tasks$"),
+        ({"ntasks_per_node": 4}, "its name here is tasks$"),
+        ({"tasks_per_gpu": 4}, "its name here is tasks$"),
+        ({"mem_per_cpu": "2G"}, "its name here is mem_mb_per_cpu$"),
+        ({"cpus_per_gpu": 8}, "its name here is threads$"),
+        ({"slurm_qos": "long"}, "the resource slurm_qos has no effect; its name here is qos$"),
+        ({"slurm_constraint": "a100"}, "its name here is constraint$"),
+        ({"slurm_mail_type": "ALL"}, "slurm_mail_type has no effect; options of sbatch that no"),
+        ({"gpu_manufacturer": "nvidia"}, "its name here is gpu_model$"),
+        ({"job_name": "mine"}, "jobs are named after their rules; a prefix is given by --submitit"),
+        ({"mpi": "srun"}, "mpi is given, but tasks, the number of its processes, is not$"),
         ({"gpus_per_task": 1}, "the resource gpus_per_task has no effect; its name here is gpu$"),
         ({"slurm_extra": "--arra=1-9"}, "--arra would break"),
         ({"slurm_extra": "--par=long"}, "--par is said by the resource slurm_partition"),

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from submitit import SlurmExecutor
 
 from fake_slurm import FakeSlurm
 from snakemake_executor_plugin_submitit import slurm as module
@@ -16,12 +15,12 @@ from snakemake_executor_plugin_submitit.cluster import Phase, State, SubmissionE
 from snakemake_executor_plugin_submitit.payload import JobCommand
 from snakemake_executor_plugin_submitit.resources import request
 from snakemake_executor_plugin_submitit.slurm import (
-    TRANSIENT,
     Slurm,
     _parse_sacct,
     _parse_squeue,
     command,
 )
+from snakemake_executor_plugin_submitit.words import TRANSIENT
 
 BUSY = "Batch job submission failed: Unable to contact slurm controller (connect failure)"
 
@@ -29,6 +28,16 @@ BUSY = "Batch job submission failed: Unable to contact slurm controller (connect
 @pytest.fixture
 def cluster() -> Slurm:
     return Slurm(setup=["module load x"], parallelism=None, patience=60)
+
+
+class _Clock:
+    """Time that passes while somebody waits, and no other."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *clusters: Slurm) -> None:
+        self.slept: list[float] = []
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: sum(self.slept)))
+        for cluster in clusters:
+            monkeypatch.setattr(cluster._stopped, "wait", self.slept.append)
 
 
 def _command(tmp_path: Path, title: str = "rule x=1") -> JobCommand:
@@ -218,15 +227,14 @@ def test_no_arrays_at_all(slurm: FakeSlurm) -> None:
 def test_a_controller_that_is_away_at_first(
     slurm: FakeSlurm, cluster: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slept: list[float] = []
-    clock = SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept))
-    monkeypatch.setattr(module, "time", clock)
+    other = Slurm(setup=[], parallelism=None, patience=20)
+    clock = _Clock(monkeypatch, cluster, other)
     slurm.fault("scontrol", [2, BUSY])
     assert cluster.largest_array == 1001
-    assert slept == [1, 2]
+    assert clock.slept == [1, 2]
     slurm.fault("scontrol", [99, BUSY])
     with pytest.raises(SubmissionError, match="Unable to contact slurm controller"):
-        _ = Slurm(setup=[], parallelism=None, patience=20).largest_array
+        _ = other.largest_array
 
 
 def test_commands_that_are_missing_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,24 +246,22 @@ def test_commands_that_are_missing_are_not_waited_for(monkeypatch: pytest.Monkey
 def test_a_busy_controller_is_asked_again(
     slurm: FakeSlurm, cluster: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=slept.append, monotonic=lambda: 0.0))
+    clock = _Clock(monkeypatch, cluster)
     slurm.fault("hold", "Resources")
     slurm.fault("sbatch", [3, BUSY])
     assert len(_submit(cluster, tmp_path, count=2)) == 2
-    assert slept == [1, 2, 4]
+    assert clock.slept == [1, 2, 4]
     assert len(slurm.calls("sbatch")) == 4
     assert len(slurm.jobs()) == 2
 
 
 def test_patience_ends(slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    clock = SimpleNamespace(sleep=slept.append, monotonic=lambda: sum(slept))
-    monkeypatch.setattr(module, "time", clock)
+    cluster = Slurm(setup=[], parallelism=None, patience=20)
+    clock = _Clock(monkeypatch, cluster)
     slurm.fault("sbatch", [99, BUSY])
     with pytest.raises(SubmissionError, match="Unable to contact slurm controller"):
-        _submit(Slurm(setup=[], parallelism=None, patience=20), tmp_path)
-    assert slept == [1, 2, 4, 8]
+        _submit(cluster, tmp_path)
+    assert clock.slept == [1, 2, 4, 8]
     assert len(slurm.calls("sbatch")) == 5
     assert not slurm.jobs()
 
@@ -282,10 +288,7 @@ def test_a_refusal_is_final(slurm: FakeSlurm, cluster: Slurm, tmp_path: Path, me
     [
         "Unable to contact slurm controller (connect failure)",
         "Socket timed out on send/recv operation",
-        "Slurm temporarily unable to accept job, sleeping and retrying",
         "Resource temporarily unavailable",
-        "Job violates accounting/QOS policy (AssocMaxSubmitJobLimit)",
-        "QOSMaxSubmitJobPerUserLimit",
         "Zero Bytes were transmitted or received",
     ],
 )
@@ -298,27 +301,36 @@ def test_the_controllers_own_allocation_is_hidden(
 ) -> None:
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "100")
     monkeypatch.setenv("SLURM_CONF", "conf")
+    monkeypatch.setenv("SLURM_JWT", "token")
     for name in ("TIMELIMIT", "PARTITION", "ACCOUNT"):
         monkeypatch.setenv(f"SBATCH_{name}", "theirs")
-    seen: list[dict[str, str]] = []
-
-    def submitted(*_: Any) -> list[str]:
-        seen.append(dict(os.environ))
-        return []
-
-    monkeypatch.setattr(SlurmExecutor, "submit_array", submitted)
-    cluster.submit(tmp_path, request(1, {}), "rule", "tag", [_command(tmp_path)])
-    assert "SLURM_MEM_PER_NODE" not in seen[0]
-    assert "SBATCH_TIMELIMIT" not in seen[0]
-    assert {"SBATCH_PARTITION", "SBATCH_ACCOUNT"} <= seen[0].keys()
-    cluster.submit(
-        tmp_path, request(1, {"slurm_partition": "a"}), "rule", "tag", [_command(tmp_path)]
-    )
-    assert "SBATCH_PARTITION" not in seen[1]
-    assert seen[1]["SBATCH_ACCOUNT"] == "theirs"
-    assert seen[0]["SLURM_CONF"] == "conf"
+    slurm.fault("hold", "Resources")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    cluster.submit(tmp_path / "a", request(1, {}), "rule", "tag", [_command(tmp_path)])
+    asks = request(1, {"slurm_partition": "a"})
+    cluster.submit(tmp_path / "b", asks, "rule", "tag", [_command(tmp_path)])
+    first, second = (set(names) for names in slurm.environments("sbatch"))
+    assert first == {"SBATCH_PARTITION", "SBATCH_ACCOUNT", "SLURM_CONF", "SLURM_JWT"}
+    assert second == first - {"SBATCH_PARTITION"}
     assert os.environ["SLURM_MEM_PER_NODE"] == "100"
-    assert not slurm.jobs()
+
+
+@pytest.mark.parametrize("name", ["squeue", "sacct", "scancel", "scontrol"])
+def test_no_command_takes_the_users_defaults(
+    slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """With SQUEUE_PARTITION of another partition running jobs were reported as lost."""
+    theirs = [f"{name.upper()}_{what}" for what in ("PARTITION", "ACCOUNT", "FORMAT", "STATE")]
+    theirs += ["SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN", "SLURMD_NODENAME"]
+    for variable in theirs:
+        monkeypatch.setenv(variable, "theirs")
+    ours = {"SLURM_CONF", "SLURM_JWT", "SLURM_SACK_KEY"}
+    for variable in ours:
+        monkeypatch.setenv(variable, "ours")
+    words = {"squeue": ["--format=%F %k"], "sacct": ["--format=JobID,State,ExitCode", "--jobs=1"]}
+    command(name, *words.get(name, ["show", "config"]))
+    assert [set(names) for names in slurm.environments(name)] == [ours]
 
 
 # cancelling

@@ -2,23 +2,26 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from submitit import Job, LocalJob
+from submitit.core.utils import cloudpickle_dump
 
-from snakemake_executor_plugin_submitit import executor as executors
+from snakemake_executor_plugin_submitit.adoption import Adoption
 from snakemake_executor_plugin_submitit.cluster import Phase, State, SubmissionError
-from snakemake_executor_plugin_submitit.executor import Executor, _Watched
+from snakemake_executor_plugin_submitit.executor import Executor
 from snakemake_executor_plugin_submitit.jobs import Planned
 from snakemake_executor_plugin_submitit.journal import Journal, Submission
-from snakemake_executor_plugin_submitit.outcome import Result
+from snakemake_executor_plugin_submitit.leftovers import Leftovers
+from snakemake_executor_plugin_submitit.outcome import result_path
 from snakemake_executor_plugin_submitit.payload import JobCommand
 from snakemake_executor_plugin_submitit.resources import Request
 from snakemake_executor_plugin_submitit.settings import ExecutorSettings
+from snakemake_executor_plugin_submitit.submissions import Reports, Submitter
+from snakemake_executor_plugin_submitit.watch import Watch, Watched
 
 RUNNING = State(Phase.ALIVE, "RUNNING")
 REQUEST = Request(runtime=10, cpus=1, options=())
@@ -32,6 +35,7 @@ class FakeCluster:
         self.told: list[tuple[str, Any]] = []
         self.entries: list[list[dict[str, Any]]] = []
         self.alive: dict[str, State] = {}
+        self.finished: set[str] = set()
         self.lingers = 0
         """Queries for which a cancelled job is still there."""
         self.fails: Exception | None = None
@@ -59,11 +63,9 @@ class FakeCluster:
         self.alive |= dict.fromkeys(ids, RUNNING)
         return ids
 
-    def job(self, folder: Path, job_id: str) -> Job[None]:
-        return LocalJob(folder=folder, job_id=job_id)
-
-    def states(self, job_ids: Iterable[str]) -> dict[str, State]:
+    def states(self, job_ids: Iterable[str], finished: Collection[str] = ()) -> dict[str, State]:
         ids = [*job_ids]
+        self.finished = {*finished}
         self.told.append(("states", ids))
         if self.lingers > 0:
             self.lingers -= 1
@@ -77,6 +79,9 @@ class FakeCluster:
     def cancel_tagged(self, tag: str) -> None:
         self.told.append(("cancel tagged", tag))
 
+    def stop_waiting(self) -> None:
+        self.told.append(("stop waiting", None))
+
     def acts(self) -> list[str]:
         return [what for what, _ in self.told]
 
@@ -88,24 +93,44 @@ class TestedExecutor(Executor):
 
     def __init__(self, folder: Path) -> None:
         self._settings = ExecutorSettings()
-        self._folder = folder
-        self._store = folder / "store"
-        self._store.mkdir()
-        self._grace = 0.0
-        self._watched: dict[str, _Watched] = {}
-        self._failed_batches: set[str] = set()
+        self.folder = folder
+        self.store = folder / "store"
+        self.store.mkdir()
+        self.now = 0.0
+        self._watched: dict[str, Watched] = {}
         self._cancelling = False
-        self._unreachable = False
-        self._journal = Journal(self._store / "controllers")
-        self.cluster = FakeCluster(self._store / "controllers")
+        self._journal = Journal(self.store / "controllers")
+        self.cluster = FakeCluster(self.store / "controllers")
         self._cluster = self.cluster
-        self.logger = SimpleNamespace(info=lambda _: None, warning=lambda _: None)
+        self.said: list[str] = []
+        self.logger = SimpleNamespace(info=self.said.append, warning=self.said.append)
         self.submitted: list[str] = []
         self.errors: list[str] = []
-        self.successes: list[str] = []
+        self._submitter = Submitter(
+            self.cluster, self._journal, self._settings, folder=folder,
+            batches=self.store / "batches", reports=Reports(self._submitted, self._refuse),
+            logger=self.logger,
+        )  # fmt: skip
+        self._adoption = Adoption(
+            self.cluster, self._journal, name="slurm", abandon=self._submitter.abandon,
+            patience=60, logger=self.logger,
+        )  # fmt: skip
+        self._watch = Watch(self.cluster, 0.0, self.logger, lambda: self.now)
+        self._leftovers = Leftovers(folder / "logs", keep_logs=False)
 
-    def format_job_exec(self, job: Any) -> str:
-        return f"make {job.name}"
+    def ended(self, *jobs: Watched) -> list[Watched]:
+        return self._watch.ended(jobs)
+
+    def take_over(self, jobs: list[Planned]) -> list[Planned]:
+        """Those that are left to be submitted."""
+        adopted = self._adoption.take(jobs)
+        for one, submission in adopted:
+            self._submitted(one, submission)
+        return [one for one in jobs if one not in [job for job, _ in adopted]]
+
+    def close(self, one: Watched, failure: str | None = None) -> None:
+        one.failure = failure
+        self._close(one)
 
     def report_job_submission(self, info: Any, register_job: bool = True) -> None:
         del register_job
@@ -113,9 +138,6 @@ class TestedExecutor(Executor):
 
     def report_job_error(self, info: Any, msg: str | None = None, **_: Any) -> None:
         self.errors.append(f"{info.job.name}: {msg}")
-
-    def report_job_success(self, info: Any) -> None:
-        self.successes.append(info.job.name)
 
 
 @pytest.fixture
@@ -127,15 +149,15 @@ def planned(name: str, folder: Path, fingerprint: str = "new") -> Planned:
     job: Any = SimpleNamespace(name=name)
     return Planned(
         job=job, request=REQUEST, key=f"{name}.out", fingerprint=fingerprint, title=name,
-        logs=folder / "logs" / name,
+        logs=folder / "logs" / name, command=f"make {name}",
     )  # fmt: skip
 
 
 def orphan(executor: TestedExecutor, name: str, job_id: str, fingerprint: str) -> None:
     """A job that this controller has taken over from one that died."""
     submission = Submission(
-        job_id=job_id, cluster="slurm", folder=str(executor._store / "batches/old"),
-        key=f"{name}.out", fingerprint=fingerprint, title=name, logs=str(executor._folder / "logs"),
+        job_id=job_id, cluster="slurm", folder=str(executor.store / "batches/old"),
+        key=f"{name}.out", fingerprint=fingerprint, title=name, logs=str(executor.folder / "logs"),
     )  # fmt: skip
     executor._journal.submitting("old", [submission.key])
     executor._journal.submitted("old", [submission])
@@ -148,7 +170,7 @@ def orphan(executor: TestedExecutor, name: str, job_id: str, fingerprint: str) -
 def test_a_submission_is_on_disk_before_the_cluster_hears_of_it(
     executor: TestedExecutor, tmp_path: Path
 ) -> None:
-    executor._submit([planned("a", tmp_path), planned("b", tmp_path)])
+    executor._submitter.submit([planned("a", tmp_path), planned("b", tmp_path)])
     ((*_, tag),) = [words for words in executor.cluster.told if words[0] == "submit"]
     assert executor.cluster.entries == [[{"submitting": tag, "keys": ["a.out", "b.out"]}]]
     *_, last = executor.cluster.journal()
@@ -165,7 +187,7 @@ def test_a_submission_that_fails_is_cancelled_by_its_tag_and_each_job_reported(
     executor: TestedExecutor, tmp_path: Path, error: Exception
 ) -> None:
     executor.cluster.fails = error
-    executor._submit([planned("a", tmp_path), planned("b", tmp_path)])
+    executor._submitter.submit([planned("a", tmp_path), planned("b", tmp_path)])
     tags = {tag for _, tag in executor.cluster.told}
     assert executor.cluster.acts() == ["submit", "cancel tagged"]
     assert len(tags) == 1
@@ -179,7 +201,7 @@ def test_a_submission_that_fails_is_cancelled_by_its_tag_and_each_job_reported(
 
 def test_each_submission_has_a_tag_of_its_own(executor: TestedExecutor, tmp_path: Path) -> None:
     for name in "abc":
-        executor._submit([planned(name, tmp_path)])
+        executor._submitter.submit([planned(name, tmp_path)])
     assert len({tag for _, tag in executor.cluster.told}) == 3
 
 
@@ -189,7 +211,7 @@ def test_notice_is_given_within_half_of_the_limit(
 ) -> None:
     one = planned("a", tmp_path)
     longer = Planned(**vars(one) | {"request": Request(runtime=runtime, cpus=1, options=())})
-    command = executor._command(longer, "tag")
+    command = executor._submitter._command(longer, "tag")
     assert (command.runtime, command.notice) == (60 * runtime, notice)
     assert command.tag == "tag"
     assert command.command == "make a"
@@ -202,8 +224,7 @@ def test_a_job_that_makes_the_same_is_adopted_and_not_submitted_again(
     executor: TestedExecutor, tmp_path: Path
 ) -> None:
     orphan(executor, "a", "77", "same")
-    jobs = [planned("a", tmp_path, "same"), planned("b", tmp_path)]
-    executor._take_over(jobs)
+    jobs = executor.take_over([planned("a", tmp_path, "same"), planned("b", tmp_path)])
     assert [one.job.name for one in jobs] == ["b"]
     assert executor.submitted == ["a"]
     assert "cancel" not in executor.cluster.acts()
@@ -224,10 +245,9 @@ def test_an_outdated_job_is_gone_before_its_replacement_goes_out(
 ) -> None:
     orphan(executor, "a", "77", "old")
     executor.cluster.lingers = 4
-    jobs = [planned("a", tmp_path)]
-    executor._take_over(jobs)
+    jobs = executor.take_over([planned("a", tmp_path)])
     for one in jobs:
-        executor._submit([one])
+        executor._submitter.submit([one])
     acts = executor.cluster.told
     cancelled = acts.index(("cancel", ["77"]))
     submitted = executor.cluster.acts().index("submit")
@@ -241,14 +261,49 @@ def test_an_outdated_job_is_gone_before_its_replacement_goes_out(
     assert "77" not in executor._journal.live
 
 
-def test_a_job_that_will_not_go_is_waited_for_a_minute(
+def test_a_job_that_will_not_go_is_waited_for_as_long_as_it_takes(
+    executor: TestedExecutor, tmp_path: Path, pauses: list[float]
+) -> None:
+    """Two jobs that make the same would write into each other's files."""
+    orphan(executor, "a", "77", "old")
+    executor.cluster.lingers = 200
+    assert len(executor.take_over([planned("a", tmp_path)])) == 1
+    assert 190 <= sum(pauses) <= 200
+    assert executor.cluster.acts().count("cancel") == 4
+    assert "submitit: waiting for cancelled jobs to end: 77" in executor.said
+
+
+def test_a_job_that_never_starts_does_not_stay_beside_its_replacement(
     executor: TestedExecutor, tmp_path: Path, pauses: list[float]
 ) -> None:
     orphan(executor, "a", "77", "old")
-    jobs = [planned("a", tmp_path)]
-    executor._take_over(jobs)
-    assert len(jobs) == 1
-    assert 50 <= sum(pauses) <= 70
+    executor.cluster.alive["77"] = State(Phase.STUCK, "PENDING", "BadConstraints")
+    executor.cluster.lingers = 3
+    assert len(executor.take_over([planned("a", tmp_path)])) == 1
+    assert ("cancel", ["77"]) in executor.cluster.told
+    assert pauses
+
+
+def test_a_scheduler_that_is_away_is_waited_for_before_anything_is_decided(
+    executor: TestedExecutor,
+    tmp_path: Path,
+    pauses: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    orphan(executor, "a", "77", "old")
+
+    def away(*_: object, **__: object) -> dict[str, State]:
+        raise OSError("squeue: away")
+
+    monkeypatch.setattr(executor.cluster, "states", away)
+    with pytest.raises(OSError, match="squeue: away"):
+        executor.take_over([planned("a", tmp_path)])
+    assert pauses == [1, 2, 4, 8, 16]
+    assert executor.cluster.acts() == []
+    # neither does the end of this run touch it
+    executor.cancel_jobs([])
+    assert executor.cluster.told[-1] == ("cancel", [])
+    assert set(executor._journal.live) == {"77"}
 
 
 def test_what_no_cluster_knows_any_more_is_forgotten(
@@ -256,8 +311,7 @@ def test_what_no_cluster_knows_any_more_is_forgotten(
 ) -> None:
     orphan(executor, "a", "77", "old")
     executor.cluster.alive = {}
-    jobs = [planned("a", tmp_path)]
-    executor._take_over(jobs)
+    jobs = executor.take_over([planned("a", tmp_path)])
     assert len(jobs) == 1
     assert "cancel" not in executor.cluster.acts()
     assert not executor._journal.live
@@ -266,96 +320,106 @@ def test_what_no_cluster_knows_any_more_is_forgotten(
 
 # status
 
-Watch = Callable[[str], _Watched]
+Start = Callable[[str], Watched]
 
 
 @pytest.fixture
-def watched(executor: TestedExecutor, tmp_path: Path) -> Watch:
+def watched(executor: TestedExecutor, tmp_path: Path) -> Start:
     """Function that submits one job and gives what is known of it."""
 
-    def watch(name: str) -> _Watched:
+    def watch(name: str) -> Watched:
         before = set(executor._watched)
-        executor._submit([planned(name, tmp_path)])
+        executor._submitter.submit([planned(name, tmp_path)])
         (new,) = set(executor._watched) - before
         return executor._watched[new]
 
     return watch
 
 
+def _result(one: Watched, *result: str | None) -> None:
+    cloudpickle_dump(result, result_path(one.submission.folder, one.submission.job_id))
+
+
 def test_a_job_that_runs_is_neither_done_nor_failed(
-    executor: TestedExecutor, watched: Watch
+    executor: TestedExecutor, watched: Start
 ) -> None:
     one = watched("a")
     one.ended_since = 3.0
-    assert executor._failures([one]) == {}
+    assert executor.ended(one) == []
     # it was only thought to have ended
     assert one.ended_since is None
 
 
 @pytest.mark.parametrize("phase", [Phase.ENDED, None, Phase.STUCK])
 def test_a_job_without_a_result_has_failed_after_the_grace(
-    executor: TestedExecutor, watched: Watch, phase: Phase | None, monkeypatch: pytest.MonkeyPatch
+    executor: TestedExecutor, watched: Start, phase: Phase | None
 ) -> None:
-    now = [100.0]
-    monkeypatch.setattr(executors.time, "monotonic", lambda: now[0])  # type: ignore[attr-defined]
-    executor._grace = 30
+    executor._watch._grace = 30
     one = watched("a")
     job_id = one.submission.job_id
     if phase is None:
         executor.cluster.alive = {}
     else:
         executor.cluster.alive[job_id] = State(phase, "TIMEOUT")
-    if phase is not Phase.STUCK:
-        assert executor._failures([one]) == {}
-        now[0] += 29
-        assert executor._failures([one]) == {}
-        now[0] += 2
-    assert job_id in executor._failures([one])
+    assert executor.ended(one) == []
+    if phase is Phase.STUCK:
+        executor.cluster.alive = {}
+    else:
+        executor.now += 29
+        assert executor.ended(one) == []
+        executor.now += 2
+    assert executor.ended(one) == [one]
+    assert one.failure
     # what may yet run is cancelled before it is reported, what has ended or is not known is not
     cancelled = [ids for what, ids in executor.cluster.told if what == "cancel"]
     assert cancelled == ([[job_id]] if phase is Phase.STUCK else [])
 
 
-def test_a_failure_whose_job_is_still_there_is_cancelled_before_it_is_reported(
-    executor: TestedExecutor, watched: Watch, monkeypatch: pytest.MonkeyPatch
+def test_a_failure_whose_job_is_still_there_is_gone_before_it_is_reported(
+    executor: TestedExecutor, watched: Start
 ) -> None:
     one = watched("a")
-    monkeypatch.setattr(executors, "read_result", lambda _: Result("exit status 3"))
-    assert executor._failures([one]) == {one.submission.job_id: "exit status 3"}
+    _result(one, "error", "Traceback\nCommandError: exit status 3")
+    assert executor.ended(one) == []
     assert executor.cluster.told[-1] == ("cancel", [one.submission.job_id])
+    executor.cluster.alive = {}
+    assert executor.ended(one) == [one]
+    assert one.failure == "exit status 3"
 
 
-def test_a_success_is_told_by_its_result_whatever_the_scheduler_says(
-    executor: TestedExecutor, watched: Watch, monkeypatch: pytest.MonkeyPatch
+def test_a_success_is_told_by_its_result_once_the_scheduler_is_rid_of_it(
+    executor: TestedExecutor, watched: Start
 ) -> None:
     one, other = watched("a"), watched("b")
-    done = one.submission.folder
-    monkeypatch.setattr(
-        executors,
-        "read_result",
-        lambda job: Result(None) if str(job.paths.folder) == done else None,
-    )
+    _result(one, "success", None)
+    executor._watch._grace = 30
     executor.cluster.told.clear()
-    assert executor._failures([one, other]) == {one.submission.job_id: None}
-    # and that one is not asked for
-    assert executor.cluster.told == [("states", [other.submission.job_id])]
+    assert executor.ended(one, other) == []
+    del executor.cluster.alive[one.submission.job_id]
+    assert executor.ended(one, other) == [one]
+    assert one.failure is None
+    # one query for both; of the one that has ended no accounting is asked
+    ids = [one.submission.job_id, other.submission.job_id]
+    assert executor.cluster.told == [("states", ids), ("states", ids)]
+    assert executor.cluster.finished == {one.submission.job_id}
 
 
-def test_a_scheduler_that_does_not_answer_fails_no_job(
-    executor: TestedExecutor, watched: Watch, monkeypatch: pytest.MonkeyPatch
+def test_a_scheduler_that_does_not_answer_ends_no_job(
+    executor: TestedExecutor, watched: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = watched("a")
+    one, other = watched("a"), watched("b")
+    _result(other, "success", None)
 
-    def away(_: Iterable[str]) -> dict[str, State]:
+    def away(*_: object, **__: object) -> dict[str, State]:
         raise OSError("squeue: away")
 
     monkeypatch.setattr(executor.cluster, "states", away)
     one.ended_since = -1e9
-    assert executor._failures([one]) == {}
+    assert executor.ended(one, other) == []
 
 
 def test_a_job_that_cannot_be_cancelled_is_reported_later(
-    executor: TestedExecutor, watched: Watch, monkeypatch: pytest.MonkeyPatch
+    executor: TestedExecutor, watched: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = watched("a")
     job_id = one.submission.job_id
@@ -366,28 +430,31 @@ def test_a_job_that_cannot_be_cancelled_is_reported_later(
 
     with monkeypatch.context() as patched:
         patched.setattr(executor.cluster, "cancel", refused)
-        assert executor._failures([one]) == {}
-    assert set(executor._failures([one])) == {job_id}
+        assert executor.ended(one) == []
+    assert executor.ended(one) == []
+    assert executor.cluster.told[-1] == ("cancel", [job_id])
+    executor.cluster.alive = {}
+    assert executor.ended(one) == [one]
 
 
 def test_a_batch_is_cleared_away_once_all_its_jobs_have_succeeded(
     executor: TestedExecutor, tmp_path: Path
 ) -> None:
-    executor._submit([planned("a", tmp_path), planned("b", tmp_path)])
+    executor._submitter.submit([planned("a", tmp_path), planned("b", tmp_path)])
     first, second = executor._watched.values()
     folder = Path(first.submission.folder)
-    executor._close(first, succeeded=True)
+    executor.close(first)
     assert folder.is_dir()
-    executor._close(second, succeeded=True)
+    executor.close(second)
     assert not folder.exists()
     assert not executor._journal.live
 
 
 def test_a_batch_with_a_failure_stays(executor: TestedExecutor, tmp_path: Path) -> None:
-    executor._submit([planned("a", tmp_path), planned("b", tmp_path)])
+    executor._submitter.submit([planned("a", tmp_path), planned("b", tmp_path)])
     first, second = executor._watched.values()
-    executor._close(first, succeeded=False)
-    executor._close(second, succeeded=True)
+    executor.close(first, "exit status 3")
+    executor.close(second)
     assert Path(first.submission.folder).is_dir()
 
 
@@ -397,11 +464,13 @@ def test_a_batch_with_a_failure_stays(executor: TestedExecutor, tmp_path: Path) 
 def test_the_end_cancels_what_is_there_and_what_was_being_submitted(
     executor: TestedExecutor, tmp_path: Path
 ) -> None:
-    executor._submit([planned("a", tmp_path), planned("b", tmp_path)])
+    executor._submitter.submit([planned("a", tmp_path), planned("b", tmp_path)])
     executor._journal.submitting("halfway", ["c.out"])
     executor.cluster.told.clear()
     executor.cancel_jobs([])
-    assert executor.cluster.told == [("cancel tagged", "halfway"), ("cancel", ["1", "2"])]
+    assert executor.cluster.told == [
+        ("stop waiting", None), ("cancel tagged", "halfway"), ("cancel", ["1", "2"]),
+    ]  # fmt: skip
     assert not executor._journal.live
     assert not executor._journal.unfinished
 
@@ -409,7 +478,7 @@ def test_the_end_cancels_what_is_there_and_what_was_being_submitted(
 def test_what_cannot_be_cancelled_is_kept_for_the_next_controller(
     executor: TestedExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executor._submit([planned("a", tmp_path)])
+    executor._submitter.submit([planned("a", tmp_path)])
 
     def away(_: Iterable[str]) -> None:
         raise OSError("scancel: away")

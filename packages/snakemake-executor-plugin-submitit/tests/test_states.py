@@ -12,12 +12,12 @@ FINAL = (
 """What a job does not come back from."""
 
 GOING_ON = (
-    "COMPLETING", "CONFIGURING", "PENDING", "REQUEUED", "RESIZING", "RESV_DEL_HOLD", "RUNNING",
-    "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED", "REQUEUE_FED",
+    "COMPLETING", "CONFIGURING", "PENDING", "REQUEUED", "REQUEUE_HOLD", "RESIZING", "RESV_DEL_HOLD",
+    "RUNNING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED", "REQUEUE_FED",
 )  # fmt: skip
 
-HELD = ("REQUEUE_HOLD", "SPECIAL_EXIT")
-"""What a person has to end."""
+HELD = ("SPECIAL_EXIT",)
+"""What Slurm keeps because it takes it for failed."""
 
 
 def squeue(state: str, reason: str = "None") -> Phase:

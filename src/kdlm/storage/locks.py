@@ -40,8 +40,18 @@ def _taken(file: TextIO, folder: Path) -> bool:
         return False
     except OSError as error:
         # some cluster file systems have none; Snakemake's own lock is then what there is
-        logger.warning("%s: no locks on this file system (%s)", folder, error.strerror)
+        _do_without(folder, error)
     return True
+
+
+def _do_without(folder: Path, error: OSError) -> None:
+    logger.warning(
+        "%s: no locks on this file system (%s), so nothing keeps two runs apart;"
+        " to test it: flock %s true",
+        folder,
+        error.strerror,
+        folder / _NAME,
+    )
 
 
 def _sign(file: TextIO) -> None:
@@ -111,7 +121,13 @@ def _wait(file: TextIO, folder: Path) -> None:
 
 @contextmanager
 def waiting(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``, once every other process has let go of it."""
+    """Hold the lock file ``path``, once every other process has let go of it.
+
+    Where there can be no lock the work is done without.
+    """
     with _open(path) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            _do_without(path.parent, error)
         yield

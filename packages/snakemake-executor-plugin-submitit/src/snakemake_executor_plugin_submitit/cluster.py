@@ -1,12 +1,10 @@
 """The seam between Snakemake's side and a scheduler: what the executor needs of either."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
-
-from submitit import Job
 
 from snakemake_executor_plugin_submitit.payload import JobCommand
 from snakemake_executor_plugin_submitit.resources import Request
@@ -41,6 +39,10 @@ class SubmissionError(Exception):
     """The scheduler refused a submission, or could not be reached for too long."""
 
 
+class NoRoomError(SubmissionError):
+    """The scheduler takes no more jobs until others have left it."""
+
+
 class Cluster(Protocol):
     """A scheduler that submitit submits to."""
 
@@ -68,18 +70,23 @@ class Cluster(Protocol):
             Their job ids.
 
         Raises:
+            NoRoomError: a limit on the jobs in the queue; nothing is submitted.
             SubmissionError: with nothing submitted.
         """
 
-    def job(self, folder: Path, job_id: str) -> Job[None]:
-        """Handle on a job for submitit, also on one that an earlier process submitted."""
-
-    def states(self, job_ids: Iterable[str]) -> dict[str, State]:
+    def states(self, job_ids: Iterable[str], finished: Collection[str] = ()) -> dict[str, State]:
         """State of each job that the scheduler knows; a job that it does not know is missing.
+
+        Args:
+            job_ids: the jobs.
+            finished: those of them whose end is known; whether they are queued is all that counts.
 
         Raises:
             OSError: if the scheduler cannot be asked.
         """
+
+    def stop_waiting(self) -> None:
+        """Let a submission that waits for the scheduler give up at once, from another thread."""
 
     def cancel(self, job_ids: Iterable[str]) -> None:
         """Cancel jobs; those that have ended are passed over.

@@ -34,9 +34,11 @@ class Planned:
     """Rule and wildcards, for people."""
     logs: Path
     """Folder of its logs, one for each time it is submitted."""
+    command: str
+    """What the node runs."""
 
 
-def plan(job: JobExecutorInterface, logs: Path) -> Planned:
+def plan(job: JobExecutorInterface, logs: Path, command: str) -> Planned:
     """What is to be known of a job before it is submitted.
 
     Raises:
@@ -59,6 +61,7 @@ def plan(job: JobExecutorInterface, logs: Path) -> Planned:
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         title=" ".join([job.name, *pairs]),
         logs=logs.joinpath(_part(job.name), *map(_part, pairs)),
+        command=command,
     )
 
 

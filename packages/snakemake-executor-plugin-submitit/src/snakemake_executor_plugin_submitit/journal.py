@@ -1,28 +1,33 @@
 """Which jobs are on the cluster, on disk, so that another controller can follow one that died.
 
 Each controller has a folder of its own, with a lock that the kernel lets go of whatever kills the
-process, and a journal: a line of JSON before a submission (`{"submitting": tag, "keys": […]}`), one
-after it (`{"submitted": tag, "jobs": […]}`), and one once Snakemake knows how jobs ended
-(`{"ended": […]}`). A folder whose lock is free is that of a controller that died; what it had on
-the cluster can be taken over.
+process, the files that its run makes and reads, and a journal: a line of JSON before a submission
+(`{"submitting": tag, "keys": […]}`), one after it (`{"submitted": tag, "jobs": […]}`), and one once
+Snakemake knows how jobs ended (`{"ended": […]}`). A folder whose lock is free is that of a
+controller that died; what it had on the cluster can be taken over.
 """
 
+import contextlib
 import fcntl
 import json
 import os
 import shutil
-import socket
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["Journal", "Submission", "Took"]
+from snakemake_executor_plugin_submitit.locks import TEST, Holder, held_by, take
 
-_LOCK, _JOURNAL = "lock", "journal.jsonl"
+__all__ = ["Journal", "RivalError", "Submission", "Took", "forget"]
+
+_LOCK, _JOURNAL, _FILES = "lock", "journal.jsonl", "files.json"
+
+
+class RivalError(Exception):
+    """Another controller makes or reads files of this run; names both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +85,6 @@ class Took:
 
     orphans: list[Submission]
     """Jobs of controllers that died, now this controller's."""
-    rivals: dict[str, str]
-    """By key: the living controller that has a job of it on the cluster."""
     unfinished: list[str]
     """Tags of submissions in whose midst controllers died; to be cancelled."""
 
@@ -93,7 +96,8 @@ class Journal:
         """Begin a journal among those in ``folder``, which is made if need be.
 
         Raises:
-            OSError: it cannot be written, or its file system has no locks.
+            OSError: it cannot be written.
+            LockError: its file system has no locks.
         """
         self._folder = folder / f"{time.time_ns():x}-{os.getpid()}"
         self._folder.mkdir(parents=True, mode=0o700)
@@ -101,12 +105,48 @@ class Journal:
         self.live: dict[str, Submission] = {}
         self.unfinished: set[str] = set()
         self._lock = (self._folder / _LOCK).open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self._lock.flush()
+        try:
+            take(self._lock)
+        except OSError:
+            self._lock.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        self._outputs: set[str] = set()
+        self._inputs: set[str] = set()
         # by the clock of the file system, which is that of the results of jobs
         self.begun = (self._folder / _LOCK).stat().st_mtime
         self._file = (self._folder / _JOURNAL).open("a")
+
+    def claim(self, outputs: Collection[str], inputs: Collection[str]) -> None:
+        """Say which files this run makes and reads, unless another controller is at them.
+
+        Raises:
+            RivalError: one that lives, or may live, makes or reads them; nothing was claimed.
+        """
+        if self._outputs.issuperset(outputs) and not {*inputs} - self._inputs - self._outputs:
+            return
+        made, read = {*outputs}, {*inputs}
+        with self._folder.parent.with_suffix(".lock").open("w") as turn:
+            # one controller at a time looks at what the others have said
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            for folder in self._others():
+                with held_by(folder / _LOCK) as holder:
+                    if holder is not None:
+                        makes, reads = _claimed(folder)
+                        shared = (made & makes) | (made & reads) | (read & makes)
+                        if shared:
+                            raise RivalError(_refusal(folder, holder, min(shared)))
+            self._outputs |= made
+            self._inputs |= read
+            files = {"makes": sorted(self._outputs), "reads": sorted(self._inputs)}
+            new = self._folder / f"{_FILES}.new"
+            new.write_text(json.dumps(files))
+            new.replace(self._folder / _FILES)
+
+    def _others(self) -> Iterator[Path]:
+        for folder in sorted(self._folder.parent.iterdir()):
+            if folder != self._folder and (folder / _LOCK).is_file():
+                yield folder
 
     def submitting(self, tag: str, keys: Collection[str]) -> None:
         """A submission of this tag, of jobs that make these, is about to begin."""
@@ -132,17 +172,19 @@ class Journal:
         """Take over what controllers that died have on the cluster of these keys.
 
         What was taken over before, and of which nothing has come since, is given once more.
+
+        Raises:
+            RivalError: a controller that lives, or may live, has jobs of these keys.
         """
-        took = Took([one for one in list(self.live.values()) if one.key in keys], {}, [])
-        for folder in self._folder.parent.iterdir():
-            if folder == self._folder or not (folder / _LOCK).is_file():
-                continue
-            with _try_lock(folder / _LOCK) as owner:
+        took = Took([one for one in list(self.live.values()) if one.key in keys], [])
+        for folder in self._others():
+            with held_by(folder / _LOCK) as holder:
                 entries = _Entries.read(folder / _JOURNAL)
                 wanted = [one for one in entries.live.values() if one.key in keys]
-                if owner is not None:
+                if holder is not None:
                     theirs = {one.key for one in wanted}.union(*entries.unfinished.values())
-                    took.rivals.update(dict.fromkeys(theirs & {*keys}, owner))
+                    if shared := theirs & {*keys}:
+                        raise RivalError(_refusal(folder, holder, min(shared)))
                     continue
                 # First written here, then struck out there: dying in between loses nothing.
                 self._inherit(wanted, entries.unfinished)
@@ -187,13 +229,52 @@ def _write(file: TextIO, entry: dict[str, Any]) -> None:
     os.fsync(file.fileno())
 
 
-@contextmanager
-def _try_lock(path: Path) -> Iterator[str | None]:
-    """Hold the lock of a controller that died; give the name of one that lives."""
-    with path.open("r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield file.read().strip() or "another process"
-        else:
-            yield None
+def _claimed(folder: Path) -> tuple[set[str], set[str]]:
+    """What a controller makes and reads, as far as it has said."""
+    with contextlib.suppress(OSError, ValueError):
+        files = json.loads((folder / _FILES).read_text())
+        return {*files["makes"]}, {*files["reads"]}
+    entries = _Entries.read(folder / _JOURNAL)
+    keys = {one.key for one in entries.live.values()}.union(*entries.unfinished.values())
+    return keys, set()
+
+
+def _refusal(folder: Path, holder: Holder, path: str) -> str:
+    if holder.certain:
+        return (
+            f"the snakemake of {holder} works on {path}; nothing was touched:"
+            " wait for it, or stop it"
+        )
+    ids = " ".join(_Entries.read(folder / _JOURNAL).live)
+    return (
+        f"the snakemake of {holder} worked on {path}, and whether it still does cannot be told"
+        " from here, for locks on this file system may be seen by one machine alone (to test it:"
+        f" {TEST}). Nothing was touched: start snakemake on that machine; or, if it has ended,"
+        f"{f' scancel {ids} and' if ids else ''} remove {folder}"
+    )
+
+
+def forget(controllers: Path, gone: Callable[[list[Submission]], set[str]]) -> set[str]:
+    """Remove the journals of controllers that died and have nothing on the cluster any more.
+
+    ``gone`` tells the ids of those jobs that are known to have ended. Returns the names of the
+    batches that jobs or submissions of other controllers may still need.
+
+    Raises:
+        RivalError: a controller lives, or may live.
+    """
+    needed: set[str] = set()
+    for folder in sorted(controllers.iterdir()) if controllers.is_dir() else []:
+        if not (folder / _LOCK).is_file():
+            continue
+        with held_by(folder / _LOCK) as holder:
+            if holder is not None:
+                raise RivalError(f"{folder} is of the snakemake of {holder}, which may still run")
+            entries = _Entries.read(folder / _JOURNAL)
+            for job_id in gone(list(entries.live.values())):
+                entries.live.pop(job_id, None)
+            if not entries.live and not entries.unfinished:
+                shutil.rmtree(folder, ignore_errors=True)
+            needed |= {Path(one.folder).name for one in entries.live.values()}
+            needed |= entries.unfinished.keys()
+    return needed

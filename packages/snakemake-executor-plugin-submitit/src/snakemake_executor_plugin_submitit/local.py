@@ -2,12 +2,13 @@
 
 import contextlib
 import os
+import re
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import psutil
-from submitit import Job, LocalExecutor, LocalJob
+from submitit import LocalExecutor
 
 from snakemake_executor_plugin_submitit.cluster import Phase, State, SubmissionError
 from snakemake_executor_plugin_submitit.payload import JobCommand
@@ -28,6 +29,10 @@ class LocalMachine:
     ) -> list[str]:
         """See `Cluster.submit`."""
         del name, tag
+        if match := re.search("%[jtaA]", str(folder)):
+            raise SubmissionError(
+                f"{folder}: submitit reads {match[0]} as a pattern; work in a folder without it"
+            )
         executor = LocalExecutor(folder, max_num_timeout=1 << 30)
         executor.update_parameters(
             timeout_min=request.runtime,
@@ -44,12 +49,9 @@ class LocalMachine:
             raise SubmissionError(str(error)) from None
         return started
 
-    def job(self, folder: Path, job_id: str) -> Job[None]:
-        """See `Cluster.job`."""
-        return LocalJob(folder=folder, job_id=job_id)
-
-    def states(self, job_ids: Iterable[str]) -> dict[str, State]:
+    def states(self, job_ids: Iterable[str], finished: Collection[str] = ()) -> dict[str, State]:
         """See `Cluster.states`."""
+        del finished
         return {
             job_id: State(Phase.ALIVE, "RUNNING")
             for job_id in job_ids
@@ -73,6 +75,9 @@ class LocalMachine:
 
     def cancel_tagged(self, tag: str) -> None:
         """See `Cluster.cancel_tagged`: a process without a record cannot be told from others."""
+
+    def stop_waiting(self) -> None:
+        """See `Cluster.stop_waiting`: nothing here waits."""
 
 
 def _controller(job_id: str) -> psutil.Process | None:

@@ -1,22 +1,27 @@
 """How a job ended, and what to tell of it."""
 
 import logging
-import re
 from collections import deque
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from submitit import Job
+from submitit.core.utils import pickle_load
 
 from snakemake_executor_plugin_submitit.cluster import Phase, State
+from snakemake_executor_plugin_submitit.journal import Submission
+from snakemake_executor_plugin_submitit.payload import ELSEWHERE, log_path
+from snakemake_executor_plugin_submitit.words import OUT_OF_MEMORY, Telling
 
-__all__ = ["Result", "read_result", "tail", "verdict"]
+__all__ = ["Result", "output_path", "read_result", "report", "result_path", "tail", "verdict"]
 
 logger = logging.getLogger(__name__)
 
 TAIL = 20
 """Lines of a log that are shown."""
+
+SLURM_SAYS = ("slurmstepd", "srun:")
+"""How Slurm's own lines in a job's output begin."""
 
 
 @dataclass(frozen=True)
@@ -31,24 +36,33 @@ class Result:
         return self.error is None
 
 
-def read_result(job: Job[None]) -> Result | None:
+def result_path(folder: str, job_id: str) -> Path:
+    """Where submitit's process on the node leaves a job's result; `folder` is its batch's."""
+    return Path(folder, f"{job_id}_0_result.pkl")
+
+
+def output_path(folder: str, job_id: str) -> Path:
+    """Where a job's own output goes, and what Slurm says to it; `folder` is its batch's."""
+    return Path(folder, f"{job_id}_0_log.out")
+
+
+def read_result(path: Path) -> Result | None:
     """The result of a job, if it has come and can be read.
 
-    submitit unpickles it: its folder is one that only this user may write to.
+    It is unpickled: its folder is one that only this user may write to.
     """
-    if not job.paths.result_pickle.exists():
-        return None
     try:
-        error = job.exception()
+        kind, value = pickle_load(path)
+    except FileNotFoundError:
+        return None
     except Exception as problem:
         # whatever unpickling makes of half a file; it may yet become whole
-        logger.debug("%s: %r", job.paths.result_pickle, problem)
+        logger.debug("%s: %r", path, problem)
         return None
-    if error is None:
+    if kind == "success":
         return Result(None)
-    # submitit frames the traceback with dashes; its last line is the exception
-    framed = re.split(r"^-+$", str(error), flags=re.MULTILINE)
-    line = framed[min(1, len(framed) - 1)].strip().rpartition("\n")[2]
+    # the last line of a traceback is the exception
+    line = str(value).strip().rpartition("\n")[2]
     return Result(line.rpartition("CommandError: ")[2])
 
 
@@ -79,13 +93,41 @@ def verdict(
 
 
 def tail(path: Path, starts: tuple[str, ...] = ("",), before: str | None = None) -> list[str]:
-    """The last lines of a text that start so, before the first that starts so; none of no file."""
+    """The last telling lines of a text that begin with one of ``starts``.
+
+    Args:
+        path: the text; where it cannot be read, there are no lines.
+        starts: how the lines begin.
+        before: how the first line begins that is not read any more.
+    """
     try:
         with path.open(errors="replace") as file:
             lines = takewhile(
                 lambda line: before is None or not line.startswith(before),
                 (line.rstrip() for line in file),
             )
-            return [*deque((line for line in lines if line.startswith(starts)), TAIL)]
+            telling = filter(Telling(), lines)
+            return [*deque((line for line in telling if line.startswith(starts)), TAIL)]
     except OSError:
         return []
+
+
+def report(submission: Submission, reason: str) -> str:
+    """What is told of a job that failed: why, the ends of its log and of its output, where."""
+    log = log_path(submission.logs, submission.job_id)
+    output = output_path(submission.folder, submission.job_id)
+    slurm_says = said = tail(output, SLURM_SAYS)
+    # what submitit says there matters only where it could not finish
+    if not result_path(submission.folder, submission.job_id).exists():
+        said = tail(output)
+    elif tail(output, (ELSEWHERE,)):
+        said = tail(output, before="submitit ERROR")
+    ends = {path: text for path, text in ((log, tail(log)), (output, said)) if text}
+    if any(map(OUT_OF_MEMORY.search, [reason, *slurm_says])):
+        # the state of the job is often FAILED only
+        reason += "; out of memory: give the rule more mem_mb"
+    lines = [f"Job {submission.job_id} ({submission.title}) failed: {reason}"]
+    for path, text in ends.items():
+        lines += [f"{path} ends with:", *(f"    {line}" for line in text)]
+    there = output if output.exists() and not log.exists() else log
+    return "\n".join([*lines, f"Log: {there}", ""])

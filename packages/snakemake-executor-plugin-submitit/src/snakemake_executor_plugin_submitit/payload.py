@@ -15,6 +15,7 @@ from typing import IO, Never
 
 import psutil
 from submitit import JobEnvironment
+from submitit.core.utils import pickle_load
 from submitit.helpers import DelayedSubmission
 
 __all__ = ["ELSEWHERE", "CommandError", "JobCommand", "log_path"]
@@ -30,6 +31,11 @@ ELSEWHERE = "the log cannot be"
 
 RUNTIMES = frozenset({"java", "R", "julia"})
 """Programs that handle SIGUSR2 for ends of their own, whatever they run; not to save its work."""
+
+
+BINDINGS = frozenset({"SLURM_CPU_BIND", "SLURM_MEM_BIND", "SLURM_GPU_BIND", "SLURM_GPUS_BIND"})
+"""Variables by which srun tells this step its cores and memory. To an inner srun they would be a
+request, on nodes that may have others to give."""
 
 
 class CommandError(Exception):
@@ -70,11 +76,16 @@ class JobCommand:
             CommandError: if it fails; so that Slurm too counts the job as failed.
         """
         requeue = signal.getsignal(NOTICE)
+        environment = JobEnvironment()
+        result = environment.paths.result_pickle
+        if _is_success(result):
+            # Slurm 24.11 requeues a preempted job also when it ended well; others read its output
+            _say("this job has succeeded before; it does not run again")
+            return
         _rename(f"{self.title} {self.tag}")
         # A run before, which Slurm requeued, may have taken its end for a failure.
-        environment = JobEnvironment()
         with contextlib.suppress(OSError):
-            environment.paths.result_pickle.unlink()
+            result.unlink()
         # Ignored signals stay ignored in whatever the child starts, unless that handles them.
         signal.signal(NOTICE, signal.SIG_IGN)
         # `python` is the controller's, also where its environment has not been activated.
@@ -84,7 +95,8 @@ class JobCommand:
         child = subprocess.Popen(  # noqa: S603
             ["/bin/bash", "-c", self.command],
             cwd=self.folder,
-            env=os.environ | {"PATH": path},
+            env={name: value for name, value in os.environ.items() if name not in BINDINGS}
+            | {"PATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -155,6 +167,16 @@ class JobCommand:
             )
         self.requeues += 1
         return DelayedSubmission(self)
+
+
+def _is_success(path: Path) -> bool:
+    """Whether a result is on record, and says that the job succeeded."""
+    try:
+        kind, _ = pickle_load(path)
+    except Exception:
+        # none, or half of one
+        return False
+    return bool(kind == "success")
 
 
 def _describe(status: int) -> str:

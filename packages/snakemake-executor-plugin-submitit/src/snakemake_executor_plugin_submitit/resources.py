@@ -20,6 +20,7 @@ STRINGS = {
     "constraint": "constraint",
     "reservation": "reservation",
     "exclude": "exclude",
+    "nodelist": "nodelist",
 }
 """Resources that are sbatch options under another or the same name."""
 
@@ -54,13 +55,69 @@ FORBIDDEN = frozenset(
 
 MISNAMED = {
     "partition": "slurm_partition",
+    "slurm_queue": "slurm_partition",
     "account": "slurm_account",
+    "slurm_qos": "qos",
+    "slurm_constraint": "constraint",
+    "slurm_reservation": "reservation",
+    "slurm_exclude": "exclude",
+    "slurm_nodelist": "nodelist",
+    "slurm_gres": "gres",
+    "slurm_requeue": "requeue",
+    "time": "runtime",
+    "time_min": "runtime",
+    "walltime": "runtime",
+    "timelimit": "runtime",
+    "h_rt": "runtime",
+    "mem_per_cpu": "mem_mb_per_cpu",
+    "h_vmem": "mem_mb",
+    "mem_per_gpu": "mem_mb",
+    "mem_per_node": "mem_mb",
+    "ntasks": "tasks",
+    "tasks_per_node": "tasks",
+    "ntasks_per_node": "tasks",
+    "ntasks_per_core": "tasks",
+    "ntasks_per_gpu": "tasks",
+    "tasks_per_gpu": "tasks",
+    "ncpus": "threads",
+    "cpus": "threads",
+    "cpus_per_gpu": "threads",
     "gpus": "gpu",
+    "ngpus": "gpu",
+    "num_gpus": "gpu",
     "gpus_per_node": "gpu",
     "gpus_per_task": "gpu",
     "gpu_type": "gpu_model",
+    "gpu_manufacturer": "gpu_model",
 }
-"""Resources that people give under other names."""
+"""Resources that people give under other names, and the names here."""
+
+ELSEWHERE = {
+    "clusters": "submit from a login node of that cluster, or set SLURM_CONF",
+    "job_name": "jobs are named after their rules; a prefix is given by --submitit-jobname-prefix",
+    "slurm_job_name": "jobs are named after their rules; a prefix is given by"
+    " --submitit-jobname-prefix",
+    "slurm_array": "jobs that ask for the same are submitted as arrays anyway",
+    "sbatch_args": "give slurm_extra",
+    "mail_type": "give slurm_extra='--mail-type=…'",
+    "mail_user": "give slurm_extra='--mail-user=…'",
+    "sockets_per_node": "give slurm_extra='--sockets-per-node=…'",
+    "cores_per_socket": "give slurm_extra='--cores-per-socket=…'",
+    "threads_per_core": "give slurm_extra='--threads-per-core=…'",
+    "cpu_freq": "give slurm_extra='--cpu-freq=…'",
+    "gpu_bind": "give slurm_extra='--gpu-bind=…'",
+    "gpu_freq": "give slurm_extra='--gpu-freq=…'",
+    "wckey": "give slurm_extra='--wckey=…'",
+}
+"""Resources that only a scheduler's plugin could mean, without a counterpart here; what to do.
+
+Names that a workflow may well count by itself (`licenses`, `network`, `priority`, …) are not here.
+"""
+
+SCHEDULERS = ("slurm_", "sbatch_", "lsf_", "sge_", "pbs_", "htcondor_")
+"""How the names of resources begin that are a scheduler's, whatever follows."""
+
+OURS = frozenset({"slurm_partition", "slurm_account", "slurm_extra"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +139,14 @@ def request(threads: int, resources: Mapping[str, Any]) -> Request:
 
     The names are those that workflows for Slurm already use: `runtime` (minutes), `mem_mb`,
     `mem_mb_per_cpu`, `cpus_per_task`, `nodes`, `tasks`, `gpu`, `gpu_model`, `gres`,
-    `slurm_partition`, `slurm_account`, `qos`, `constraint`, `reservation`, `exclude`,
+    `slurm_partition`, `slurm_account`, `qos`, `constraint`, `reservation`, `exclude`, `nodelist`,
     `slurm_extra`, `requeue`. Others are none of Slurm's business.
 
     Raises:
         ValueError: if one of them is malformed, two contradict each other, or one would have no
             effect because its name is another here.
     """
-    for name, known in MISNAMED.items():
-        if resources.get(name) and not resources.get(known):
-            raise ValueError(f"the resource {name} has no effect; its name here is {known}")
+    _refuse_others(threads, resources)
     cpus = _whole(resources, "cpus_per_task") or max(1, threads)
     options: dict[str, str | bool] = {}
     for resource, option in STRINGS.items():
@@ -120,6 +175,31 @@ def request(threads: int, resources: Mapping[str, Any]) -> Request:
         options=tuple(sorted(options.items())),
         requeue=bool(resources.get("requeue", 1)),
     )
+
+
+def _refuse_others(threads: int, resources: Mapping[str, Any]) -> None:
+    """Refuse what a scheduler is meant to heed, but would not.
+
+    Raises:
+        ValueError: says what to give instead.
+    """
+    for name, value in resources.items():
+        if value is None or value == "":
+            continue
+        if known := MISNAMED.get(name):
+            given = threads > 1 if known == "threads" else resources.get(known) not in {None, ""}
+            # a workflow for several plugins may say it in the words of each
+            if not given:
+                raise ValueError(f"the resource {name} has no effect; its name here is {known}")
+        elif name in ELSEWHERE:
+            raise ValueError(f"the resource {name} has no effect; {ELSEWHERE[name]}")
+        elif name.startswith(SCHEDULERS) and name not in OURS:
+            raise ValueError(
+                f"the resource {name} has no effect; options of sbatch that no resource says go"
+                " into slurm_extra"
+            )
+    if resources.get("mpi") and not resources.get("tasks"):
+        raise ValueError("mpi is given, but tasks, the number of its processes, is not")
 
 
 def _whole(resources: Mapping[str, Any], name: str) -> int | None:

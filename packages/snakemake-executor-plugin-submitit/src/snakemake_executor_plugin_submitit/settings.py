@@ -36,6 +36,10 @@ class ExecutorSettings(ExecutorSettingsBase):
             "nargs": "+",
         },
     )
+    jobname_prefix: str = field(
+        default="",
+        metadata={"help": "What the names of all jobs begin with; the rule's name follows"},
+    )
     array_parallelism: int | None = field(
         default=None,
         metadata={

@@ -1,54 +1,37 @@
-"""Slurm: sbatch through submitit; squeue, sacct, scancel and scontrol by themselves."""
+"""Slurm: sbatch for what submitit runs on the node; squeue, sacct, scancel and scontrol."""
 
 import contextlib
 import logging
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from submitit import Job, SlurmExecutor, SlurmJob
-from submitit.core.utils import FailedJobError, FailedSubmissionError
+from submitit.core.utils import DelayedSubmission
 
-from snakemake_executor_plugin_submitit.cluster import Phase, State, SubmissionError
+from snakemake_executor_plugin_submitit.cluster import NoRoomError, Phase, State, SubmissionError
 from snakemake_executor_plugin_submitit.payload import JobCommand
 from snakemake_executor_plugin_submitit.resources import Request
+from snakemake_executor_plugin_submitit.words import ENDED, HELD, NEVER, NO_ROOM, TRANSIENT
 
 logger = logging.getLogger(__name__)
-
-ENDED = frozenset(
-    {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"}
-    | {"PREEMPTED", "REVOKED", "TIMEOUT"}
-)
-"""States of a job that will not run again. One that was preempted and is requeued is PENDING at
-once."""
-
-HELD = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT"})
-"""States that only a person ends."""
-
-NEVER = re.compile(
-    "BadConstraints|DependencyNeverSatisfied|InvalidAccount|InvalidQOS|JobHoldMaxRequeue"
-    "|launch.failed.requeued.held|PartitionTimeLimit|PartitionNodeLimit|(QOS|Assoc)Max\\w+PerJob\\w*"
-)
-"""Reasons for which a pending job never starts."""
-
-TRANSIENT = re.compile(
-    "unable to contact slurm controller|connect failure|connection (refused|timed out|reset)"
-    "|socket timed out|temporarily unable|resource temporarily unavailable|zero bytes were"
-    "|slurm(ctld)? .*(busy|standby)|communication connection failure|try again"
-    "|(assoc|qos)\\w*submit\\w*limit|insane message length"
-    "|protocol authentication|did not answer within",
-    re.IGNORECASE,
-)
-"""What sbatch says when the same request can succeed later."""
 
 INHERITED = frozenset({"account", "constraint", "partition", "qos", "reservation"})
 """Options that SBATCH_… variables of the user may give where a job does not ask for them. Others
 would silently beat what it asks for: to sbatch, variables count more than a script's lines."""
+
+KEPT = re.compile(r"SLURM_(CONF|JWT|SACK_\w+)")
+"""Variables that say which cluster it is and who asks; Slurm's other ones change the answers."""
+
+THEIRS = re.compile(r"(SLURMD?|SBATCH|SALLOC|SRUN|SQUEUE|SACCT|SACCTMGR|SCANCEL|SCONTROL|SINFO)_")
+"""How the names of the variables begin that Slurm's commands read."""
 
 COLUMNS = {"JobArrayID": 40, "State": 20, "Reason": 60, "exit_code": 12}
 """Columns of squeue and their widths; a width is the one way that every version has to cut them."""
@@ -63,6 +46,7 @@ class Slurm:
         self._parallelism = parallelism
         self._patience = patience
         self._accounting = True
+        self._stopped = threading.Event()
 
     @cached_property
     def largest_array(self) -> int:
@@ -73,7 +57,7 @@ class Slurm:
                 text = command("scontrol", "show", "config")
                 break
             except OSError as error:
-                _wait_or_raise(pauses, str(error))
+                self._wait_or_raise(pauses, str(error))
         match = re.search(r"MaxArraySize\s*=\s*(\d+)", text)
         return max(1, int(match[1])) if match else 1001
 
@@ -85,13 +69,19 @@ class Slurm:
         while True:
             try:
                 return self._submit(folder, request, name, tag, commands)
-            except (FailedJobError, FailedSubmissionError) as error:
+            except OSError as error:
                 message = _message(error)
-            _wait_or_raise(pauses, message)
+            if NO_ROOM.search(message):
+                shutil.rmtree(folder, ignore_errors=True)
+                raise NoRoomError(message)
+            self._wait_or_raise(pauses, message)
             # The controller may have taken the jobs although its answer was lost.
             with contextlib.suppress(OSError):
                 self.cancel_tagged(tag)
-            shutil.rmtree(folder, ignore_errors=True)
+
+    def stop_waiting(self) -> None:
+        """See `Cluster.stop_waiting`."""
+        self._stopped.set()
 
     def _pauses(self) -> Iterator[float]:
         """Growing pauses between tries, for as long as patience lasts."""
@@ -101,39 +91,101 @@ class Slurm:
             yield pause
             pause = min(2 * pause, 60)
 
+    def _wait_or_raise(self, pauses: Iterator[float], message: str) -> None:
+        """Wait for the next try, if there is one and it can succeed."""
+        pause = next(pauses, None) if TRANSIENT.search(message) else None
+        if pause is None:
+            raise SubmissionError(message)
+        logger.warning("Slurm: %s; next try in %.0f s", message, pause)
+        if self._stopped.wait(pause):
+            raise SubmissionError(message)
+
     def _submit(
         self, folder: Path, request: Request, name: str, tag: str, commands: Sequence[JobCommand]
     ) -> list[str]:
-        executor = SlurmExecutor(folder, max_num_timeout=1 << 30)
-        executor.update_parameters(
-            job_name=name,
-            comment=f"{commands[0].title if len(commands) == 1 else name} {tag}",
-            time=request.runtime,
-            cpus_per_task=request.cpus,
-            signal_delay_s=commands[0].notice,
-            setup=self._setup or None,
-            array_parallelism=self._parallelism or len(commands),
-            stderr_to_stdout=True,
-            # Of several tasks one starts Snakemake; the rule's command gets all of them by srun,
-            # for which the step of the first must not keep its CPUs to itself.
-            srun_args=["--ntasks=1", "--nodes=1", f"--cpus-per-task={request.cpus}", "--overlap"],
-            additional_parameters={"export": "ALL", "requeue": True, **dict(request.options)},
+        comment = f"{commands[0].title if len(commands) == 1 else name} {tag}"
+        script = folder / "submission.sh"
+        script.write_text(self._script(folder, request, name, comment, commands))
+        pickles = []
+        for number, one in enumerate(commands):
+            delayed = DelayedSubmission(one)
+            delayed.set_timeout(request.runtime, 1 << 30)
+            pickles.append(folder / f"{number}.pkl")
+            delayed.dump(pickles[-1])
+        # to sbatch, variables count more than a script's lines
+        kept = {f"SBATCH_{option.upper()}" for option in INHERITED - dict(request.options).keys()}
+        said = command("sbatch", str(script), keep=kept, folder=Path(commands[0].folder))
+        match = re.search(r"\bjob (\d+)", said)
+        if match is None:
+            raise OSError(f"sbatch: what it said names no job: {said.strip()!r}")
+        ids = [match[1]]
+        if len(commands) > 1:
+            ids = [f"{match[1]}_{number}" for number in range(len(commands))]
+        # the node waits for it
+        for pickle, job_id in zip(pickles, ids, strict=True):
+            pickle.rename(folder / f"{job_id}_submitted.pkl")
+        return ids
+
+    def _script(
+        self,
+        folder: Path,
+        request: Request,
+        name: str,
+        comment: str,
+        commands: Sequence[JobCommand],
+    ) -> str:
+        """The script for sbatch.
+
+        Paths are given to no program that would look for patterns in them: Slurm takes `%%` for a
+        `%`, and submitit is told of the folder that it is in.
+        """
+        options: dict[str, str | bool] = {
+            "comment": comment,
+            "cpus-per-task": str(request.cpus),
+            "export": "ALL",
+            "job-name": name,
+            "nodes": "1",
+            "open-mode": "append",
+            "output": f"{str(folder).replace('%', '%%')}/%j_0_log.out",
+            "requeue": True,
+            "signal": f"USR2@{commands[0].notice}",
+            "time": str(request.runtime),
+        }
+        output = "%j_%t_log.out"
+        if (count := len(commands)) > 1:
+            parallel = min(count, self._parallelism or count)
+            options["array"] = f"0-{count - 1}%{parallel}"
+            options["output"] = str(options["output"]).replace("%j_0_", "%A_%a_0_")
+            output = "%A_%a_%t_log.out"
+        options |= dict(request.options)
+        lines = [
+            f"#SBATCH --{option}" if value is True else f"#SBATCH --{option}={_quoted(str(value))}"
+            for option, value in sorted(options.items())
+        ]
+        # Of several tasks one starts Snakemake; the rule's command gets all of them by srun,
+        # for which the step of the first must not keep its CPUs to itself.
+        step = ["srun", "--unbuffered", "--output", output, "--ntasks=1", "--nodes=1"]
+        step += [f"--cpus-per-task={request.cpus}", "--overlap"]
+        step += [sys.executable, "-u", "-m", "submitit.core._submit", "/proc/self/cwd"]
+        return "\n".join(
+            [
+                "#!/bin/bash",
+                *lines,
+                *self._setup,
+                "export SUBMITIT_EXECUTOR=slurm",
+                f"cd {shlex.quote(str(folder))} || exit 1",
+                shlex.join(step),
+                "",
+            ]
         )
-        with _own_environment(dict(request.options)):
-            jobs = executor.submit_array([*commands])
-        return [job.job_id for job in jobs]
 
-    def job(self, folder: Path, job_id: str) -> Job[None]:
-        """See `Cluster.job`."""
-        return SlurmJob(folder=folder, job_id=job_id, tasks=[0])
-
-    def states(self, job_ids: Iterable[str]) -> dict[str, State]:
+    def states(self, job_ids: Iterable[str], finished: Collection[str] = ()) -> dict[str, State]:
         """See `Cluster.states`: one squeue, then one sacct for what that does not know."""
         wanted = set(job_ids)
         states = {
             job: state for job, state in _parse_squeue(self._squeue()).items() if job in wanted
         }
-        if missing := wanted - states.keys():
+        if missing := wanted - states.keys() - {*finished}:
             states.update(self._sacct(missing))
         return states
 
@@ -171,53 +223,49 @@ class Slurm:
             self.cancel(jobs)
 
 
-def command(*words: str) -> str:
-    """Output of one of Slurm's commands.
+def command(*words: str, keep: Collection[str] = (), folder: Path | None = None) -> str:
+    """Output of one of Slurm's commands, whatever defaults the user's shell has for it.
+
+    Variables of the job in which the controller itself may run are hidden too.
+
+    Args:
+        words: the command.
+        keep: names of variables that it may see.
+        folder: where it runs, if not here.
 
     Raises:
-        OSError: if it fails, or takes more than a minute.
+        OSError: if it fails, or takes more than two minutes; sbatch itself tries for one and more.
     """
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name in keep or KEPT.fullmatch(name) or not THEIRS.match(name)
+    }
     try:
         done = subprocess.run(  # noqa: S603
-            words, check=False, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+            words,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            cwd=folder,
         )
     except subprocess.TimeoutExpired:
-        raise TimeoutError(f"{words[0]} did not answer within a minute") from None
+        raise TimeoutError(f"{words[0]} did not answer within two minutes") from None
     if done.returncode != 0:
         raise OSError(f"{words[0]}: {done.stderr.strip() or f'exit status {done.returncode}'}")
     return done.stdout
 
 
-def _wait_or_raise(pauses: Iterator[float], message: str) -> None:
-    """Wait for the next try, if there is one and it can succeed."""
-    pause = next(pauses, None) if TRANSIENT.search(message) else None
-    if pause is None:
-        raise SubmissionError(message)
-    logger.warning("Slurm: %s; next try in %.0f s", message, pause)
-    time.sleep(pause)
-
-
-@contextlib.contextmanager
-def _own_environment(options: Mapping[str, object]) -> Iterator[None]:
-    """Hide from sbatch the variables that would change what is asked for.
-
-    They are those of the job in which the controller itself may run, and the user's own defaults
-    for sbatch but for those that a job leaves open.
-    """
-    kept = {"SLURM_CONF"} | {f"SBATCH_{name.upper()}" for name in INHERITED - options.keys()}
-    inherited = {
-        name: os.environ.pop(name)
-        for name in list(os.environ)
-        if name.startswith(("SLURM_", "SLURMD_", "SBATCH_")) and name not in kept
-    }
-    try:
-        yield
-    finally:
-        os.environ.update(inherited)
+def _quoted(value: str) -> str:
+    """A value as sbatch reads it in a script."""
+    return shlex.quote(value)
 
 
 def _message(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line.strip() for line in str(error).removeprefix("sbatch: ").splitlines()]
     said = [line for line in lines if line.startswith("sbatch:")]
     return "; ".join(said or [line for line in lines if line][-1:])
 

@@ -1,0 +1,209 @@
+"""Jobs on the cluster, from their submission until they have left it."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+
+from snakemake_executor_plugin_submitit.cluster import Cluster, Phase, State
+from snakemake_executor_plugin_submitit.journal import Submission
+from snakemake_executor_plugin_submitit.outcome import Result, read_result, result_path, verdict
+from snakemake_executor_plugin_submitit.words import ADVICE, ORDINARY
+
+__all__ = ["Delays", "Watch", "Watched"]
+
+SILENCE = 300.0
+"""Seconds for which jobs may wait for a person before that is said, and before it is said again."""
+
+AGAIN = 30.0
+"""Seconds after which a job that was cancelled and is still queued is cancelled once more."""
+
+
+@dataclass
+class Watched:
+    """A job of this run on the cluster."""
+
+    info: SubmittedJobInfo
+    submission: Submission
+    ended_since: float | None = None
+    """When it was first seen to have ended without success."""
+    decided: float | None = None
+    """When it was known how it ended."""
+    failure: str | None = None
+    """Why it failed, once it is decided that it did."""
+    cancelled: float | None = None
+    """When it was last cancelled because it was queued though decided."""
+
+
+class Watch:
+    """Tells how jobs ended, and keeps each until the scheduler has none of it any more.
+
+    How a job ended is told by its result, which the payload writes; where there is none, by one
+    query of the scheduler for all jobs; and where that does not know it either, by its absence. A
+    job that is still queued then could run again, and remake what others read by now: Slurm 24.11
+    requeues a preempted job even if it succeeds. So it is cancelled first.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        grace: float,
+        logger: Any,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take what it works with; `grace` is for how many seconds a result may be late."""
+        self._cluster = cluster
+        self._grace = grace
+        self._logger = logger
+        self._clock = clock
+        self._delays = Delays(logger, clock)
+        self._unreachable = False
+
+    def ended(self, watched: Sequence[Watched]) -> list[Watched]:
+        """Those that have ended and left the scheduler; `failure` says why, where one failed."""
+        results: dict[str, Result | None] = {}
+        for one in watched:
+            if one.decided is None:
+                job_id = one.submission.job_id
+                result = read_result(result_path(one.submission.folder, job_id))
+                results[job_id] = result
+                if result is not None and result.succeeded:
+                    one.decided = self._clock()
+        states = self._states(watched)
+        if states is None:
+            return []
+        self._delays.look({one.submission.job_id: states.get(one.submission.job_id)
+                           for one in watched if one.decided is None})  # fmt: skip
+        for one in watched:
+            if one.decided is None:
+                job_id = one.submission.job_id
+                self._decide(one, results[job_id], states.get(job_id))
+        decided = [one for one in watched if one.decided is not None]
+        queued = [one for one in decided if self._is_queued(one, states)]
+        self._cancel([one for one in queued if self._must_go(one, states)])
+        still = {id(one) for one in queued}
+        return [one for one in decided if id(one) not in still]
+
+    def _decide(self, one: Watched, result: Result | None, state: State | None) -> None:
+        now = self._clock()
+        if result is None and state is not None and state.phase is Phase.ALIVE:
+            one.ended_since = None
+        elif one.ended_since is None:
+            one.ended_since = now
+        waited = None if one.ended_since is None else now - one.ended_since
+        one.failure = verdict(result, state, waited, self._grace)
+        if one.failure is not None:
+            one.decided = now
+
+    def _is_queued(self, one: Watched, states: Mapping[str, State]) -> bool:
+        """Whether the scheduler could still run a job whose end is decided."""
+        state = states.get(one.submission.job_id)
+        if state is None:
+            return False
+        if state.phase is Phase.ENDED:
+            # what was preempted may yet be requeued
+            return state.name == "PREEMPTED" and one.cancelled is None
+        if state.name == "COMPLETING" and one.cancelled is not None:
+            # it will not be requeued any more, but what failed may still be writing
+            return one.failure is not None and self._clock() - one.cancelled < self._grace
+        return True
+
+    def _must_go(self, one: Watched, states: Mapping[str, State]) -> bool:
+        """Whether a job has to be cancelled, for it does not leave by itself."""
+        now, state = self._clock(), states[one.submission.job_id]
+        if one.cancelled is not None:
+            return now - one.cancelled >= AGAIN
+        if one.failure is None and state.name in {"RUNNING", "COMPLETING"}:
+            # the usual end of a job takes a moment
+            return one.decided is not None and now - one.decided >= self._grace
+        return True
+
+    def _cancel(self, jobs: Sequence[Watched]) -> None:
+        if not jobs:
+            return
+        ids = [one.submission.job_id for one in jobs]
+        try:
+            self._cluster.cancel(ids)
+        except OSError as error:
+            self._logger.warning(f"submitit: {error}; jobs are reported later: {' '.join(ids)}")
+            return
+        now = self._clock()
+        for one in jobs:
+            one.cancelled = now
+
+    def _states(self, watched: Iterable[Watched]) -> dict[str, State] | None:
+        """States of jobs; None while the scheduler cannot be asked."""
+        jobs = list(watched)
+        if not jobs:
+            return {}
+        try:
+            states = self._cluster.states(
+                [one.submission.job_id for one in jobs],
+                finished={one.submission.job_id for one in jobs if one.decided is not None},
+            )
+        except OSError as error:
+            if not self._unreachable:
+                self._logger.warning(f"submitit: {error}; jobs go on, their state is asked again")
+            self._unreachable = True
+            return None
+        if self._unreachable:
+            self._logger.info("submitit: the scheduler answers again")
+        self._unreachable = False
+        return states
+
+
+class Delays:
+    """Says of which jobs a person has to do something, for they do not start by themselves."""
+
+    def __init__(self, logger: Any, clock: Callable[[], float]) -> None:
+        """Take what it works with."""
+        self._logger = logger
+        self._clock = clock
+        self._since: dict[str, tuple[str, float]] = {}
+        self._said: dict[str, tuple[int, float]] = {}
+
+    def look(self, states: Mapping[str, State | None]) -> None:
+        """Say a line for each reason for which jobs wait too long, and again when it changes.
+
+        Args:
+            states: of all jobs that have not ended, by id.
+        """
+        now = self._clock()
+        reasons = {job_id: reason for job_id, state in states.items() if (reason := _reason(state))}
+        before, self._since = self._since, {}
+        for job_id, reason in reasons.items():
+            known, since = before.get(job_id, ("", now))
+            self._since[job_id] = reason, since if known == reason else now
+        waiting: dict[str, list[str]] = {}
+        for job_id, (reason, since) in self._since.items():
+            if now - since >= SILENCE:
+                waiting.setdefault(reason, []).append(job_id)
+        self._said = {reason: said for reason, said in self._said.items() if reason in waiting}
+        for reason, ids in waiting.items():
+            count, when = self._said.get(reason, (0, now - SILENCE))
+            if count != len(ids) and now - when >= SILENCE:
+                self._said[reason] = len(ids), now
+                self._say(reason, ids)
+
+    def _say(self, reason: str, ids: Sequence[str]) -> None:
+        advice = next((text for start, text in ADVICE.items() if reason.startswith(start)), "")
+        names = ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
+        jobs = f"{len(ids)} jobs wait" if len(ids) > 1 else "1 job waits"
+        self._logger.info(
+            f"submitit: {jobs} for more than {SILENCE / 60:.0f} minutes: {reason}"
+            f"{f'; {advice}' if advice else ''} ({names})"
+        )
+
+
+def _reason(state: State | None) -> str:
+    """Why a job does not run, where that does not end by itself."""
+    if state is None or state.phase is not Phase.ALIVE:
+        return ""
+    if state.name in {"SUSPENDED", "STOPPED", "REQUEUE_HOLD", "RESV_DEL_HOLD"}:
+        return state.name
+    if state.name == "PENDING" and not ORDINARY.fullmatch(state.detail):
+        # what follows names nodes or explains
+        return state.detail.partition(",")[0].strip("() ")
+    return ""
