@@ -1,4 +1,4 @@
-"""Training a teacher: cross-entropy, nothing of the distillation losses."""
+"""Training a teacher by cross-entropy; this module imports no distillation loss."""
 
 from pathlib import Path
 
@@ -22,6 +22,8 @@ __all__ = ["train_teacher"]
 
 
 class _CrossEntropy:
+    """The objective of a teacher, which has no teacher itself: its reference is NaN."""
+
     def reference(self, images: Tensor) -> Tensor:
         return images.new_full((len(images), 1), float("nan"))
 
@@ -32,13 +34,20 @@ class _CrossEntropy:
 def train_teacher(
     spec: TeacherSpec, data: Path, directory: Path, keeping: Keeping | None = None
 ) -> None:
-    """Train one teacher on the prepared dataset ``data`` and write its outputs to ``directory``.
+    """Train one teacher and write its files to ``directory``.
 
-    Its logits are stored for the test and the training images, both in eval mode and without
-    augmentation: the students' mean gap refers to the training images' mean.
+    The teacher's logits are stored for the test images and for the training images, both in eval
+    mode and without augmentation. The students' mean gap is set relative to the teacher's mean
+    logit over the training images.
+
+    Args:
+        spec: the teacher's spec.
+        data: file of the prepared dataset.
+        directory: folder that the files are written to.
+        keeping: where and how often to save checkpoints; None saves none.
 
     Raises:
-        InputError: the dataset cannot be read, the device is not there, or training diverges.
+        InputError: the dataset cannot be read, the device is missing, or the training diverged.
         SystemExit: a signal asked to stop.
 
     """
