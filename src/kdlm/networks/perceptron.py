@@ -39,4 +39,4 @@ class Perceptron(nn.Module):
 
 
 ARCHITECTURES: dict[str, Callable[..., Perceptron]] = {"mlp": Perceptron}
-"""By name, the function that builds a network from ``num_classes``, ``in_channels``, ``image_side``."""
+"""By name, the function of ``num_classes``, ``in_channels`` and ``image_side`` that builds it."""

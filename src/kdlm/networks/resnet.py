@@ -122,7 +122,7 @@ ARCHITECTURES: dict[str, Callable[..., ResNet]] = {
     **{f"resnet{depth}": partial(ResNet, depth, NARROW) for depth in (8, 14, 20, 32, 44, 56, 110)},
     **{f"resnet{depth}x4": partial(ResNet, depth, WIDE) for depth in (8, 32)},
 }
-"""By name, the function that builds a network from ``num_classes`` and ``in_channels`` (default 3)."""
+"""By name, the function that builds a network from ``num_classes`` and ``in_channels`` (or 3)."""
 
 resnet8 = ARCHITECTURES["resnet8"]
 resnet14 = ARCHITECTURES["resnet14"]

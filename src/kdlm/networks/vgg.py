@@ -54,4 +54,4 @@ ARCHITECTURES: dict[str, Callable[..., VGG]] = {
     "vgg8": partial(VGG, (1, 1, 1, 1, 1)),
     "vgg13": partial(VGG, (2, 2, 2, 2, 2)),
 }
-"""By name, the function that builds a network from ``num_classes`` and ``in_channels`` (default 3)."""
+"""By name, the function that builds a network from ``num_classes`` and ``in_channels`` (or 3)."""

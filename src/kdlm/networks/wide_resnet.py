@@ -79,4 +79,4 @@ ARCHITECTURES: dict[str, Callable[..., WideResNet]] = {
     "wrn-16-2": partial(WideResNet, 16, 2),
     "wrn-40-2": partial(WideResNet, 40, 2),
 }
-"""By name, the function that builds a network from ``num_classes`` and ``in_channels`` (default 3)."""
+"""By name, the function that builds a network from ``num_classes`` and ``in_channels`` (or 3)."""
