@@ -1,4 +1,4 @@
-"""What training does to the logit means and to the sums over classes of the last layer."""
+"""Figure: how mean logits, and sums over classes of the last layer, drift during training."""
 
 from pathlib import Path
 
@@ -22,7 +22,10 @@ SUMS = "drift of the class sum of $W$\n(1: all that its change\nallows)"
 
 
 def draw(study: Study, folder: Path) -> Figure:
-    """Rows: drift of the mean logit, and of Σ_k W_k; columns: recipes, so weight decay and Adam."""
+    """Draw a column of two panels for each recipe: drift of the mean logit, and of Σ_k W_k.
+
+    The recipes differ in weight decay and optimiser.
+    """
     table = read_table(folder / "tables/histories.parquet", "histories")
     gaps = table["mean_gap"].fillna(0).abs()
     shown = table[
@@ -65,14 +68,14 @@ def draw(study: Study, folder: Path) -> Figure:
                 dashes={LABELS[loss]: dashes for loss, dashes in DASHES.items()},
                 palette={LABELS[loss]: colour for loss, colour in COLOURS.items()},
                 hue_order=order,
-                # also where a panel lacks a loss: its legend is everybody's
+                # The same in every panel, also where a loss is absent: the panels share a legend.
                 style_order=order,
                 ax=axes,
             )
             axes.set_ylabel(what)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in grid.flat:
-        # once all is drawn: on a logarithmic axis seaborn would average the logarithms
+        # Only after everything is drawn: on a logarithmic axis seaborn would average logarithms.
         axes.set_yscale("log")
     for axes, recipe in zip(grid[0], recipes, strict=True):
         axes.set_title(recipe)
@@ -81,7 +84,11 @@ def draw(study: Study, folder: Path) -> Figure:
 
 
 def _temperature(study: Study) -> float:
-    """A temperature that every recipe's KD students share, else the first."""
+    """Return the finite temperature that most arms of the config have.
+
+    Candidates are the finite temperatures of the first arm that has temperatures; among equals the
+    smallest is chosen.
+    """
     shared = [set(arm.temperatures) for arm in study.arms if arm.temperatures]
     finite = sorted(t for t in shared[0] if np.isfinite(t))
     counts = {t: sum(t in temperatures for temperatures in shared) for t in finite}
