@@ -187,7 +187,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _remove_abandoned(folder: Path, prefix: str) -> None:
-    """Remove temporary files, named by ``prefix`` and a process id, of processes that have ended."""
+    """Remove temporary files, named ``prefix`` and process id, of processes that have ended."""
     for file in folder.iterdir():
         process = file.name.removeprefix(prefix).removesuffix(".part")
         if file.name.startswith(prefix) and process.isdecimal():
