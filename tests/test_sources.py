@@ -33,6 +33,7 @@ DECLARED = _declared()
 COMMANDS = {
     "prepare_dataset": "prepare",
     "train_teacher": "train-teacher",
+    "bring_teacher": "bring-teacher",
     "distill": "distill",
     "init_means": "init-means",
     "summarise_init_means": "summarise",

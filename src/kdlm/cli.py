@@ -21,12 +21,12 @@ from kdlm.storage.locks import in_turn
 from kdlm.study.complaints import one_line
 from kdlm.study.config import parse, read_study, schema
 from kdlm.study.repeated import load_json
-from kdlm.study.specs import InitMeansSpec, Spec, StudentSpec, TeacherSpec
+from kdlm.study.specs import BroughtTeacherSpec, InitMeansSpec, Spec, StudentSpec, TeacherSpec
 
 if TYPE_CHECKING:
     from kdlm.training.checkpoints import Keeping
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 _BY_HAND = ("claims", "reproduce", "salvage", "schema")
 """Commands that no rule calls. The others are jobs, whose logs end with the host they ran on."""
@@ -76,6 +76,14 @@ def _train_teacher(arguments: argparse.Namespace) -> None:
     spec = _spec(TeacherSpec, arguments.spec)
     with in_turn(arguments.output):
         train_teacher(spec, arguments.data, arguments.output, _keeping(arguments))
+
+
+def _bring_teacher(arguments: argparse.Namespace) -> None:
+    from kdlm.training.brought import bring_teacher  # noqa: PLC0415
+
+    spec = _spec(BroughtTeacherSpec, arguments.spec)
+    with in_turn(arguments.output):
+        bring_teacher(spec, arguments.weights, arguments.data, arguments.output)
 
 
 def _distill(arguments: argparse.Namespace) -> None:
@@ -283,9 +291,10 @@ def _add_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> 
     reproduce.add_argument("--json", type=Path, help="where the outcome goes, name by name")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kdlm", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    whole = argparse.ArgumentParser(prog="kdlm", description=__doc__)
+    commands = whole.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
@@ -312,6 +321,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, run, text in (
         ("train-teacher", _train_teacher, "train one teacher"),
+        ("bring-teacher", _bring_teacher, "take in one teacher that was trained elsewhere"),
         ("distill", _distill, "train one student of a teacher"),
         ("init-means", _init_means, "mean output of every layer at initialisation"),
     ):
@@ -320,7 +330,9 @@ def _parser() -> argparse.ArgumentParser:
         job.add_argument("--data", type=Path, required=True, help="the prepared dataset")
         if name == "distill":
             job.add_argument("--teacher", type=Path, required=True, help="the teacher's folder")
-        if name != "init-means":
+        if name == "bring-teacher":
+            job.add_argument("--weights", type=Path, required=True, help="the file brought along")
+        if name in ("train-teacher", "distill"):
             job.add_argument("--checkpoint", type=Path, help="file to go on from after a stop")
             job.add_argument("--checkpoint-epochs", type=int, default=10, help="between saves")
             job.add_argument("--checkpoint-minutes", type=float, default=10, help="between saves")
@@ -336,7 +348,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_archive_commands(command, folder_command)
     command("schema", _schema, "write the config's JSON schema").add_argument("output", type=Path)
-    return parser
+    return whole
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -350,7 +362,7 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # where the locale is ASCII, print other characters as escapes instead of failing
         sys.stdout.reconfigure(errors="backslashreplace")
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         arguments.run(arguments)

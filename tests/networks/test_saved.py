@@ -42,3 +42,17 @@ def test_another_sealed_file_in_its_place_is_named(tmp_path: Path) -> None:
     write_table("history", [{"epoch": 0}], path)
     with pytest.raises(InputError, match=r"model\.safetensors: not a network of this study"):
         load_network(path)
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
+def test_a_weight_that_is_another_than_was_written_is_refused(tmp_path: Path, place: float) -> None:
+    model = build("resnet8", 7, 1, torch.float32)
+    initialise(model, "he", stream(0, "student weights"))
+    path = tmp_path / "model.safetensors"
+    save_network(model, path, architecture="resnet8", in_channels=1, spec={})
+    content = bytearray(path.read_bytes())
+    # among the tensors, whose bytes safetensors takes as they are
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.safetensors is damaged"):
+        load_network(path)

@@ -123,7 +123,7 @@ def test_the_bounds_themselves_are_taken(config: Config, bound: tuple[str, int])
 
 
 @pytest.mark.fault(
-    "a last batch of one image",
+    "a last batch of one image, known from the config",
     area="hostile input",
     provoked="a batch_size that leaves one of a data set's training images for the last batch",
 )
@@ -136,7 +136,7 @@ def test_a_last_batch_of_one(
     message = complaint(config)
     assert message.startswith("config: recipes.short.batch_size: ")
     assert "choose another batch_size" in message
-    observed("refused before any job where the number of images is known, else before training")
+    observed("refused before any job, in one line that names key and remedy")
 
 
 @pytest.mark.parametrize("name", ["digits", "photographs"])

@@ -59,7 +59,7 @@ def test_a_hyphen_in_an_architectures_name_is_no_separator(config: Config) -> No
     *_, job = student_jobs(parse(config))
     assert job.teacher is not None
     assert job.teacher.spec.architecture == "wrn-16-2"
-    assert job.teacher.spec.initialisation == "he-centred"
+    assert job.teacher.keys["initialisation"] == "he-centred"
     assert job.teacher.folder.parts[1] == "architecture=wrn-16-2"
 
 

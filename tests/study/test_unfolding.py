@@ -71,7 +71,8 @@ def test_augmentation_is_that_of_the_dataset(config: Config, name: str) -> None:
         config["dataset"]["image_side"] = 32
     study = parse(config)
     for job in network_jobs(study):
-        assert (job.spec.crop_padding, job.spec.flip) == (facts.crop_padding, facts.flip)
+        spec = job.spec.model_dump()
+        assert (spec["crop_padding"], spec["flip"]) == (facts.crop_padding, facts.flip)
 
 
 def test_a_mirrored_digit_is_no_digit_and_a_mirrored_picture_is_one() -> None:

@@ -47,7 +47,7 @@ def study(config: dict[str, Any]) -> Study:
     return parse(config)
 
 
-def jobs(study: Study) -> list[tuple[str, Path, TeacherSpec | StudentSpec]]:
+def jobs(study: Study) -> list[tuple[str, Path, Any]]:
     """Role, folder within the study's and spec of every network."""
     return [
         ("student" if job.teacher else "teacher", job.folder, job.spec)

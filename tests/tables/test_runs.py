@@ -34,7 +34,7 @@ def test_logits_are_summed_up_as_they_are_on_the_test_set(study: Study, folder: 
         assert row["logit_mean"] == pytest.approx(z.mean())
         assert row["logit_rms"] == pytest.approx(np.sqrt((centred**2).mean()))
         assert row["logit_magnitude"] == pytest.approx(np.abs(centred).mean())
-        assert row["seed"] == network.job.spec.seed
+        assert row["seed"] == int(network.job.keys["seed"])
 
 
 def test_parameters_are_counted_without_running_statistics(study: Study, folder: Path) -> None:

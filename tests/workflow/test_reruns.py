@@ -13,12 +13,14 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from kdlm.figures import FIGURES
 from kdlm.study.config import parse
@@ -241,6 +243,68 @@ def test_a_teacher_deleted(
     assert counts["train_teacher"] == 1
     assert counts["distill"] > len(list(student_jobs(parse(tiny))))
     observed("nothing while nobody needs it; once a new student does, the teacher and its students")
+
+
+@pytest.mark.fault(
+    "images changed, added, moved or removed",
+    area="reruns",
+    provoked="one image more, of another size, in another class's folder, gone; a hidden file; "
+    "another time; the folder away and back",
+)
+def test_a_folder_of_images(
+    snakemake: Run,
+    tmp_path: Path,
+    checkout: Path,
+    tiny: dict[str, Any],
+    to_do: Counts,
+    observed: Observed,
+) -> None:
+    images = tmp_path / "pictures"
+    random = np.random.default_rng(0)
+    for split, label, number in product(("train", "test"), ("cat", "dog"), range(3)):
+        path = images / split / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(256, size=(8, 8, 3), dtype=np.uint8)).save(path)
+    dataset = {"name": "imagefolder", "root": str(images), "image_side": 8}
+    config = tiny | {"study": "pictures", "dataset": dataset}
+    (checkout / "pictures.yaml").write_text(yaml.safe_dump(config))
+    target = ("--", "results/pictures/data/imagefolder.safetensors")
+
+    def prepared() -> None:
+        run = snakemake(checkout, "--configfile", "pictures.yaml", *target)
+        assert run.returncode == 0, run.stdout[-3000:]
+        assert to_do("pictures.yaml", *target) == {}
+
+    def moved() -> None:
+        (images / "train/cat/0.png").rename(images / "train/dog/9.png")
+
+    prepared()
+    for change in (
+        lambda: shutil.copy(images / "train/cat/0.png", images / "train/cat/7.png"),
+        lambda: Image.new("RGB", (20, 20)).save(images / "test/cat/1.png"),
+        moved,
+        (images / "train/dog/1.png").unlink,
+    ):
+        change()
+        assert to_do("pictures.yaml", *target) == {"prepare_dataset": 1}
+        prepared()
+    (images / "train/cat/.DS_Store").touch()
+    os.utime(images / "train/cat/1.png", (1, 1))
+    assert to_do("pictures.yaml", *target) == {}
+    # as a disk that is not mounted: nothing is thrown away on its account
+    images.rename(tmp_path / "away")
+    assert to_do("pictures.yaml", *target) == {}
+    (tmp_path / "away").rename(images)
+    assert to_do("pictures.yaml", *target) == {}
+    # a folder that cannot be listed stops a run before any job; inside a job nothing is listed
+    (images / "train/cat/loop").symlink_to(images)
+    command = ("-n", "--configfile", "pictures.yaml", *target)
+    run = snakemake(checkout, *command)
+    assert run.returncode == 1
+    assert f"{images}/train/cat/loop links to a folder that it is in" in run.stdout
+    assert "Traceback" not in run.stdout
+    assert snakemake(checkout, "--mode", "subprocess", *command).returncode == 0
+    observed("the dataset is prepared anew, then what follows; nothing for the last three")
 
 
 @pytest.mark.fault("a table deleted", area="reruns", provoked="tables/runs.parquet removed")

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 from snakemake.exceptions import WorkflowError
+from snakemake.io import IOFile
 from snakemake.utils import Paramspace
 
+from kdlm.data.listing import fingerprint
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES as FIGURE_NAMES
 from kdlm.figures import inputs as figure_inputs
@@ -15,6 +17,7 @@ from kdlm.sources import digest
 from kdlm.study import names
 from kdlm.storage.locks import hold
 from kdlm.study.config import parse as parse_config
+from kdlm.study.teacher import BROUGHT
 from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs, theory_jobs
 from kdlm.study.repeated import refuse_repeated_keys
 
@@ -98,6 +101,14 @@ def teacher_file(name):
     return path
 
 
+def brought_weights(wildcards):
+    """The file of a teacher that was trained elsewhere."""
+    teacher = job_of(wildcards, TEACHERS, TEACHER_JOBS)
+    return next(
+        one.weights for one, job in zip(study.teachers, teacher_jobs(study)) if job == teacher
+    )
+
+
 def outputs(folder, paramspace, *files):
     """The named files of every job of a parameter space."""
     return [
@@ -108,6 +119,31 @@ def outputs(folder, paramspace, *files):
 
 
 DATASETS = {dataset.name: dataset for dataset in (study.dataset, study.init_means.dataset)}
+
+# Listed once, by the Snakemake that the user has started: that inside a job is told what to run.
+try:
+    FOLDERS_FILES = {
+        dataset.name: fingerprint(Path(dataset.root).expanduser())
+        for dataset in DATASETS.values()
+        if dataset.name == "imagefolder" and workflow.is_main_process
+    }
+except InputError as error:
+    raise WorkflowError(str(error))
+
+
+def dataset_files(wildcards):
+    """Digest of the names and sizes of the files in a folder of images; nothing for others.
+
+    Where the folder is not there, as on a disk that is not mounted, it is what was recorded when
+    the dataset was prepared: nothing has changed as far as can be told.
+    """
+    dataset = DATASETS[wildcards.dataset]
+    found = FOLDERS_FILES.get(dataset.name)
+    if found is not None or dataset.name not in FOLDERS_FILES:
+        return f"files: {found}"
+    recorded = workflow.persistence.params(IOFile(dataset_file(dataset))) or []
+    quoted = [param.strip("'") for param in recorded]
+    return next((param for param in quoted if param.startswith("files: ")), "files: none")
 
 
 def dataset_options(wildcards):

@@ -33,6 +33,7 @@ rule prepare_dataset:
         runtime=60,
     params:
         options=dataset_options,
+        files=dataset_files,
         sources=digest("kdlm.data.loaders"),
     shell:
         "python -m kdlm prepare --name {wildcards.dataset:q} {params.options:q}"

@@ -3,6 +3,33 @@
 TEACHER = f"{FOLDER}/teachers/{TEACHERS.wildcard_pattern}"
 
 
+rule bring_teacher:
+    input:
+        data=dataset_file(study.dataset),
+        weights=brought_weights,
+    output:
+        model=f"{TEACHER}/model.safetensors",
+        history=f"{TEACHER}/history.parquet",
+        logits=f"{TEACHER}/logits.parquet",
+        run=f"{TEACHER}/run.json",
+    log:
+        f"{FOLDER}/logs/teachers/{TEACHERS.wildcard_pattern}.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/teachers/{TEACHERS.wildcard_pattern}.tsv"
+    wildcard_constraints:
+        initialisation=BROUGHT,
+    threads: study.threads
+    resources:
+        mem_mb=growing(3000),
+        runtime=60,
+    params:
+        spec=spec_of(TEACHERS, TEACHER_JOBS),
+        sources=digest("kdlm.training.brought"),
+    shell:
+        "python -m kdlm bring-teacher --spec {params.spec:q} --data {input.data:q}"
+        " --weights {input.weights:q} --output $(dirname {output.model:q}) 2> {log:q}"
+
+
 rule train_teacher:
     input:
         data=dataset_file(study.dataset),
@@ -15,6 +42,8 @@ rule train_teacher:
         f"{FOLDER}/logs/teachers/{TEACHERS.wildcard_pattern}.log",
     benchmark:
         f"{FOLDER}/benchmarks/teachers/{TEACHERS.wildcard_pattern}.tsv"
+    wildcard_constraints:
+        initialisation=f"(?!{BROUGHT}/)[^/]+",
     threads: study.threads
     resources:
         mem_mb=growing(3000),

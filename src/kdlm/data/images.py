@@ -49,8 +49,14 @@ class Images:
         return normalise(pixels, self.mean, self.sd, self.dtype)
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        """All images in their order, scaled, in batches of ``size``."""
-        for pixels in torch.split(self.pixels, size):
+        """All images in their order, scaled, in batches of ``size``.
+
+        A last image by itself joins the batch before it: BatchNorm has no statistics of one.
+        """
+        batches = list(torch.split(self.pixels, size))
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2:] = [self.pixels[-size - 1 :]]
+        for pixels in batches:
             yield self.scaled(pixels)
 
 

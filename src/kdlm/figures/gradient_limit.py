@@ -60,6 +60,11 @@ def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
     axes.set(xscale="log", yscale="log", title=title)
     axes.set_xlabel("temperature / rms of the teacher's centred logits")
     corrected = rows[rows["form"] == FORMS["corrected"]]
+    if corrected.empty:
+        # with two classes both forms coincide, and no slope is fitted
+        axes.annotate("no logits of more than two classes", (0.5, 0.5), xycoords="axes fraction",
+                      ha="center")  # fmt: skip
+        return
     slope = " to ".join(
         sorted({f"{value:.3f}" for value in corrected["slope"].agg(["min", "max"])})
     )

@@ -3,6 +3,7 @@
 `kdlm.study.names.ARCHITECTURES` has the facts about each that can be known without torch.
 """
 
+import re
 from collections.abc import Callable
 
 import torch
@@ -11,7 +12,7 @@ from kdlm.networks import perceptron, resnet, vgg, wide_resnet
 from kdlm.networks.network import Network
 from kdlm.study import names
 
-__all__ = ["ARCHITECTURES", "build"]
+__all__ = ["ARCHITECTURES", "SPELLINGS", "Spellings", "build"]
 
 ARCHITECTURES: dict[str, Callable[..., Network]] = {
     **resnet.ARCHITECTURES,
@@ -22,6 +23,20 @@ ARCHITECTURES: dict[str, Callable[..., Network]] = {
 """By name, the function that builds a network from ``num_classes`` and ``in_channels``.
 
 The function of an architecture that is ``of_one_side`` also takes ``image_side``.
+"""
+
+Spellings = tuple[tuple[str, Callable[[re.Match[str]], str]], ...]
+
+SPELLINGS: dict[str, Spellings] = {
+    **dict.fromkeys(resnet.ARCHITECTURES, resnet.SPELLINGS),
+    **dict.fromkeys(wide_resnet.ARCHITECTURES, wide_resnet.SPELLINGS),
+    "vgg8": vgg.spellings(repeats=1),
+    "vgg13": vgg.spellings(repeats=2),
+    **dict.fromkeys(perceptron.ARCHITECTURES, perceptron.SPELLINGS),
+}
+"""By architecture, how to translate other code's names of layers into ours.
+
+Each entry is a regular expression and the function that gives the text in place of a match.
 """
 
 

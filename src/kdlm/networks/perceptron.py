@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-__all__ = ["ARCHITECTURES", "Perceptron"]
+__all__ = ["ARCHITECTURES", "SPELLINGS", "Perceptron"]
 
 WIDTH = 256
 
@@ -37,6 +37,9 @@ class Perceptron(nn.Module):
         logits: Tensor = self.classifier(self.features(images))
         return logits
 
+
+SPELLINGS = ((r"^fc\.", lambda _found: "classifier."),)
+"""Translations of layer names in other code into ours."""
 
 ARCHITECTURES: dict[str, Callable[..., Perceptron]] = {"mlp": Perceptron}
 """By name, the function of ``num_classes``, ``in_channels`` and ``image_side`` that builds it."""

@@ -16,6 +16,7 @@ from kdlm.study.names import MINIMUM_IMAGE_SIDE
 __all__ = [
     "ARCHITECTURES",
     "MINIMUM_IMAGE_SIDE",
+    "SPELLINGS",
     "BasicBlock",
     "ResNet",
     "resnet8",
@@ -117,6 +118,13 @@ class ResNet(nn.Module):
         logits: Tensor = self.classifier(self.features(images))
         return logits
 
+
+SPELLINGS = (
+    (r"^layer([123])\.", lambda found: f"stages.{int(found[1]) - 1}."),
+    (r"\.downsample\.", lambda _found: ".shortcut."),
+    (r"^(fc|linear)\.", lambda _found: "classifier."),
+)
+"""Translations of layer names in RepDistiller, torchvision and similar code into ours."""
 
 ARCHITECTURES: dict[str, Callable[..., ResNet]] = {
     **{f"resnet{depth}": partial(ResNet, depth, NARROW) for depth in (8, 14, 20, 32, 44, 56, 110)},

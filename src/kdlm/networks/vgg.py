@@ -5,12 +5,13 @@ groups of 3×3 convolutions with biases, maximum pooling that halves the image a
 first three groups, and one linear layer.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor, nn
 
-__all__ = ["ARCHITECTURES", "VGG"]
+__all__ = ["ARCHITECTURES", "VGG", "spellings"]
 
 WIDTHS = (64, 128, 256, 512, 512)
 HALVED = 3
@@ -48,6 +49,27 @@ class VGG(nn.Module):
         """Return the logits (B, K) of images (B, C, H, W)."""
         logits: Tensor = self.classifier(self.features(images))
         return logits
+
+
+def _in_sequence(repeats: int) -> Callable[[re.Match[str]], str]:
+    """Return the function that translates a layer's place in a block to its place in `VGG.layers`.
+
+    Each convolution is followed by BatchNorm and a ReLU, and the first blocks end with a pool.
+    """
+    return lambda found: (
+        f"layers.{int(found[1]) * 3 * repeats + min(int(found[1]), HALVED) + int(found[2])}."
+    )
+
+
+def spellings(repeats: int) -> tuple[tuple[str, Callable[[re.Match[str]], str]], ...]:
+    """Return the translations of RepDistiller's layer names of a VGG into ours.
+
+    ``repeats`` is the number of convolutions in each block.
+    """
+    return (
+        (r"^block([0-4])\.([0-9]+)\.", _in_sequence(repeats)),
+        (r"^fc\.", lambda _found: "classifier."),
+    )
 
 
 ARCHITECTURES: dict[str, Callable[..., VGG]] = {

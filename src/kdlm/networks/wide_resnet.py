@@ -10,7 +10,7 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ARCHITECTURES", "WideResNet"]
+__all__ = ["ARCHITECTURES", "SPELLINGS", "WideResNet"]
 
 
 class PreActivationBlock(nn.Module):
@@ -74,6 +74,14 @@ class WideResNet(nn.Module):
         logits: Tensor = self.classifier(self.features(images))
         return logits
 
+
+SPELLINGS = (
+    (r"^block([123])\.layer\.", lambda found: f"stages.{int(found[1]) - 1}."),
+    (r"\.convShortcut\.", lambda _found: ".shortcut."),
+    (r"^bn1\.", lambda _found: "bn."),
+    (r"^(fc|linear)\.", lambda _found: "classifier."),
+)
+"""Translations of layer names in RepDistiller and in the reference code into ours."""
 
 ARCHITECTURES: dict[str, Callable[..., WideResNet]] = {
     "wrn-16-2": partial(WideResNet, 16, 2),

@@ -14,6 +14,7 @@ from kdlm.reproduce.outcome import Level, Outcomes, State
 from kdlm.reproduce.unpacked import UNTOLD, Unpacked, read_object
 from kdlm.study.config import DatasetConfig, Study
 from kdlm.study.jobs import Job, init_means_jobs, network_jobs
+from kdlm.study.specs import BroughtTeacherSpec
 
 __all__ = ["Rerunnable", "draw", "rerun", "rerunnable"]
 
@@ -49,7 +50,12 @@ def rerunnable(study: Study) -> list[Rerunnable]:
     """Every training and initialisation job of a study, in the config's order."""
     trained, untrained = study.dataset.name, study.init_means.dataset.name
     return [
-        *(_rerunnable(job, trained, _NETWORK) for job in network_jobs(study)),
+        # weights that were brought along are not archived, so such a teacher is not made again
+        *(
+            _rerunnable(job, trained, _NETWORK)
+            for job in network_jobs(study)
+            if not isinstance(job.spec, BroughtTeacherSpec)
+        ),
         *(_rerunnable(job, untrained, ("means.parquet",)) for job in init_means_jobs(study)),
     ]
 
@@ -170,6 +176,8 @@ class _Session:
         if folder not in self.done and (archived / "model.safetensors").is_file():
             shutil.copytree(archived, target, dirs_exist_ok=True)
             return None
+        if folder not in self.teachers:
+            return f"{folder} was brought along, and its weights are not in the archive"
         return self.ensure(self.teachers[folder])
 
     def _judge(self, job: Rerunnable, level: Level) -> None:

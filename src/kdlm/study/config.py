@@ -23,6 +23,7 @@ from kdlm.study.specs import (
     Architecture,
     Initialisation,
     Loss,
+    Name,
     Number,
     Recipe,
     Seed,
@@ -30,6 +31,7 @@ from kdlm.study.specs import (
     Temperature,
     Threads,
 )
+from kdlm.study.teacher import Teacher
 from kdlm.study.tolerances import TOLERANCES, Tolerances
 
 __all__ = [
@@ -77,7 +79,6 @@ def _path(value: str) -> str:
 
 
 # as a part of folders' names
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$", max_length=100)]
 
 _MOST_BYTES = 100_000_000
 """Of a resolved config."""
@@ -131,24 +132,13 @@ class DatasetConfig(Spec):
         return self.image_side or names.DATASETS[self.name].image_side or 0
 
 
-class Teacher(Spec):
-    """One teacher; students name it ``<architecture>-<initialisation>-<recipe>``."""
-
-    architecture: Architecture = Field(description="a name of kdlm.study.names.ARCHITECTURES")
-    initialisation: Initialisation = Field(description="how the weights are drawn")
-    recipe: Name = Field(description="a name under recipes")
-    seed: Seed = Field(default=0, description="of weights, batch order and augmentation")
-
-    @property
-    def name(self) -> str:
-        """What arms call this teacher."""
-        return f"{self.architecture}-{self.initialisation}-{self.recipe}"
-
-
 class Arm(Spec):
     """Students of one teacher: every combination of the lists."""
 
-    teacher: str = Field(description="<architecture>-<initialisation>-<recipe> of a teacher")
+    teacher: str = Field(
+        description="<architecture>-<initialisation>-<recipe> of a teacher, or "
+        "<architecture>-brought-<known_as> of one that was brought along"
+    )
     teacher_seed: Seed = Field(default=0, description="the teacher's seed")
     architecture: Architecture = Field(description="a name of kdlm.study.names.ARCHITECTURES")
     initialisation: Initialisation = Field(description="how the weights are drawn")
@@ -289,7 +279,11 @@ class Study(Spec):
     def _references_exist(self) -> "Study":
         teachers = [(teacher.name, teacher.seed) for teacher in self.teachers]
         _distinct(tuple(teachers))
-        recipes = [(f"teachers[{i}]", teacher.recipe) for i, teacher in enumerate(self.teachers)]
+        recipes = [
+            (f"teachers[{i}]", teacher.recipe)
+            for i, teacher in enumerate(self.teachers)
+            if teacher.recipe is not None
+        ]
         recipes += [(f"arms[{i}]", arm.recipe) for i, arm in enumerate(self.arms)]
         for key, recipe in recipes:
             if recipe not in self.recipes:

@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from kdlm.study import names
-from kdlm.study.config import Arm, Study, Teacher
-from kdlm.study.specs import InitMeansSpec, StudentSpec, TeacherSpec, spell
+from kdlm.study.config import Arm, Study
+from kdlm.study.specs import (
+    BroughtTeacherSpec,
+    InitMeansSpec,
+    Spec,
+    StudentSpec,
+    TeacherSpec,
+    spell,
+)
+from kdlm.study.teacher import Teacher
 
 __all__ = [
     "NETWORK_FILES",
@@ -27,7 +35,7 @@ __all__ = [
 ]
 
 Kind = Literal["teachers", "students", "init_means"]
-SpecT = TypeVar("SpecT", TeacherSpec, StudentSpec, InitMeansSpec)
+SpecT = TypeVar("SpecT", bound=Spec)
 
 NETWORK_FILES = ("history.parquet", "logits.parquet", "model.safetensors", "run.json")
 """Names of the files that each training leaves in its folder."""
@@ -59,20 +67,30 @@ class Job(Generic[SpecT]):
         return Path(self.kind, *(f"{key}={value}" for key, value in self.keys.items()))
 
 
-TeacherJob = Job[TeacherSpec]
+TeacherJob = Job[TeacherSpec | BroughtTeacherSpec]
 StudentJob = Job[StudentSpec]
 
 
 def teacher_jobs(study: Study) -> list[TeacherJob]:
     """Return the job of each teacher, in the order of the config."""
     return [
-        Job(
-            "teachers",
-            teacher.model_dump() | {"seed": spell(teacher.seed)},
-            TeacherSpec(**_network(study, teacher), seed=teacher.seed),
-        )
+        Job("teachers", teacher.keys | {"seed": spell(teacher.seed)}, _teacher_spec(study, teacher))
         for teacher in study.teachers
     ]
+
+
+def _teacher_spec(study: Study, teacher: Teacher) -> TeacherSpec | BroughtTeacherSpec:
+    """Return the spec of a teacher to be trained, or of one that was trained elsewhere."""
+    if teacher.recipe is not None:
+        return TeacherSpec(**_network(study, teacher, teacher.recipe), seed=teacher.seed)
+    return BroughtTeacherSpec(
+        architecture=teacher.architecture,
+        sha256=teacher.sha256 or "",
+        accuracy=teacher.accuracy,
+        normalisation=teacher.normalisation,
+        device=study.device,
+        threads=study.threads,
+    )
 
 
 def student_jobs(study: Study) -> Iterator[StudentJob]:
@@ -106,7 +124,7 @@ def student_jobs(study: Study) -> Iterator[StudentJob]:
                 continue
             seen.add(tuple(keys.values()))
             spec = StudentSpec(
-                **_network(study, arm),
+                **_network(study, arm, arm.recipe),
                 seed=seed,
                 loss=loss,
                 temperature=temperature,
@@ -160,16 +178,17 @@ def init_means_jobs(study: Study) -> Iterator[Job[InitMeansSpec]]:
         yield Job("init_means", keys, spec)
 
 
-def _network(study: Study, entry: Teacher | Arm) -> dict[str, Any]:
+def _network(study: Study, entry: Teacher | Arm, recipe: str) -> dict[str, Any]:
     """Return the part of a network's spec that a teacher and a student have in common.
 
-    It comes from the study, the facts about its dataset, and the ``entry`` of the config.
+    It comes from the study, the facts about its dataset, the ``entry`` of the config, and the
+    ``recipe`` of that name.
     """
     facts = names.DATASETS[study.dataset.name]
     return {
         "architecture": entry.architecture,
         "initialisation": entry.initialisation,
-        "recipe": study.recipes[entry.recipe],
+        "recipe": study.recipes[recipe],
         "crop_padding": facts.crop_padding,
         "flip": facts.flip,
         "device": study.device,

@@ -25,9 +25,12 @@ from kdlm.study import names
 
 __all__ = [
     "Architecture",
+    "BroughtTeacherSpec",
     "InitMeansSpec",
     "Initialisation",
     "Loss",
+    "Name",
+    "Normalisation",
     "Recipe",
     "Schedule",
     "Seed",
@@ -85,6 +88,7 @@ Number = Annotated[
     PlainSerializer(lambda x: spell(x) if math.isinf(x) else x),
 ]
 Temperature = Annotated[Number, AfterValidator(_temperature)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$", max_length=100)]
 # tables have them as integers of 64 bits
 Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 Threads = Annotated[int, Field(ge=1, le=1024, strict=True)]
@@ -114,6 +118,15 @@ class Spec(BaseModel):
         import json  # noqa: PLC0415
 
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+class Normalisation(Spec):
+    """What a network subtracts from each channel of its images, and divides it by."""
+
+    mean: tuple[float, ...] = Field(min_length=1, description="a channel, pixels from 0 to 1")
+    sd: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        min_length=1, description="a channel, pixels from 0 to 1"
+    )
 
 
 class Schedule(Spec):
@@ -196,6 +209,17 @@ class _NetworkSpec(Spec):
 
 class TeacherSpec(_NetworkSpec):
     """One teacher."""
+
+
+class BroughtTeacherSpec(Spec):
+    """One teacher that was trained elsewhere: its weights are a file with this SHA-256."""
+
+    architecture: Architecture
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    accuracy: float | None = Field(default=None, ge=0, le=1)
+    normalisation: "Normalisation | None" = None
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Threads
 
 
 class StudentSpec(_NetworkSpec):

@@ -15,7 +15,7 @@ from kdlm.study import names
 from kdlm.study.config import Study
 from kdlm.study.jobs import StudentJob, TeacherJob, network_jobs
 from kdlm.study.schemas import STUDENT_KEYS
-from kdlm.study.specs import StudentSpec, TeacherSpec
+from kdlm.study.specs import Spec
 
 __all__ = ["Network", "networks", "none_missing", "rms", "test_logits"]
 
@@ -70,9 +70,7 @@ def networks(
     ]
 
 
-def _status(
-    folder: Path, spec: TeacherSpec | StudentSpec, needs: tuple[str, ...]
-) -> tuple[str, str | None]:
+def _status(folder: Path, spec: Spec, needs: tuple[str, ...]) -> tuple[str, str | None]:
     try:
         for file in needs:
             verify(folder / file)

@@ -12,6 +12,7 @@ import torch
 from kdlm.networks.architectures import build
 from kdlm.storage.parquet import read_table, write_tables
 from kdlm.study.config import Study
+from kdlm.study.specs import BroughtTeacherSpec
 from kdlm.tables.networks import Network, networks, none_missing, test_logits
 
 __all__ = ["collect", "histories", "runs"]
@@ -53,16 +54,27 @@ def runs(found: Iterable[Network]) -> pd.DataFrame:
         [
             network.keys
             | {"status": network.status, "reason": network.reason}
-            | {
-                "epochs": network.job.spec.recipe.epochs,
-                "weight_decay": network.job.spec.recipe.weight_decay,
-                "ce_weight": network.job.spec.recipe.ce_weight,
-                "optimizer": network.job.spec.recipe.optimizer,
-            }
+            | _recipe(network)
             | (_outcome(network) if network.status == "finished" else {})
             for network in found
         ]
     )
+
+
+def _recipe(network: Network) -> dict[str, Any]:
+    """Return the columns of ``runs`` that come from the recipe.
+
+    A teacher that was trained elsewhere has no recipe here: its epochs are 0, the rest is null.
+    """
+    if isinstance(network.job.spec, BroughtTeacherSpec):
+        return {"epochs": 0}
+    recipe = network.job.spec.recipe
+    return {
+        "epochs": recipe.epochs,
+        "weight_decay": recipe.weight_decay,
+        "ce_weight": recipe.ce_weight,
+        "optimizer": recipe.optimizer,
+    }
 
 
 def _outcome(network: Network) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from kdlm.networks.saved import save_network
 from kdlm.storage.files import replacing
 from kdlm.storage.parquet import read_arrow, write_table
 from kdlm.storage.provenance import circumstances
-from kdlm.study.specs import StudentSpec, TeacherSpec
+from kdlm.study.specs import BroughtTeacherSpec, StudentSpec, TeacherSpec
 
 __all__ = ["read_logits", "write_outputs"]
 
@@ -25,7 +25,7 @@ __all__ = ["read_logits", "write_outputs"]
 def write_outputs(
     directory: Path,
     *,
-    spec: TeacherSpec | StudentSpec,
+    spec: TeacherSpec | BroughtTeacherSpec | StudentSpec,
     model: Network,
     image_shape: tuple[int, int, int],
     history: list[dict[str, Any]],

@@ -114,14 +114,15 @@ def distill(
         keeping: where and how often to save checkpoints; None saves none.
 
     Raises:
-        InputError: a file cannot be read, the teacher has another number of classes than the
-            dataset, or the device is missing.
+        InputError: a file cannot be read, the dataset leaves a single image for the last batch, the
+            teacher has another number of classes than the dataset, or the device is missing.
         SystemExit: a signal asked to stop.
 
     """
     configure_torch(spec.threads)
     device = resolve_device(spec.device)
     prepared = open_prepared(data)
+    spec.recipe.refuse_last_image(len(prepared.train_labels))
     teacher_network = load_network(teacher / "model.safetensors")
     teacher_classes = teacher_network.get_parameter("classifier.bias").numel()
     if teacher_classes != prepared.num_classes:

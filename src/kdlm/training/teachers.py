@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from kdlm.data.images import DTYPES, Images, predict
 from kdlm.data.prepared import open_prepared
@@ -16,19 +14,10 @@ from kdlm.sources import digest
 from kdlm.study.specs import TeacherSpec
 from kdlm.training.checkpoints import Checkpoint, Keeping
 from kdlm.training.loop import train
+from kdlm.training.objectives import CrossEntropy
 from kdlm.training.outputs import write_outputs
 
 __all__ = ["train_teacher"]
-
-
-class _CrossEntropy:
-    """The objective of a teacher, which has no teacher itself: its reference is NaN."""
-
-    def reference(self, images: Tensor) -> Tensor:
-        return images.new_full((len(images), 1), float("nan"))
-
-    def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
-        return functional.cross_entropy(logits, labels)
 
 
 def train_teacher(
@@ -47,13 +36,15 @@ def train_teacher(
         keeping: where and how often to save checkpoints; None saves none.
 
     Raises:
-        InputError: the dataset cannot be read, the device is missing, or the training diverged.
+        InputError: the dataset cannot be read or leaves a single image for the last batch, the
+            device is missing, or the training diverged.
         SystemExit: a signal asked to stop.
 
     """
     configure_torch(spec.threads)
     device = resolve_device(spec.device)
     prepared = open_prepared(data)
+    spec.recipe.refuse_last_image(len(prepared.train_labels))
     channels, _, side = prepared.image_shape
     dtype = DTYPES[spec.recipe.precision]
     model = build(spec.architecture, prepared.num_classes, channels, dtype, side)
@@ -69,7 +60,7 @@ def train_teacher(
             "data set": prepared.sha256,
         },
     )
-    trained = train(model, _CrossEntropy(), spec, prepared, "teacher", checkpoint)
+    trained = train(model, CrossEntropy(), spec, prepared, "teacher", checkpoint)
     if trained.diverged:
         raise InputError(
             f"{directory}: the teacher diverged in epoch {trained.diverged.epoch}, batch "

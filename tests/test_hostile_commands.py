@@ -1,0 +1,202 @@
+"""Every command against hostile arguments and files: one line each, and never a traceback.
+
+The generator reads the commands and their arguments off the parser, so that a new command is tried
+without a word said here.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import string
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kdlm.cli import main, parser
+from kdlm.data.dataset import Dataset
+from kdlm.data.prepared import prepare
+from kdlm.study.config import parse
+from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs
+
+Observed = Callable[[str], None]
+
+DEEP = "[" * 100_000
+HALF = "\ud800"
+
+TEXTS = ["", " ", "{", "null", "[]", "[1]", "1e999", "NaN", '"x"', "{}", DEEP, '{"a": 1, "a": 2}',
+         '{"\\ud800": 1}', '{"study": "\\ud800"}', "ü", "\udcff", HALF, "a\nb", "\x1b[31m",
+         "../x", "-1", "nan", "inf", "9" * 5000, "1e400"]  # fmt: skip
+
+CONTENTS = [b"", b"{", b"null", b"[]", b"\xff\xfe{", DEEP.encode(), b'{"study": "\\ud800"}',
+            b"\0" * 4096, b"PK\3\4" + b"\0" * 100, b"PK\5\6" + b"\0" * 18, b"PAR1" + b"\xff" * 64 +
+            b"PAR1", b"\xff" * 8 + b"{}", b"kdlm-sha256:" + b"0" * 64]  # fmt: skip
+
+
+def mutated(value: Any, draw: random.Random) -> Any:
+    """A config or spec with one of its values replaced by what does not belong there."""
+    if isinstance(value, dict) and value and draw.random() < 0.9:
+        key = draw.choice(sorted(value))
+        changed = mutated(value[key], draw)
+        return {**value, key: changed} if draw.random() < 0.95 else {**value, f"{key}_": changed}
+    if isinstance(value, list) and value and draw.random() < 0.7:
+        position = draw.randrange(len(value))
+        return [*value[:position], mutated(value[position], draw), *value[position + 1 :]]
+    return draw.choice(
+        [None, True, -1, 0, 1.5, 2**63, 10**30, float("nan"), float("inf"), "", "x" * 300, HALF,
+         "a\0b", "../x", [], {}, [None], [[1]], {"": 1}, "inf", "1e400", 1e308]
+    )  # fmt: skip
+
+
+class World:
+    """A folder with whole files and broken ones, and arguments for every kind of action."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], seed: int) -> None:
+        self.folder, self.draw = folder, random.Random(seed)
+        study = parse(config)
+        self.config = json.loads(study.canonical_json())
+        jobs = (*teacher_jobs(study), next(student_jobs(study)), next(init_means_jobs(study)))
+        self.specs = [json.loads(job.spec.canonical_json()) for job in jobs]
+        images = torch.randint(256, (16, 1, 4, 4), dtype=torch.uint8)
+        labels = torch.arange(16) % 10
+        classes = tuple(string.ascii_lowercase[:10])
+        prepare(Dataset("x", images, labels, images, labels, classes), folder / "whole.data")
+        for number, content in enumerate(CONTENTS):
+            (folder / f"{number}.bin").write_bytes(content)
+            self.study(f"study {number}", content)
+        self.study("whole", study.canonical_json().encode())
+        (folder / "study folder/study.json").mkdir(parents=True)
+        os.mkfifo(folder / "pipe")
+        (folder / "loop").symlink_to("loop")
+        for number, content in enumerate(CONTENTS):
+            self.study(f"tables {number}", study.canonical_json().encode())
+            tables = folder / f"tables {number}/tables"
+            tables.mkdir()
+            for name in ("runs", "histories", "comparisons", "layer_means", "init_means"):
+                (tables / f"{name}.parquet").write_bytes(content)
+            (tables.parent / "claims.parquet").write_bytes(content)
+        self.paths = [os.fspath(path) for path in sorted(folder.iterdir())]
+
+    def study(self, name: str, content: bytes) -> None:
+        (self.folder / name).mkdir()
+        (self.folder / name / "study.json").write_bytes(content)
+
+    def path(self, *, written: bool) -> str:
+        if written:
+            return self.draw.choice(
+                [*self.paths, f"{self.folder}/new", f"{self.folder}/0.bin/x", "x" * 300,
+                 f"{self.folder}/{'y' * 5000}", "a\0b", HALF, "\udcff", "", "a\nb"]
+            )  # fmt: skip
+        return self.draw.choice(
+            [*self.paths, f"{self.folder}/nothing", "/dev/zero", "/dev/null", "/proc/self/mem", "/",
+             "x" * 300, "y" * 5000, "a\0b", HALF, "\udcff", "", "a\nb", "-"]
+        )  # fmt: skip
+
+    def value(self, action: argparse.Action) -> str:
+        name = action.dest
+        if self.draw.random() < 0.1:
+            return self.draw.choice(TEXTS)
+        if action.type is Path or name in ("data", "root", "teacher", "checkpoint"):
+            return self.path(written=name in ("output", "checkpoint", "json"))
+        if name in ("config", "spec"):
+            whole = self.config if name == "config" else self.draw.choice(self.specs)
+            for _ in range(self.draw.choice([0, 1, 1, 2])):
+                whole = mutated(whole, self.draw)
+            return json.dumps(whole)
+        if action.choices:
+            return self.draw.choice([*map(str, action.choices), *TEXTS])
+        names = ["imagefolder", "digits", "cifar10", "fashion-mnist", "routes", "accuracy"]
+        return self.draw.choice([*TEXTS, *names, "0", "1", "8", "10" * 20])
+
+    def arguments(self, name: str, command: argparse.ArgumentParser) -> Iterator[str]:
+        yield name
+        for action in command._actions:
+            if isinstance(action, argparse._HelpAction):
+                continue
+            needed = action.required or not action.option_strings
+            if self.draw.random() < (0.02 if needed else 0.5):
+                continue
+            option = self.draw.choice(action.option_strings) if action.option_strings else None
+            takes = action.nargs != 0 and not isinstance(action, argparse.BooleanOptionalAction)
+            yield from [option] if option else []
+            # a value may look like an option, and is one then
+            yield from [self.value(action)] if takes else []
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (found,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(found.choices)
+
+
+def outcome(arguments: list[str]) -> tuple[int, str]:
+    """Status and standard error of a command."""
+    said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(out):
+        try:
+            status = main(arguments)
+        except SystemExit as end:
+            assert isinstance(end.code, int), end.code
+            status = end.code
+    said.seek(0)
+    return status, said.read()
+
+
+def attack(world: World, seconds: float) -> int:
+    """Run commands until time is up; the number of those that were refused in one line."""
+    known, refused = commands(), 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        name = world.draw.choice(sorted(known))
+        arguments = list(world.arguments(name, known[name]))
+        try:
+            status, said = outcome(arguments)
+        except Exception as error:
+            # the arguments tell how to provoke it again
+            raise AssertionError([argument[:200] for argument in arguments]) from error
+        shown = [argument[:200] for argument in arguments]
+        assert status in (0, 1, 2), (shown, status)
+        if status:
+            assert said.startswith("kdlm"), (shown, said)
+            assert said.count("\n") == 1, (shown, said)
+            assert len(said) < 20_000, (shown, said)
+            assert "\x1b" not in said, (shown, said)
+            refused += 1
+    return refused
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int], World]:
+    monkeypatch.chdir(tmp_path)
+    # a guess at a terminal, or a download, has no place here
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("urllib.request.urlopen", _offline)
+    return lambda seed: World(tmp_path, config, seed)
+
+
+def _offline(*_: object, **__: object) -> None:
+    raise OSError("no route to host")
+
+
+@pytest.mark.fault(
+    "hostile arguments and files for every command",
+    area="hostile input",
+    provoked="commands drawn from the parser, with mutated specs and configs, broken files, pipes, "
+    "devices, folders, names of 5,000 letters, half characters, deep JSON",
+)
+def test_hostile_commands(world: Callable[[int], World], observed: Observed) -> None:
+    assert attack(world(random.randrange(2**32)), 20) > 20
+    observed("status 1 or 2 and one line each, never a traceback")
+
+
+@pytest.mark.slow
+def test_more_hostile_commands(world: Callable[[int], World]) -> None:
+    assert attack(world(random.randrange(2**32)), 180) > 200
