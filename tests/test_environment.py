@@ -1,10 +1,17 @@
 """The two ways in pin the same packages, the plugin's too, and the lock holds them all."""
 
+import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import yaml
 from packaging.requirements import Requirement
+
+from kdlm.study.config import parse
+from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs
 
 ROOT = Path(__file__).parents[1]
 # conda-forge's names where they differ from PyPI's
@@ -58,3 +65,48 @@ def test_the_package_alone_brings_no_workflow() -> None:
     assert not alone & {"snakemake", "submitit", "seaborn", "matplotlib", "duckdb", "rocrate"}
     study = {one.name for one in _declared(STUDY, "study")}
     assert not study & {"mypy", "ruff", "hypothesis", "pytest", "snakefmt", "import-linter"}
+
+
+ALONE = """
+import importlib.abc, json, sys
+from pathlib import Path
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in json.loads(sys.argv[1]):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+from kdlm.data.loaders import prepare_dataset
+from kdlm.losses import kd_loss
+from kdlm.networks.architectures import build
+from kdlm.networks.init_means import draw_init_means
+from kdlm.study.specs import InitMeansSpec, StudentSpec, TeacherSpec
+from kdlm.training.students import distill
+from kdlm.training.teachers import train_teacher
+
+teacher, student, means = (json.loads(text) for text in sys.argv[2:])
+prepare_dataset("digits", Path("digits.safetensors"))
+train_teacher(TeacherSpec(**teacher), Path("digits.safetensors"), Path("teacher"))
+distill(StudentSpec(**student), Path("digits.safetensors"), Path("teacher"), Path("student"))
+prepare_dataset("photographs", Path("photographs.safetensors"))
+draw_init_means(InitMeansSpec(**means), Path("photographs.safetensors"), Path("means.parquet"))
+"""
+
+
+def test_the_package_alone_trains_and_distills(config: dict[str, Any], tmp_path: Path) -> None:
+    """In an environment with nothing but the dependencies of ``pip install .``."""
+    extras = {one.name for one in _declared(STUDY, "study", "analysis", "dev")}
+    absent = extras - {one.name for one in _declared(STUDY)} - {"scipy", "packaging"}
+    # by the names they are imported by; scikit-learn brings scipy, and torch packaging
+    modules = [*sorted(name.replace("-", "_") for name in absent), "yaml", "submitit"]
+    study = parse(config)
+    jobs = teacher_jobs(study)[0], next(student_jobs(study)), next(init_means_jobs(study))
+    subprocess.run(
+        [sys.executable, "-c", ALONE, json.dumps(modules),
+         *(job.spec.canonical_json() for job in jobs)],
+        cwd=tmp_path,
+        check=True,
+    )  # fmt: skip
+    for name in ("teacher/model.safetensors", "student/history.parquet", "means.parquet"):
+        assert (tmp_path / name).is_file()
