@@ -53,7 +53,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All tables of a study, and its margins."""
+    """All tables of a study, each as a data frame, and the study's margins."""
 
     identities: pd.DataFrame
     gradient_limit: pd.DataFrame

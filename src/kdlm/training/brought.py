@@ -25,7 +25,7 @@ __all__ = ["bring_teacher"]
 logger = logging.getLogger(__name__)
 
 _ALIKE = 0.02
-"""Largest difference at which two means or sds of pixels (0 to 1) count as the same, rounded."""
+"""Two means or sds of pixels, from 0 to 1, count as the same number, rounded, up to this."""
 _FAR_BELOW = 0.05
 """A warning is logged if the test accuracy is further than this below the promised accuracy."""
 _AS_THEY_ARE = Recipe(

@@ -73,7 +73,13 @@ class SGD:
 
     @torch.no_grad()
     def step(self, gradients: list[Tensor], rate: float) -> None:
-        """Move the parameters against their ``gradients``."""
+        """Update the parameters in place.
+
+        Args:
+            gradients: the gradient of each parameter, in their order.
+            rate: the learning rate η.
+
+        """
         sgd(
             self.parameters,
             gradients,
@@ -88,11 +94,11 @@ class SGD:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """What the next step depends on besides parameters and gradients."""
+        """Return the tensors that the next step depends on besides parameters and gradients."""
         return {str(i): value for i, value in enumerate(self.momentum) if value is not None}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from the `state` of another optimiser of the same recipe."""
+        """Go on from ``state``, which another optimiser of the same recipe returned."""
         for i, value in state.items():
             self.momentum[int(i)] = value.to(self.parameters[int(i)].device)
 
@@ -113,7 +119,13 @@ class Adam:
 
     @torch.no_grad()
     def step(self, gradients: list[Tensor], rate: float) -> None:
-        """Move the parameters against their ``gradients``."""
+        """Update the parameters in place.
+
+        Args:
+            gradients: the gradient of each parameter, in their order.
+            rate: the learning rate η.
+
+        """
         adam(
             self.parameters,
             gradients,
@@ -136,7 +148,7 @@ class Adam:
         return {"mean": self.mean, "square": self.square, "steps": self.steps}
 
     def state(self) -> dict[str, Tensor]:
-        """What the next step depends on besides parameters and gradients."""
+        """Return the tensors that the next step depends on besides parameters and gradients."""
         return {
             f"{kind}.{i}": value
             for kind, values in self._kinds().items()
@@ -144,7 +156,7 @@ class Adam:
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from the `state` of another optimiser of the same recipe."""
+        """Go on from ``state``, which another optimiser of the same recipe returned."""
         for name, value in state.items():
             kind, i = name.split(".")
             self._kinds()[kind][int(i)].copy_(value)
