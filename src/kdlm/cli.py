@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "parser"]
 
 _BY_HAND = ("claims", "reproduce", "salvage", "schema")
-"""Commands that no rule calls; the others are jobs, whose logs end with where they ran."""
+"""Commands that no rule calls. The others are jobs, whose logs end with the host they ran on."""
 
 _MOST = 10_000
 """Characters of a message: enough for the names of a hundred files."""
@@ -40,6 +40,12 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 
 def _spec(kind: type[SpecT], text: str) -> SpecT:
+    """Return the spec that ``text``, JSON from the option --spec, describes.
+
+    Raises:
+        InputError: the text is not JSON, or not a valid spec of this kind.
+
+    """
     try:
         return kind.model_validate(load_json(text))
     except InputError as error:
@@ -221,7 +227,11 @@ def _reproduce(arguments: argparse.Namespace) -> None:
 
 
 def _consent(*, yes: bool) -> Callable[[str], bool] | None:
-    """How the user allows that an archive's code is run; None where there is no terminal."""
+    """Return a function that asks the user a question and returns whether the answer is yes.
+
+    `kdlm.reproduce` asks through it before it runs the code of an archive. With ``yes`` no question
+    is asked; where there is no terminal to ask at, the result is None.
+    """
     if yes:
         return lambda _: True
     if not sys.stdin.isatty():
@@ -230,7 +240,11 @@ def _consent(*, yes: bool) -> Callable[[str], bool] | None:
 
 
 def _count(text: str) -> int | None:
-    """A number of jobs; None for all of them."""
+    """Parse a number of jobs; ``all`` becomes None.
+
+    >>> _count("3"), _count("all")
+    (3, None)
+    """
     if text == "all":
         return None
     if not text.isdecimal() or int(text) < 1:
@@ -366,9 +380,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 1 and one line on stderr where the input is at fault."""
+    """Run the command that ``argv`` asks for; None takes the process's own arguments.
+
+    Returns:
+        The exit status: 0, or 1 after an error in the user's input, which is printed to stderr in
+        one line. Errors in the arguments themselves end the process with status 2.
+
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # a locale that knows ASCII only is no reason to fail over an ellipsis
+        # where the locale is ASCII, print other characters as escapes instead of failing
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

@@ -1,8 +1,9 @@
-"""The study's output: a verdict on every claim, made from the tables and the config's margins.
+"""The study's output: a verdict on every claim of the paper and on every corrected form.
 
-No verdict is written by hand. A claim is a statement, a margin that was fixed before the run, and
-a function of the tables; its verdict is where the confidence interval lies with respect to the
-margin. A claim that could not be measured is inconclusive and says why.
+No verdict is written by hand. A claim consists of a statement, a margin that the config fixes
+before the run, and a function that measures a statistic from the tables. The verdict follows from
+where the statistic's confidence interval lies relative to the margin. A claim that could not be
+measured is ``inconclusive``, and its row says why.
 """
 
 import math
@@ -25,10 +26,11 @@ __all__ = ["CLAIMS", "decide", "format_claims", "judge", "judge_study"]
 _WIDTH = 110
 
 CLAIMS: tuple[Claim, ...] = (*equations.CLAIMS, *training.CLAIMS, *initial.CLAIMS)
+"""Every claim, in the order of table ``claims``."""
 
 
 def judge_study(study: Study, folder: Path) -> None:
-    """Write table ``claims`` of the study in ``folder``.
+    """Decide every claim of the study in ``folder`` and write table ``claims``.
 
     Raises:
         InputError: a table is missing or damaged.
@@ -38,16 +40,17 @@ def judge_study(study: Study, folder: Path) -> None:
 
 
 def judge(study: Study, tables: Path) -> pd.DataFrame:
-    """Table ``claims`` from the tables in a study's folder.
+    """Return table ``claims``, decided from the files in the folder ``tables``.
 
     Raises:
         InputError: a table is missing or damaged.
+
     """
     return decide(Evidence.read(tables, study.margins))
 
 
 def decide(evidence: Evidence) -> pd.DataFrame:
-    """Table ``claims``: a row for each claim and form."""
+    """Return table ``claims``, a row for each claim and form, from tables already read."""
     rows = [_row(claim, evidence, evidence.margins) for claim in CLAIMS]
     return pd.DataFrame(rows, columns=list(SCHEMAS["claims"]))
 
@@ -78,7 +81,7 @@ def _row(claim: Claim, evidence: Evidence, margins: Margins) -> dict[str, Any]:
 
 
 def format_claims(claims: pd.DataFrame) -> str:
-    """The claims as a table for a terminal of 110 columns."""
+    """Return table ``claims`` as text for a terminal of 110 columns."""
     heading = f"{'claim':<23} {'verdict':<12} {'value':>9}  {'interval':<22} {'margin':<13} "
     lines = [f"{heading}statement", "-" * _WIDTH]
     for row in claims.itertuples():

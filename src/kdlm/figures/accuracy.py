@@ -1,4 +1,4 @@
-"""Test accuracy by temperature and loss, with the lines that have no temperature."""
+"""Figure: test accuracy of KD students by temperature, beside those of the other losses."""
 
 from pathlib import Path
 
@@ -18,7 +18,11 @@ READS = ("runs",)
 
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
-    """A panel per teacher, architecture and recipe; KD against T, all else as level lines."""
+    """Draw a panel for each teacher, student architecture, initialisation and recipe.
+
+    KD's accuracy is drawn against T. Losses without a temperature, and the teacher, are horizontal
+    lines.
+    """
     runs = read_table(folder / "tables/runs.parquet", "runs")
     runs = runs[runs["status"] == "finished"].copy()
     runs["accuracy"] = 100 * runs["last_accuracy"]

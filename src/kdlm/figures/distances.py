@@ -1,4 +1,4 @@
-"""How far a student of KD(T) is from the students of LM and of centred LM, for each mean gap."""
+"""Figure: distance of KD students from LM and centred LM students, by temperature and mean gap."""
 
 from pathlib import Path
 
@@ -25,7 +25,10 @@ MEASURES = {"weights_distance": "weights", "logits_distance": "centred test logi
 
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
-    """Rows: weights, logits; columns: against centred LM, against LM; in distances of two seeds."""
+    """Draw four panels: distances in weights and in logits, to centred LM and to LM.
+
+    All distances are in units of the mean distance between two seeds.
+    """
     table = read_table(folder / "tables/comparisons.parquet", "comparisons")
     table = table[table["status"] == "finished"]
     group = _largest_group(table)
@@ -67,7 +70,7 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
             temperature_axis(axes, places, "")
         row[0].set_ylabel("distance / distance of two seeds")
     for axes in grid.flat:
-        # once all is drawn: on a logarithmic axis seaborn would average the logarithms
+        # Only after everything is drawn: on a logarithmic axis seaborn would average logarithms.
         axes.set(yscale="log", ylim=(NOTHING / 10, 1000))
         axes.set_yticks([NOTHING, *np.logspace(-15, 0, 6)])
         axes.set_yticklabels(["0", *(f"$10^{{{power}}}$" for power in range(-15, 1, 3))])

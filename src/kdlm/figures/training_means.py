@@ -1,4 +1,4 @@
-"""What training does to the logit means and to the sums over classes of the last layer."""
+"""Figure: how mean logits, and sums over classes of the last layer, drift during training."""
 
 from collections import Counter
 from pathlib import Path
@@ -23,7 +23,10 @@ SUMS = "drift of the class sum of $W$\n(1: all that its change\nallows)"
 
 
 def draw(study: Study, folder: Path) -> Figure:
-    """Rows: drift of the mean logit, and of Σ_k W_k; columns: recipes, so weight decay and Adam."""
+    """Draw a column of two panels for each recipe: drift of the mean logit, and of Σ_k W_k.
+
+    The recipes differ in weight decay and optimiser.
+    """
     table = read_table(folder / "tables/histories.parquet", "histories")
     gaps = table["mean_gap"].fillna(0).abs()
     shown = table[
@@ -68,14 +71,14 @@ def draw(study: Study, folder: Path) -> Figure:
                 dashes={LABELS[loss]: dashes for loss, dashes in DASHES.items()},
                 palette={LABELS[loss]: colour for loss, colour in COLOURS.items()},
                 hue_order=order,
-                # also where a panel lacks a loss: its legend is everybody's
+                # The same in every panel, also where a loss is absent: the panels share a legend.
                 style_order=order,
                 ax=axes,
             )
             axes.set_ylabel(what)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in grid.flat:
-        # once all is drawn: on a logarithmic axis seaborn would average the logarithms
+        # Only after everything is drawn: on a logarithmic axis seaborn would average logarithms.
         axes.set_yscale("log")
     for axes, recipe in zip(grid[0], recipes, strict=True):
         axes.set_title(recipe)
@@ -90,7 +93,10 @@ def draw(study: Study, folder: Path) -> Figure:
 
 
 def _temperature(study: Study) -> float:
-    """The smallest of the temperatures that most arms with KD share; finite where there is one."""
+    """Return the temperature that most arms have; of several the smallest, finite if there is one.
+
+    It is NaN where no arm has temperatures.
+    """
     shared = [set(arm.temperatures) for arm in study.arms if arm.temperatures]
     counts = Counter(t for temperatures in shared for t in temperatures)
     return max(counts, key=lambda t: (np.isfinite(t), counts[t], -t), default=np.nan)
