@@ -1,8 +1,14 @@
 # The two commands of the README, and others. All set up .venv first, from the lock: `make study`
 # with what the study needs, others with tests and tools too. Programs are
 # started through Python: a script's first line cannot name an interpreter whose path has spaces.
-# also where the locale knows ASCII only and the folder's name has more
+
+# The folder's name may have letters that the locale does not know. setuptools writes the path of an
+# editable installation in the locale's encoding, even where Python's UTF-8 mode is on.
 export PYTHONUTF8 := 1
+ifneq ($(shell locale charmap 2>/dev/null),UTF-8)
+export LC_ALL := C.UTF-8
+endif
+
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.ready

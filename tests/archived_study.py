@@ -28,6 +28,9 @@ def _not_source(folder: str, names: list[str]) -> set[str]:
 
 Kdlm = Callable[..., subprocess.CompletedProcess[str]]
 
+LOGIN = "login-of-somebody"
+"""Login name of whoever runs and archives the study; no archive may hold it."""
+
 
 def _git(folder: Path, *arguments: str) -> None:
     identity = ["-c", "user.name=A reviewer", "-c", "user.email=reviewer@example.org"]
@@ -52,7 +55,10 @@ def _in_clone(
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=place / "run",
-        env=os.environ | {"PYTHONPATH": str(place / "clone/src")} | environment,
+        env=os.environ
+        | {"USER": LOGIN, "LOGNAME": LOGIN, "HOME": str(place / "home")}
+        | {"PYTHONPATH": str(place / "clone/src")}
+        | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -74,6 +80,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, tiny: dict[str, Any]) ->
             place.mkdir()
             _clone(place / "clone")
             (place / "run").mkdir()
+            (place / "home").mkdir()
             (place / "run/tiny.yaml").write_text(yaml.safe_dump(tiny))
             run = _in_clone(
                 place, "snakemake", "archive", "archive_with_weights", "--cores", "2",

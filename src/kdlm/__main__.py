@@ -1,4 +1,4 @@
-"""``python -m kdlm``."""
+"""The command ``python -m kdlm``."""
 
 import gc
 import sys
@@ -6,7 +6,8 @@ import sys
 from kdlm.cli import main
 
 if __name__ == "__main__":
-    # Importing torch makes objects by the hundred thousand that live to the end. To collect among
-    # them takes a fifth of what a job needs to start; `configure_torch` turns it on again.
+    # Importing torch makes hundreds of thousands of objects that live until the process ends.
+    # Searching them for garbage takes a fifth of a job's start-up time. `configure_torch` turns
+    # garbage collection on again.
     gc.disable()
     sys.exit(main())

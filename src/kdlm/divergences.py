@@ -1,8 +1,12 @@
-"""T²·KL of tempered softmaxes, accurate at every temperature, with its gradient in closed form.
+"""T²·KL between tempered softmaxes, accurate at every temperature, with a closed-form gradient.
 
-KL(p^t ‖ p^s) and KL(p^s ‖ p^t) of logits (batch, K) in float64, for T from 0.1 to 1e8 and infinity.
-Softmax and logarithm one after the other lose every digit at high T: there both distributions are
-nearly uniform, and their divergence is a difference of nearly equal numbers.
+The module has both directions, KL(p^t ‖ p^s) and KL(p^s ‖ p^t), for logits (batch, K) in float64
+and temperatures T from 0.1 to 1e8 and infinity. The usual way, a softmax followed by a logarithm,
+loses every digit at high T: both distributions are then nearly uniform, and their divergence is a
+difference of nearly equal numbers.
+
+Symbols: z^s and z^t are the logits of student and teacher, p^s and p^t their softmaxes at
+temperature T, d = (z^s − z^t)/T, d' = d − Σ p^t d, and φ(x) = eˣ − 1 − x.
 """
 
 import math
@@ -22,21 +26,34 @@ __all__ = [
 
 Direction = Literal["forward", "reverse"]
 
-# Above this KD differs from its limit by less than float64's rounding for logits up to 1e4.
+# Above this temperature KD differs from its limit by less than float64's rounding, for logits up to
+# 1e4.
 _AS_GOOD_AS_INFINITE = 1e20
-# Where φ changes from its series, good to float64's rounding up to here, to the direct form.
+# For |x| below this radius φ(x) is summed as a series, accurate to float64's rounding there.
 _SERIES_RADIUS = 0.5
 _SERIES = [1 / math.factorial(n) for n in range(17, 1, -1)]
 
 
 def check_temperature(temperature: float) -> None:
-    """Refuse, with a ValueError, a temperature that is not in (0, inf]."""
+    """Check that the temperature is in (0, inf].
+
+    Raises:
+        ValueError: it is not.
+
+    """
     if not temperature > 0:
         raise ValueError(f"temperature must be a positive number or inf, not {temperature}")
 
 
 def check_logits(**logits: Tensor) -> None:
-    """Refuse, with a ValueError, logits that are not (batch, K), K ≥ 2, or not of one shape."""
+    """Check that all ``logits`` have the same shape (batch, K), with K ≥ 2.
+
+    The keywords are the names that an error message gives to the tensors.
+
+    Raises:
+        ValueError: a tensor has another shape.
+
+    """
     shapes = {name: tuple(tensor.shape) for name, tensor in logits.items()}
     for name, shape in shapes.items():
         if len(shape) != 2 or shape[0] < 1 or shape[1] < 2:
@@ -47,34 +64,46 @@ def check_logits(**logits: Tensor) -> None:
 
 
 def _wide(logits: Tensor) -> Tensor:
-    """Half precision as float32; float64 as it is."""
+    """Return float64 logits as they are, and logits of any other type as float32."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def softened(logits: Tensor, temperature: float) -> Tensor:
-    """Tempered softmax, eq. (1): p_i = exp(z_i/T) / Σ_j exp(z_j/T), shape (batch, K).
+    """Return the tempered softmax, eq. (1): p_i = exp(z_i/T) / Σ_j exp(z_j/T).
 
-    At T = ∞ each is 1/K. float64 for float64 logits, else float32.
+    At T = ∞ every probability is 1/K.
+
+    >>> softened(torch.tensor([[0.0, 0.0], [0.0, 1000.0]]), temperature=4)
+    tensor([[0.5000, 0.5000],
+            [0.0000, 1.0000]])
+
+    Args:
+        logits: z, (batch, K).
+        temperature: T in (0, inf].
+
+    Returns:
+        (batch, K), float64 for float64 logits, else float32.
 
     Raises:
-        ValueError: the shape is not (batch, K), or the temperature not in (0, inf].
+        ValueError: the shape is not (batch, K), or the temperature is not in (0, inf].
 
     """
     check_temperature(temperature)
     check_logits(logits=logits)
     z = _wide(logits)
-    # before the division, which would round what all logits have in common, or overflow
+    # Subtract the largest logit before dividing by T: the quotient of large logits would lose the
+    # digits in which they differ, or overflow.
     below_top = z - z.detach().amax(dim=1, keepdim=True)
     return torch.softmax(below_top / temperature, dim=1)
 
 
 def _relative_to(values: Tensor, index: Tensor) -> Tensor:
-    """Each sample's values less that of one of its classes, the class ``index`` (batch, 1)."""
+    """Subtract from each sample's values (batch, K) its value of class ``index`` (batch, 1)."""
     return values - values.gather(1, index)
 
 
 def _phi(x: Tensor) -> Tensor:
-    """φ(x) = eˣ − 1 − x, which loses all digits near 0 unless summed as a series."""
+    """Return φ(x) = eˣ − 1 − x, summed as a series near 0, where the formula loses all digits."""
     small = x.clamp(-_SERIES_RADIUS, _SERIES_RADIUS)
     series = torch.zeros_like(x)
     for coefficient in _SERIES:
@@ -83,17 +112,20 @@ def _phi(x: Tensor) -> Tensor:
 
 
 def _expm1(x: Tensor) -> Tensor:
-    """eˣ − 1 for x < 1; torch's own is exp(x) − 1 once compiled for a CPU, and that 0 near 0."""
+    """Return eˣ − 1 for x < 1, as 2 tanh(x/2)/(1 − tanh(x/2)).
+
+    torch.compile turns ``torch.expm1`` on a CPU into exp(x) − 1, which is 0 for x near 0.
+    """
     half = torch.tanh(x / 2)
     return 2 * half / (1 - half)
 
 
 def _differences(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log p^t and d' = d − Σ p^t d, with d = (z^s − z^t)/T, both (batch, K).
+    """Return log p^t and d' = d − Σ p^t d, both (batch, K), with d = (z^s − z^t)/T.
 
-    All differences are taken to the teacher's top class m first: d'_m, whose p is near 1 at low T,
-    is then the sum of small terms and not the difference of large ones, and a mean common to all
-    logits drops out.
+    The value of the teacher's top class m is subtracted from all logits and differences first. A
+    constant common to all logits then drops out. At low T, where p_m is near 1, d'_m is then a sum
+    of small terms and not a difference of large ones.
     """
     top = teacher.argmax(dim=1, keepdim=True)
     log_p = torch.log_softmax(_relative_to(teacher, top) / temperature, dim=1)
@@ -103,23 +135,24 @@ def _differences(student: Tensor, teacher: Tensor, temperature: float) -> tuple[
 
 
 def _divergence(log_p: Tensor, d: Tensor) -> Tensor:
-    """KL(p^t ‖ p^s) of each sample, (batch,), from log p^t and d'.
+    """Return KL(p^t ‖ p^s) of each sample, (batch,), given log p^t and d', both (batch, K).
 
-    Σ p^t e^{d'} = 1 + ε with ε = Σ p^t φ(d'), so KL = log(1 + ε). Every term of ε is positive and
-    no digit cancels, however small d' is (high T).
+    Since Σ p^t d' = 0, Σ p^t e^{d'} = 1 + ε with ε = Σ p^t φ(d'), and KL = log(1 + ε). Every term
+    of ε is positive, so no digits cancel, however small d' is at high T.
     """
-    # p e^d in one exponential where e^d alone could overflow, or p underflow
+    # For d ≥ 1, p eᵈ is one exponential of log p + d: eᵈ alone could overflow, and p underflow.
     p, log_odds = log_p.exp(), log_p + d
     epsilon = torch.where(d < 1, p * _phi(d), log_odds.exp() - p * (1 + d)).sum(dim=1)
     log_sum = torch.logsumexp(log_odds, dim=1)
-    # beyond 1 the two agree to rounding, and only the second cannot overflow
+    # Above 1 both formulas agree to rounding, but only logsumexp cannot overflow.
     return torch.where(log_sum > 1, log_sum, torch.log1p(epsilon))
 
 
 def _forward_kl(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """KL(p^t ‖ p^s) of each sample, (batch,), and p^s − p^t, (batch, K).
+    """Return KL(p^t ‖ p^s) of each sample, (batch,), and its gradient times T, (batch, K).
 
-    p^s_i = p^t_i e^{d'_i − KL}, so p^s − p^t loses no digit either.
+    The latter is p^s − p^t. It is computed from p^s_i = p^t_i e^{d'_i − KL} as
+    p^t_i (e^{d'_i − KL} − 1), so no digits cancel.
     """
     log_p, d = _differences(student, teacher, temperature)
     divergence = _divergence(log_p, d)
@@ -130,16 +163,20 @@ def _forward_kl(student: Tensor, teacher: Tensor, temperature: float) -> tuple[T
 def _forward_product(
     student: Tensor, _teacher: Tensor, temperature: float, vector: Tensor
 ) -> Tensor:
-    """(diag p − p pᵀ) v with p = p^s: the second derivative of T²·KL(p^t ‖ p^s), applied."""
+    """Return (diag p − p pᵀ) v of each sample, (batch, K), with p = p^s.
+
+    This is the second derivative of T²·KL(p^t ‖ p^s) applied to a vector v (batch, K).
+    """
     p = softened(student, temperature)
     return p * (vector - (p * vector).sum(dim=1, keepdim=True))
 
 
 def _reverse_kl(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """KL(p^s ‖ p^t) of each sample, (batch,), and p^s_i (d_i − Σ p^s d), (batch, K).
+    """Return KL(p^s ‖ p^t) of each sample, (batch,), and its gradient times T, (batch, K).
 
-    The value is that of `_forward_kl` with the sides exchanged. log p^s_i − log p^t_i less its
-    mean under p^s, which is the divergence, is d_i − Σ p^s d, so the gradient cancels nothing.
+    The latter is p^s_i (d_i − Σ_j p^s_j d_j). The divergence is that of `_forward_kl` with the
+    sides exchanged. The second factor of the gradient is minus the d' of the exchanged sides, which
+    `_differences` returns without cancellation.
     """
     log_p, d = _differences(teacher, student, temperature)
     return _divergence(log_p, d), -log_p.exp() * d
@@ -148,10 +185,10 @@ def _reverse_kl(student: Tensor, teacher: Tensor, temperature: float) -> tuple[T
 def _reverse_product(
     student: Tensor, teacher: Tensor, temperature: float, vector: Tensor
 ) -> Tensor:
-    """The second derivative of T²·KL(p^s ‖ p^t), applied to a vector (batch, K).
+    """Return the second derivative of T²·KL(p^s ‖ p^t) applied to a vector (batch, K).
 
-    It is p_i (1 + d_i) on the diagonal less p_i p_j (1 + d_i + d_j), with p = p^s and d less its
-    mean under p.
+    With p = p^s and d reduced by its mean under p, the matrix has the entries
+    δ_ij p_i (1 + d_i) − p_i p_j (1 + d_i + d_j).
     """
     p = softened(student, temperature)
     d = (student - teacher) / temperature
@@ -165,13 +202,15 @@ _DIRECTIONS = {
     "forward": (_forward_kl, _forward_product),
     "reverse": (_reverse_kl, _reverse_product),
 }
+"""By direction: the divergence with its gradient, and the second derivative's product."""
 
 
 class _Divergence(torch.autograd.Function):
-    """Batch mean of T²·KL in a direction and, in closed form, its gradient.
+    """Batch mean of T²·KL in one direction, and its gradient in closed form.
 
-    The gradient is an output so that autograd knows it for a function of the student's logits: a
-    saved tensor that is not would be taken for a constant wherever it is differentiated again.
+    The gradient is returned as a second output, and not only saved for the backward pass. Autograd
+    thus knows that it depends on the student's logits; a saved tensor that is no output would count
+    as a constant when the gradient is differentiated again.
     """
 
     generate_vmap_rule = True
@@ -181,7 +220,7 @@ class _Divergence(torch.autograd.Function):
         student: Tensor, teacher: Tensor, temperature: float, direction: str
     ) -> tuple[Tensor, Tensor]:
         divergence, gradient = _DIRECTIONS[direction][0](student, teacher, temperature)
-        # T twice, as its square could underflow
+        # multiply by T twice, because T² could underflow
         value = temperature * (temperature * divergence)
         return value.mean(), temperature * gradient / len(value)
 
@@ -204,7 +243,7 @@ class _Divergence(torch.autograd.Function):
 
 
 def centred_lm(student: Tensor, teacher: Tensor) -> Tensor:
-    """1/(2K) ‖(z^s − c^s) − (z^t − c^t)‖², batch mean."""
+    """Return the batch mean of 1/(2K) ‖(z^s − c^s) − (z^t − c^t)‖² for logits (batch, K)."""
     difference = student - teacher
     centred = difference - difference.mean(dim=1, keepdim=True)
     return centred.square().mean() / 2
@@ -213,7 +252,25 @@ def centred_lm(student: Tensor, teacher: Tensor) -> Tensor:
 def tempered_kl(
     student: Tensor, teacher: Tensor, temperature: float, direction: Direction
 ) -> Tensor:
-    """Batch mean of T²·KL at any temperature, the limit of centred logits matching included."""
+    """Return the batch mean of T²·KL between the tempered softmaxes of two sets of logits.
+
+    >>> student, teacher = torch.tensor([[2.0, 0.0]]).double(), torch.tensor([[0.0, 1.0]]).double()
+    >>> [round(tempered_kl(student, teacher, T, "forward").item(), 4) for T in (1, math.inf)]
+    [1.0068, 1.125]
+
+    Args:
+        student: z^s, (batch, K), float64.
+        teacher: z^t, (batch, K), float64.
+        temperature: T in (0, inf]. At infinity the result is the limit, centred logits matching.
+        direction: ``forward`` for KL(p^t ‖ p^s), ``reverse`` for KL(p^s ‖ p^t).
+
+    Returns:
+        A scalar, float64, in nats.
+
+    Raises:
+        ValueError: the temperature is not in (0, inf].
+
+    """
     check_temperature(temperature)
     if temperature > _AS_GOOD_AS_INFINITE:
         return centred_lm(student, teacher)

@@ -1,11 +1,11 @@
-"""The one error that is the user's to mend."""
+"""The one kind of error that the user can put right."""
 
 __all__ = ["InputError"]
 
 
 class InputError(ValueError):
-    """A bad value in a config, a command line or a file; the message names it and the remedy.
+    """A config, a command line or a file is wrong; the message says where, and what to do.
 
-    The command line prints it as one line. Anything else that is raised is a fault of the program
-    and keeps its traceback.
+    The command line prints the message as one line. Any other exception is a fault of the program,
+    and is printed with its traceback.
     """

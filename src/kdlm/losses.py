@@ -1,9 +1,13 @@
-"""The losses of the study: pure functions of logits (batch, K) that return the batch mean.
+"""The losses of the study: pure functions of logits (batch, K) that return the mean of the batch.
 
-Equation numbers are those of Chen, Wang, Chen, arXiv 2109.06458; docs/errata.md proves where a
-corrected form differs from the printed one. Gradients flow to the student alone. Every loss is
-evaluated in float64, a few K numbers a sample, and returned in the type of the student's logits,
-half precision as float32.
+For one sample with K classes, z^s and z^t are the logits of student and teacher, c^s and c^t their
+means over the classes, and p = softmax(z/T) at temperature T. Equation numbers are those of Chen,
+Wang, Chen, arXiv 2109.06458; where a formula has a printed and a corrected form, docs/errata.md
+proves the corrected one.
+
+Gradients flow to the student's logits alone. Every loss is computed in float64, which costs little
+since a sample has only K logits. The result is float64 for float64 logits of the student, else
+float32.
 
 >>> import torch
 >>> student, teacher = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([[1.0, 1.0, 4.0]])
@@ -42,7 +46,8 @@ __all__ = [
 Form = Literal["corrected", "printed"]
 LossT = TypeVar("LossT", bound=Callable[..., Tensor])
 
-# Added to a standard deviation, as its authors do: equal logits have none.
+# Added to the standard deviation by which logits are divided, as Sun et al. do: where all logits of
+# a sample are equal, the standard deviation is 0.
 _LEAST_SD = 1e-7
 
 
@@ -52,14 +57,19 @@ def _check_form(form: str) -> None:
 
 
 def _of_two_sides(loss: LossT) -> LossT:
-    """Check shapes, widen both sides to float64 and hold the teacher constant, for every loss."""
+    """Decorate a loss of student and teacher logits with the steps that all such losses share.
+
+    The decorated loss checks the shapes, converts both sides to float64, detaches the teacher's
+    logits from autograd, and converts the result to the student's type (half precision to float32).
+    """
 
     @functools.wraps(loss)
     def checked(
         student_logits: Tensor, teacher_logits: Tensor, *args: object, **kwargs: object
     ) -> Tensor:
         check_logits(student_logits=student_logits, teacher_logits=teacher_logits)
-        # float64 loses nothing of float32's differences, however far apart the means are
+        # The difference of two float32 logits is exact in float64, however far the means of student
+        # and teacher are apart.
         value = loss(student_logits.double(), teacher_logits.detach().double(), *args, **kwargs)
         return value if student_logits.dtype == torch.float64 else value.float()
 
@@ -68,26 +78,28 @@ def _of_two_sides(loss: LossT) -> LossT:
 
 @_of_two_sides
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Knowledge distillation, eq. (3) weighted by T²: T²·KL(p^t ‖ p^s), batch mean, in nats.
+    """Return the loss of knowledge distillation, T²·KL(p^t ‖ p^s): eq. (3) times T².
 
-    Gradient on a sample's student logits: T(p^s − p^t), eq. (A.3) times T². At T = ∞ this is
-    centred logits matching, the limit that eq. (7) should state. Value and gradient keep the
-    accuracy of their type at any T, also where softmax and log in float32 lose every digit.
+    Its gradient on one sample's student logits is T(p^s − p^t), eq. (A.3) times T². At T = ∞ the
+    loss is centred logits matching (`centred_lm_loss`), the limit that the corrected eq. (7)
+    states. Value and gradient are accurate to the rounding of their type at every T, also where
+    softmax followed by a logarithm in float32 would lose every digit.
 
     >>> student, teacher = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     >>> [round(kd_loss(student, teacher, T).item(), 4) for T in (1, 4, 1e8, math.inf)]
     [1.0068, 1.1163, 1.125, 1.125]
 
     Args:
-        student_logits: (batch, K).
-        teacher_logits: (batch, K); no gradient flows to it.
+        student_logits: z^s, (batch, K).
+        teacher_logits: z^t, (batch, K); no gradient flows to them.
         temperature: T in (0, inf].
 
     Returns:
-        A scalar: float64 for float64 logits, else float32.
+        The mean over the batch, in nats: a scalar, float64 for float64 student logits, else
+        float32.
 
     Raises:
-        ValueError: wrong shapes, or the temperature is not in (0, inf].
+        ValueError: the shapes are wrong, or the temperature is not in (0, inf].
 
     """
     return tempered_kl(student_logits, teacher_logits, temperature, "forward")
@@ -95,11 +107,11 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
 
 @_of_two_sides
 def reverse_kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Knowledge distillation with the sides of the divergence exchanged: T²·KL(p^s ‖ p^t).
+    """Return T²·KL(p^s ‖ p^t), knowledge distillation with the sides of the divergence exchanged.
 
-    Batch mean, in nats. With d = (z^s − z^t)/T the gradient on a sample's student logits is
-    T p^s_i (d_i − Σ p^s d). As T → ∞ value and gradient have the limit of `kd_loss`, centred
-    logits matching. Arguments, type and errors as in `kd_loss`.
+    With d = (z^s − z^t)/T, the gradient on one sample's student logits is
+    T p^s_i (d_i − Σ_j p^s_j d_j). As T → ∞, value and gradient have the same limit as those of
+    `kd_loss`: centred logits matching. Arguments, unit, result and errors are those of `kd_loss`.
 
     >>> student, teacher = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     >>> [round(reverse_kd_loss(student, teacher, T).item(), 4) for T in (1, 4, 1e8, math.inf)]
@@ -109,9 +121,13 @@ def reverse_kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature:
 
 
 def _standardised(logits: Tensor) -> Tensor:
-    """Each sample's logits less their mean, over their standard deviation (over K)."""
+    """Return ẑ = (z − z̄)/(σ + 1e-7) for each sample of ``logits`` (batch, K).
+
+    σ² = Σ_i (z_i − z̄)²/K is the variance over the classes.
+    """
     centred = logits - logits.mean(dim=1, keepdim=True)
-    # the derivative of this norm is 0 where all logits are equal, that of a square root is not
+    # Where all logits are equal, autograd gives 0 as the derivative of vector_norm, but would give
+    # infinity as that of a square root.
     sd = torch.linalg.vector_norm(centred, dim=1, keepdim=True) / math.sqrt(logits.shape[1])
     standardised: Tensor = centred / (sd + _LEAST_SD)
     return standardised
@@ -121,11 +137,13 @@ def _standardised(logits: Tensor) -> Tensor:
 def standardised_kd_loss(
     student_logits: Tensor, teacher_logits: Tensor, temperature: float
 ) -> Tensor:
-    """`kd_loss` of logits that are standardised sample by sample (Sun et al., arXiv 2403.01427).
+    """Return `kd_loss` of logits that are standardised in each sample.
 
-    ẑ = (z − z̄)/(σ + 1e-7), σ² = Σ_i (z_i − z̄)²/K, for student and teacher; the gradient flows
-    through the student's σ. Neither a mean nor a positive factor of the logits is seen. Arguments,
-    type and errors as in `kd_loss`.
+    Student and teacher logits z are first replaced by ẑ = (z − z̄)/(σ + 1e-7), where
+    σ² = Σ_i (z_i − z̄)²/K (Sun et al., arXiv 2403.01427). Adding a constant to the logits of a
+    sample, or multiplying them by a positive factor, therefore does not change the loss, apart from
+    the 1e-7. The gradient flows through the student's mean and σ too. Arguments, unit, result and
+    errors are those of `kd_loss`.
 
     >>> student, teacher = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([[7.0, 1.0, 4.0]])
     >>> round(standardised_kd_loss(student, teacher, 4).item(), 9)
@@ -138,12 +156,23 @@ def standardised_kd_loss(
 
 @_of_two_sides
 def lm_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Logits matching, eq. (2): 1/(2K) ‖z^s − z^t‖², batch mean; gradient (z^s − z^t)/K a sample.
+    """Return the loss of logits matching, eq. (2): 1/(2K) ‖z^s − z^t‖².
 
-    Half of torch's ``mse_loss``.
+    It is half of torch's ``mse_loss``. Its gradient on one sample's student logits is
+    (z^s − z^t)/K.
+
+    >>> lm_loss(torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 1.0]])).item()
+    1.0
+
+    Args:
+        student_logits: z^s, (batch, K).
+        teacher_logits: z^t, (batch, K); no gradient flows to them.
+
+    Returns:
+        The mean over the batch: a scalar, float64 for float64 student logits, else float32.
 
     Raises:
-        ValueError: wrong shapes.
+        ValueError: the shapes are wrong.
 
     """
     return _lm(student_logits, teacher_logits)
@@ -155,20 +184,39 @@ def _lm(student: Tensor, teacher: Tensor) -> Tensor:
 
 @_of_two_sides
 def centred_lm_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Logits matching after each sample's class mean c is taken off both sides, batch mean.
+    """Return the loss of centred logits matching: 1/(2K) ‖(z^s − c^s) − (z^t − c^t)‖².
 
-    1/(2K) ‖(z^s − c^s) − (z^t − c^t)‖², the limit of T²·KL as T → ∞; gradient
-    (1/K)(z^s − z^t − (c^s − c^t)) a sample, the corrected eq. (7).
+    This is logits matching after each sample's mean logit is subtracted on both sides. It is the
+    limit of T²·KL as T → ∞, and its gradient on one sample's student logits is
+    (1/K)(z^s_i − z^t_i − (c^s − c^t)), the corrected eq. (7).
+
+    >>> student, teacher = torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 1.0]])
+    >>> centred_lm_loss(student, teacher).item()
+    0.5
+    >>> centred_lm_loss(student + 100, teacher).item()
+    0.5
+
+    Args:
+        student_logits: z^s, (batch, K).
+        teacher_logits: z^t, (batch, K); no gradient flows to them.
+
+    Returns:
+        The mean over the batch: a scalar, float64 for float64 student logits, else float32.
 
     Raises:
-        ValueError: wrong shapes.
+        ValueError: the shapes are wrong.
 
     """
     return centred_lm(student_logits, teacher_logits)
 
 
 def _constant(mean: float | Tensor, student: Tensor) -> Tensor:
-    """A number, or one for each sample, in float64 and without gradient."""
+    """Return ``mean``, a number or a tensor (batch,), as a float64 tensor without gradient.
+
+    Raises:
+        ValueError: it has another shape.
+
+    """
     constant = torch.as_tensor(mean, dtype=torch.float64, device=student.device).detach()
     if constant.shape not in ((), (1,), student.shape[:1]):
         raise ValueError(
@@ -185,40 +233,61 @@ def regularised_lm_loss(
     teacher_mean: float | Tensor,
     form: Form = "corrected",
 ) -> Tensor:
-    """Logits matching with the linear term of eq. (8), batch mean.
+    """Return the loss of logits matching with the linear term of eq. (8).
 
-    corrected: L_LM + (c^t − c^s)/K · Σ_i z^s_i;  printed: L_LM + (c^s − c^t)/K · Σ_i z^s_i.
+    - ``corrected``: L_LM + (c^t − c^s)/K · Σ_i z^s_i;
+    - ``printed``: L_LM + (c^s − c^t)/K · Σ_i z^s_i.
+
+    L_LM is `lm_loss`. With each sample's own means, held constant, the corrected form has the
+    gradient of `centred_lm_loss`.
+
+    >>> student, teacher = torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 1.0]])
+    >>> regularised_lm_loss(student, teacher, student_mean=2.0, teacher_mean=1.0).item()
+    -1.0
 
     Args:
-        student_logits: (batch, K).
-        teacher_logits: (batch, K); no gradient flows to it.
-        student_mean: c^s, a number or (batch,), held constant in the derivative.
-        teacher_mean: c^t, likewise.
-        form: the sign of the coefficient.
+        student_logits: z^s, (batch, K).
+        teacher_logits: z^t, (batch, K); no gradient flows to them.
+        student_mean: c^s, a number or a tensor (batch,); a constant for the gradient.
+        teacher_mean: c^t, a number or a tensor (batch,); a constant for the gradient.
+        form: ``corrected`` or ``printed``, which decides the sign of the coefficient.
+
+    Returns:
+        The mean over the batch: a scalar, float64 for float64 student logits, else float32.
 
     Raises:
-        ValueError: wrong shapes, or an unknown form.
+        ValueError: the shapes are wrong, or the form is unknown.
 
     """
     _check_form(form)
-    # terms as large as the means cancel in the gradient
+    # in float64, because terms as large as the means cancel in the gradient
     means = _constant(teacher_mean, student_logits) - _constant(student_mean, student_logits)
     coefficient = means if form == "corrected" else -means
     return _lm(student_logits, teacher_logits) + (coefficient * student_logits.mean(dim=1)).mean()
 
 
 def cross_entropy_lower_bound(logits: Tensor, targets: Tensor, form: Form = "corrected") -> Tensor:
-    """A lower bound of the cross-entropy, eq. (B.4), batch mean, in nats.
+    """Return the lower bound of the cross-entropy that eq. (B.4) states.
 
-    corrected: −Σ_i y_i z_i + log K + z̄ (Jensen);  printed: −Σ_i y_i z_i + Σ_j z_j, no bound.
+    - ``corrected``: −Σ_i y_i z_i + log K + z̄, which follows from Jensen's inequality;
+    - ``printed``: −Σ_i y_i z_i + Σ_j z_j, which is not a lower bound.
+
+    >>> z, y = torch.tensor([[10.0, 10.0]]), torch.tensor([0])  # the cross-entropy is log 2
+    >>> for form in ("corrected", "printed"):
+    ...     print(form, round(cross_entropy_lower_bound(z, y, form=form).item(), 4))
+    corrected 0.6931
+    printed 10.0
 
     Args:
-        logits: (batch, K).
+        logits: z, (batch, K).
         targets: class indices (batch,), or probabilities y (batch, K).
-        form: which of the two.
+        form: ``corrected`` or ``printed``.
+
+    Returns:
+        The mean over the batch, in nats: a scalar of the logits' type.
 
     Raises:
-        ValueError: wrong shapes, or an unknown form.
+        ValueError: the shapes are wrong, or the form is unknown.
 
     """
     _check_form(form)
@@ -234,7 +303,11 @@ def cross_entropy_lower_bound(logits: Tensor, targets: Tensor, form: Form = "cor
 
 
 def _cross_entropy(student_logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy, eq. (B.3), of logits (batch, K) and class indices (batch,), batch mean."""
+    """Return the cross-entropy −Σ_i y_i z_i + log Σ_j exp(z_j), eq. (B.3), in nats.
+
+    It is the mean over the batch for logits (batch, K) and class indices (batch,), computed in
+    float64 and returned as float64 for float64 logits, else as float32.
+    """
     value = functional.cross_entropy(student_logits.double(), targets)
     return value if student_logits.dtype == torch.float64 else value.float()
 
@@ -249,7 +322,10 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "regularised-lm-corrected": functools.partial(regularised_lm_loss, form="corrected"),
     "regularised-lm-printed": functools.partial(regularised_lm_loss, form="printed"),
 }
-"""By the names of config.yaml; `kdlm.study.names.LOSSES` says which arguments each needs."""
+"""The function of each loss, by its name in a config.
+
+`kdlm.study.names.LOSSES` says which arguments each function needs.
+"""
 
 
 def named_loss(
@@ -262,7 +338,10 @@ def named_loss(
     student_mean: float | Tensor,
     teacher_mean: float | Tensor,
 ) -> Tensor:
-    """The loss called ``name`` of `LOSSES`, given those of the arguments that it needs."""
+    """Return the value of the loss called ``name`` in `LOSSES`.
+
+    The caller gives all arguments that any loss can need; the function gets those that it needs.
+    """
     available = {
         "teacher_logits": teacher_logits,
         "targets": targets,

@@ -1,7 +1,8 @@
-"""What can be told after a failure: tables, claims and figures of all that is there.
+"""Making tables, claims and figures after a failed run, from the results that there are.
 
-They lie where those of a whole study would, until the next run makes these. What is not finished
-is in the tables as such, and no claim that it bears upon is decided.
+They are written to the places of a complete study's tables, claims and figures, and the next run
+replaces them. Networks that diverged or are missing are in the tables with their status, and every
+claim that needs one of them is inconclusive.
 """
 
 import logging
@@ -33,15 +34,17 @@ _MEANS = ("layer_means", "init_means")
 
 
 def salvage(study: Study, folder: Path) -> list[Path]:
-    """Files of a study's ``folder`` that the failure left out of date, and that were replaced.
+    """Rewrite the tables, claims and figures of ``folder`` from the results that there are.
 
-    A figure that cannot be drawn of what is there is removed.
+    A figure that cannot be drawn from them is removed. New files get a time before that of all
+    other files of the study, so that Snakemake makes them again in its next run; for that, the
+    caller has to delete what Snakemake has recorded about them.
 
-    They are dated before all that the study's jobs have written, so that Snakemake, once it has
-    forgotten what it knew of them, makes them anew.
+    Returns:
+        The files that were replaced or removed. A file whose contents stay the same is not touched.
 
     Raises:
-        InputError: no network of the study is there, or a file cannot be written.
+        InputError: no network of the study is finished, or a file cannot be written.
 
     """
     found = networks(study, folder)
@@ -86,13 +89,19 @@ def _draw_figures(study: Study, stage: Path) -> None:
         try:
             draw(figure, study, stage)
         except Exception as error:
-            # whatever it is that a figure makes of an empty table
+            # a figure may fail in any way on a table that lacks rows
             logger.warning("no figure %s of what is there: %s", figure, error)
 
 
 def _install(stage: Path, folder: Path) -> Iterator[Path]:
-    """Move what is new into its place; what equals the file in its place is left alone."""
-    # not that of study.json, which a change of the config writes anew
+    """Move the files of ``stage`` to ``folder``, and remove figures that ``stage`` does not have.
+
+    Yields:
+        Each file that is replaced or removed; a file with the same contents is left alone.
+
+    """
+    # The oldest time of all files, and not that of study.json, which is written anew whenever the
+    # config changes.
     before = min(path.stat().st_mtime for path in folder.rglob("*") if path.is_file()) - 1
     for new in sorted(path for path in stage.rglob("*") if path.is_file()):
         old = folder / new.relative_to(stage)

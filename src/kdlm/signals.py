@@ -1,12 +1,13 @@
-"""Signals that ask a training to stop: noted, and heeded where it can go on later."""
+"""Recording the signals that ask a training to stop, so that it stops where it can be resumed."""
 
 import signal
 from types import FrameType
 
 __all__ = ["heed", "received"]
 
-# a scheduler's end of time and preemption, Ctrl-C, submitit's requeue; who sees from outside that
-# the last is heeded knows that all are
+# A scheduler sends SIGTERM at the time limit and at preemption, Ctrl-C sends SIGINT, and SIGUSR2 is
+# submitit's signal for a requeue. The handlers are installed in this order, so a process that is
+# seen to have a handler for SIGUSR2 has all of them.
 _HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 
 _received: list[int] = []
@@ -17,14 +18,14 @@ def _note(number: int, _frame: FrameType | None) -> None:
 
 
 def heed() -> None:
-    """From now on note SIGTERM, SIGINT and SIGUSR2 instead of ending at once.
+    """Install handlers that record SIGTERM, SIGINT and SIGUSR2 instead of ending the process.
 
-    Call it before torch is imported, which takes seconds in which a signal may arrive.
+    Call this before torch is imported: the import takes seconds, and a signal can arrive meanwhile.
     """
     for number in _HEEDED:
         signal.signal(number, _note)
 
 
 def received() -> signal.Signals | None:
-    """The first signal that was noted, None while there is none."""
+    """Return the first signal that arrived since `heed` was called; None while there is none."""
     return signal.Signals(_received[0]) if _received else None

@@ -1,7 +1,8 @@
-"""Which source files a job's result depends on, as one digest for the rule's ``params:``.
+"""A digest of the source files that a job's result depends on, for the ``params:`` of its rule.
 
-Snakemake does not see edits to imported modules. As ``input:`` they would rerun everything after a
-fresh clone, which sets every file's time anew; a digest of what they say does not.
+Snakemake does not notice edits to imported modules. If the source files were the rule's ``input:``,
+everything would rerun after a fresh clone, which gives all files new times. A digest of their text
+changes only when the code does.
 """
 
 import ast
@@ -17,15 +18,28 @@ __all__ = ["EXEMPT", "closure", "digest", "exempt"]
 
 PACKAGE = Path(__file__).parent
 
-EXEMPT = ("kdlm.study", "kdlm.storage", "kdlm.cli", "kdlm.errors", "kdlm.signals", "kdlm.sources")
+EXEMPT = (
+    "kdlm.study",
+    "kdlm.storage",
+    "kdlm.cli",
+    "kdlm.errors",
+    "kdlm.signals",
+    "kdlm.sources",
+    "kdlm.terminal",
+)
 """Packages and modules left out of a digest.
 
-Their effect on a job is in its spec or in `SCHEMA_VERSION`, or is not in its result at all.
+What they do to a job's result is in the job's spec or in `SCHEMA_VERSION`, or they do not change
+the result at all.
 """
 
 
 def exempt(module: str) -> bool:
-    """Whether ``module`` is, or is in, one of `EXEMPT`."""
+    """Return whether digests leave out ``module``: it is in `EXEMPT`, or in a package that is.
+
+    >>> exempt("kdlm.study.config"), exempt("kdlm.losses")
+    (True, False)
+    """
     return any(module == ground or module.startswith(f"{ground}.") for ground in EXEMPT)
 
 
@@ -38,7 +52,7 @@ def _file(module: str) -> Path | None:
 
 
 class _Imports(ast.NodeVisitor):
-    """Modules of the package that a module imports, outside ``if TYPE_CHECKING:``."""
+    """Collects the names of the modules that a module imports, outside ``if TYPE_CHECKING:``."""
 
     def __init__(self) -> None:
         self.found: set[str] = set()
@@ -57,9 +71,13 @@ class _Imports(ast.NodeVisitor):
 
 @cache
 def closure(module: str) -> frozenset[str]:
-    """``module`` and every module of the package that it imports, directly or not.
+    """Return ``module`` and all modules of kdlm that it imports, directly or through others.
 
-    Before a module Python runs the packages it is in.
+    The subpackage that a module is in is among them, since Python runs its ``__init__`` before the
+    module. Modules that digests leave out are not among them.
+
+    >>> "kdlm.divergences" in closure("kdlm.losses"), "kdlm.errors" in closure("kdlm.losses")
+    (True, False)
     """
     reached: set[str] = set()
     waiting = [module]
@@ -78,21 +96,21 @@ def closure(module: str) -> frozenset[str]:
 
 @cache
 def _code(file: Path) -> str:
-    """The text of a source file without comments, docstrings and blank lines.
+    """Return the text of a source file without comments, docstrings and blank lines.
 
-    Neither ``ast.dump`` nor ``ast.unparse`` would do: both change with Python's version, and a
-    result must not become outdated by an upgrade. Text that is cut out of the file stays the same.
+    The text is cut out of the file. The output of ``ast.dump`` or ``ast.unparse`` changes with the
+    version of Python, so a digest of it would outdate all results at an upgrade.
     """
     source = file.read_text(encoding="utf-8")
     lines = source.splitlines(keepends=True)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         row, column = token.start
-        # a blank line inside a string is no such token, and stays
+        # NL is the token of a blank line; a blank line inside a string is not a token, so it stays
         if token.type in (tokenize.COMMENT, tokenize.NL):
             lines[row - 1] = f"{lines[row - 1][:column].rstrip()}\n".lstrip("\n")
     for node in ast.walk(ast.parse(source)):
         match node:
-            # a string that is a statement of its own says something, and does nothing
+            # a string that is a statement of its own is a docstring: it has no effect
             case ast.Expr(ast.Constant(str()), lineno=first, end_lineno=int(last)):
                 lines[first - 1 : last] = [""] * (last - first + 1)
     return "".join(lines)
@@ -100,7 +118,11 @@ def _code(file: Path) -> str:
 
 @cache
 def digest(module: str) -> str:
-    """SHA-256 over the sources that ``module`` runs, and the version of the tables' schemas."""
+    """Return 16 hexadecimal digits of a SHA-256 that identify the code behind ``module``.
+
+    The hash is over the text of all modules of `closure`, without comments, docstrings and blank
+    lines, and over `SCHEMA_VERSION`.
+    """
     total = hashlib.sha256(str(SCHEMA_VERSION).encode())
     for name in sorted(closure(module)):
         file = _file(name)

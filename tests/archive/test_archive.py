@@ -1,13 +1,16 @@
 """What an archive of a study holds, and what independent tools say of it."""
 
+import base64
+import gzip
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,16 +19,19 @@ import pytest
 
 from kdlm.archive.contents import expected, results
 from kdlm.archive.datasets import ORIGINS
+from kdlm.archive.source import operator
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES
 from kdlm.storage.parquet import read_spec
 from kdlm.study import names
 from kdlm.study.config import Study, parse
 from kdlm.study.jobs import init_means_jobs, network_jobs
+from tests.archived_study import LOGIN
 
 ROOT = Path(__file__).parents[2]
 VALIDATOR = ROOT / ".venv-roc"
 Kdlm = Callable[..., subprocess.CompletedProcess[str]]
+Observed = Callable[[str], None]
 
 EXPLAINED = {
     # each is answered in docs/archive.md
@@ -138,14 +144,14 @@ def test_two_archives_of_the_same_results_are_the_same_bytes(
     assert (tmp_path / "moved.zip").read_bytes() == archived.read_bytes()
 
 
-def test_the_log_of_another_study_is_not_of_this_one(
-    kdlm: Kdlm, archived: Path, workplace: Path, tmp_path: Path
+def test_snakemakes_own_logs_are_left_out(
+    kdlm: Kdlm, archived: Path, unpacked: Path, workplace: Path, tmp_path: Path
 ) -> None:
+    """They hold user, host and command paths; what a job did is in its record and its own log."""
+    assert [path.name for path in (unpacked / "snakemake").rglob("*")] == ["records.json"]
     shutil.copytree(workplace / "run", tmp_path / "run")
     logs = tmp_path / "run/.snakemake/log"
-    log = next(path for path in logs.iterdir() if b"rule distill:" in path.read_bytes())
-    other = log.read_bytes().replace(b"results/tiny/", b"results/tiny-too/")
-    (logs / "2099-01-01T000000.000000.snakemake.log").write_bytes(other)
+    (logs / "2099-01-01T000000.000000.snakemake.log").write_bytes(b"rule distill:\n")
     run = kdlm("archive", tmp_path / "run/results/tiny", "--output", tmp_path / "x.zip")
     assert run.returncode == 0, run.stdout
     assert (tmp_path / "x.zip").read_bytes() == archived.read_bytes()
@@ -199,7 +205,6 @@ def test_what_is_inside(unpacked: Path, study: Study, tiny: dict[str, Any]) -> N
     for name in ("pyproject.toml", "requirements.lock", "Snakefile", "src/kdlm/losses.py"):
         assert (unpacked / "source" / name).read_bytes() == (ROOT / name).read_bytes()
     assert (unpacked / "results/tiny/report.html").stat().st_size > 1e6
-    assert any(name.startswith("snakemake/log/") for name in files)
 
 
 def test_snakemakes_records_are_whole(unpacked: Path) -> None:
@@ -223,11 +228,55 @@ def test_every_dataset_has_an_origin() -> None:
     assert set(ORIGINS) == set(names.DATASETS)
 
 
-def test_no_path_of_this_machine_is_in_an_archive(unpacked: Path, workplace: Path) -> None:
-    for path in unpacked.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            assert str(workplace).encode() not in content, path
+@pytest.mark.fault(
+    "an archive that tells of the person who made it",
+    area="hostile input",
+    provoked="a study run and archived by an account with a name and a home of its own; a job's "
+    "log in which a warning names a file in that home; every file of the archive is read, and what "
+    "is packed into the report's HTML",
+)
+def test_nothing_of_a_person_is_in_an_archive(
+    kdlm: Kdlm, archived: Path, workplace: Path, tmp_path: Path, observed: Observed
+) -> None:
+    shutil.copytree(workplace / "run", tmp_path / "run")
+    log = tmp_path / "run/results/tiny/logs/theory.log"
+    home = workplace / "home"
+    log.write_text(
+        f"{home}/.cache/x y.py:3: UserWarning: of {LOGIN}\n"
+        f"see /srv/users/somebody/notes.txt, https://example.org/a/b\n{log.read_text()}"
+    )
+    run = kdlm("archive", tmp_path / "run/results/tiny", "--output", tmp_path / "x.zip")
+    assert run.returncode == 0, run.stdout
+    for archive in (archived, tmp_path / "x.zip"):
+        for name, content in _everything(archive):
+            # but not of the checkout, which has this very test
+            for secret in (str(workplace), sys.prefix, LOGIN, "/srv/users"):
+                assert secret.encode() not in content or name.startswith("source/"), (name, secret)
+    with zipfile.ZipFile(tmp_path / "x.zip") as opened:
+        kept = opened.read("results/tiny/logs/theory.log").decode()
+    assert kept.startswith(
+        ".../x y.py:3: UserWarning: of ...\nsee .../notes.txt, https://example.org/a/b\n"
+    )
+    assert re.search(r"^finished on \S+$", kept, re.MULTILINE)
+    observed("neither login name nor home nor path of the machine is in any file: Snakemake's own "
+             "logs are left out, and of a path in a job's log all but its last part")  # fmt: skip
+
+
+def _everything(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file of an archive, and what is embedded in its report."""
+    with zipfile.ZipFile(archive) as opened:
+        for name in opened.namelist():
+            content = opened.read(name)
+            yield name, content
+            for packed in re.findall(rb"base64,([A-Za-z0-9+/=]{40,})", content):
+                data = base64.b64decode(packed + b"==")
+                yield name, gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+
+
+def test_who_archives_is_known_by_gits_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("USER", LOGIN)
+    assert operator() == "not named"
 
 
 def test_weights_are_by_choice(with_weights: Path, archived: Path) -> None:
@@ -237,30 +286,99 @@ def test_weights_are_by_choice(with_weights: Path, archived: Path) -> None:
     assert {Path(name).name for name in more} == {"model.safetensors"}
 
 
+@pytest.mark.fault(
+    "files in the checkout that are nobody else's business",
+    area="hostile input",
+    provoked="`--include-diff` with an untracked .env and notes, another .env that was added, and "
+    "a link to a file elsewhere, beside a file that the study needs",
+)
 def test_a_changed_source_is_refused_unless_the_diff_is_included(
-    kdlm: Kdlm, workplace: Path, tmp_path: Path
+    kdlm: Kdlm, workplace: Path, tmp_path: Path, observed: Observed
 ) -> None:
     clone = tmp_path / "clone"
     shutil.copytree(workplace / "clone", clone)
-    (clone / "CHANGELOG.md").write_text("changed\n")
-    (clone / "docs/new.md").write_text("new\n")
+    # not as it stands here, for this file is archived
+    secret = "-".join(("a", "key", "of", "mine"))
+    (tmp_path / "elsewhere").write_text(secret)
+    for name in (".env", "notes.md", "src/.env", "docs/added.md"):
+        (clone / name).write_text(secret)
+    (clone / "src/kdlm/link.py").symlink_to(tmp_path / "elsewhere")
+    subprocess.run(["git", "add", "--force", "src/.env", "docs/added.md"], cwd=clone, check=True)
 
     def archive(*options: str) -> subprocess.CompletedProcess[str]:
         output = tmp_path / "x.zip"
         arguments = ["archive", "results/tiny", "--output", output, *options]
         return kdlm(*arguments, PYTHONPATH=str(clone / "src"))
 
+    (clone / "CHANGELOG.md").write_text("changed\n")
+    (clone / "workflow/rules/new.smk").write_text("# new\n")
     refused = archive()
     assert refused.returncode == 1
-    assert "CHANGELOG.md" in refused.stdout
+    assert "(CHANGELOG.md, " in refused.stdout
     assert "--include-diff" in refused.stdout
     assert not (tmp_path / "x.zip").exists()
-    assert archive("--include-diff").returncode == 0
+    run = archive("--include-diff")
+    assert run.returncode == 0, run.stdout
+    assert "other than committed: CHANGELOG.md\n" in run.stdout
+    assert "never committed: " in run.stdout
+    assert "workflow/rules/new.smk\n" in run.stdout
+    assert "not archived, neither committed nor needed: .env, docs/added.md, notes.md" in run.stdout
+    for _, content in _everything(tmp_path / "x.zip"):
+        assert secret.encode() not in content
     with zipfile.ZipFile(tmp_path / "x.zip") as opened:
         assert b"+changed" in opened.read("source.diff")
         assert opened.read("source/CHANGELOG.md") == b"changed\n"
-        assert opened.read("source/docs/new.md") == b"new\n"
+        assert opened.read("source/workflow/rules/new.smk") == b"# new\n"
         assert not json.loads(opened.read("archive.json"))["source"]["as_committed"]
+    observed("only that file and what is committed are packed, both listed before; of the others "
+             "one line says that they are not")  # fmt: skip
+
+
+def test_files_that_the_source_does_not_need_are_no_difference(
+    kdlm: Kdlm, archived: Path, workplace: Path, tmp_path: Path
+) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(workplace / "clone", clone)
+    (clone / "notes.md").write_text("mine")
+    run = kdlm("archive", "results/tiny", "--output", tmp_path / "x.zip",
+               PYTHONPATH=str(clone / "src"))  # fmt: skip
+    assert run.returncode == 0, run.stdout
+    assert (tmp_path / "x.zip").read_bytes() == archived.read_bytes()
+
+
+@pytest.mark.parametrize("link", ["results", "results/tiny"])
+@pytest.mark.fault(
+    "results behind a symbolic link",
+    area="files",
+    provoked="`results/`, and `results/<study>/`, as links to another disk; the report is made, "
+    "and the study archived",
+)
+def test_results_behind_a_link(
+    link: str, kdlm: Kdlm, archived: Path, workplace: Path, tmp_path: Path, observed: Observed
+) -> None:
+    shutil.copytree(workplace / "run", tmp_path / "run")
+    scratch = tmp_path / "scratch"
+    shutil.move(tmp_path / "run" / link, scratch)
+    (tmp_path / "run" / link).symlink_to(scratch)
+    folder = tmp_path / "run/results/tiny"
+    run = kdlm("report", folder, "--output", tmp_path / "report.html")
+    assert run.returncode == 0, run.stdout
+    run = kdlm("archive", folder, "--output", tmp_path / "x.zip")
+    assert run.returncode == 0, run.stdout
+    assert (tmp_path / "x.zip").read_bytes() == archived.read_bytes()
+    observed("both are made; the archive is the same bytes")
+
+
+@pytest.mark.parametrize("name", ["run", "run/results", "run/results/other"])
+def test_what_is_no_folder_of_a_study(
+    name: str, kdlm: Kdlm, workplace: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(workplace / "run/results/tiny", tmp_path / "run/results/other")
+    for file in ("study.json",):
+        shutil.copy(workplace / "run/results/tiny" / file, tmp_path / name)
+    run = kdlm("archive", tmp_path / name, "--output", tmp_path / "x.zip")
+    assert run.returncode == 1
+    assert "the folder of" in run.stdout.splitlines()[-1]
 
 
 def test_results_of_other_sources_are_refused(kdlm: Kdlm, workplace: Path, tmp_path: Path) -> None:

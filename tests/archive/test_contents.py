@@ -178,7 +178,7 @@ def test_a_manifest_is_sorted_and_survives_being_read() -> None:
 
 def test_a_manifest_that_lists_a_file_twice_is_refused() -> None:
     text = format_manifest({"a": "1" * 64}) * 2
-    with pytest.raises(InputError, match="a is listed twice"):
+    with pytest.raises(InputError, match="'a' is listed twice"):
         parse_manifest(text, "here")
 
 

@@ -170,7 +170,7 @@ def test_a_bomb_of_many_small_entries(tmp_path: Path) -> None:
 
 
 def test_a_bomb_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "_MOST", 100)
+    monkeypatch.setattr(names, "MOST", 100)
     deep = [(entry(f"results/{n}{'/s' * 25}/x.log"), b"") for n in range(4)]
     message = refusal(forged(tmp_path / "a.zip", *deep))
     assert "refused: one more than 100 files and folders" in message
@@ -190,7 +190,7 @@ def test_the_largest_study_is_far_from_the_limits() -> None:
     assert len(every) > 1000
     assert names.complaints(every) is None
     folders = {parent for name in every for parent in PurePosixPath(name).parents}
-    assert len(every) + len(folders) < names._MOST / 10
+    assert len(every) + len(folders) < names.MOST / 10
     assert max(len(PurePosixPath(name).parts) for name in every) <= 16
 
 

@@ -20,7 +20,6 @@ CLASSES = {
     "datasets": "datasets.json",
     "environment": "environment/installed.json",
     "records": "snakemake/records.json",
-    "controller": "snakemake/log/*.log",
     "config": "results/tiny/study.json",
     "report": "results/tiny/report.html",
     "claims": "results/tiny/claims.parquet",

@@ -16,7 +16,7 @@ SERVER = multiprocessing.get_context("forkserver")
 PRELOADED = ["pytest", "hypothesis", "torch", "pandas", "pyarrow.parquet", "scipy.stats",
              "safetensors.torch", "seaborn", "pydantic", "submitit"]  # fmt: skip
 
-PATIENCE = 900
+PATIENCE = 600
 """Seconds after which tests count as failed: a fault may make them wait for ever."""
 
 

@@ -12,11 +12,11 @@ from kdlm.reproduce.fixed import note_of_late_numbers
 from kdlm.reproduce.machine import differences
 from kdlm.reproduce.outcome import STRENGTH, Level, Outcomes, State
 from kdlm.reproduce.rerun import draw, rerunnable
-from kdlm.reproduce.unpacked import Unpacked
 from kdlm.reproduce.verdicts import compare_verdicts
 from kdlm.storage.parquet import write_table
 from kdlm.study.config import parse
 from kdlm.study.tolerances import Tolerance
+from tests.forged import bare
 
 # columns
 
@@ -159,8 +159,7 @@ def claims(folder: Path, *verdicts: str) -> Path:
 
 
 def judged(tmp_path: Path, tiny: dict[str, Any], before: list[str], after: list[str]) -> Outcomes:
-    study = parse(tiny)
-    unpacked = Unpacked(Path("a.zip"), tmp_path, "", {}, {"left_out": {}, "source": {}}, study)
+    unpacked = bare(tmp_path, tiny)
     claims(unpacked.results, *before)
     found = Outcomes((Level.VERDICT,))
     compare_verdicts(unpacked, claims(tmp_path / "now", *after), found)
@@ -250,9 +249,7 @@ def test_numbers_younger_than_the_first_training_are_noted(
     }
     (tmp_path / "snakemake").mkdir()
     (tmp_path / "snakemake/records.json").write_text(json.dumps(records))
-    unpacked = Unpacked(
-        Path("a.zip"), tmp_path, "", {}, {"left_out": {}, "source": {}}, parse(tiny)
-    )
+    unpacked = bare(tmp_path, tiny)
     assert (note_of_late_numbers(unpacked, [Level.VERDICT]) is not None) == noted
     assert note_of_late_numbers(unpacked, [Level.RERUN]) is None
 

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import torch
 from kdlm.archive.environment import build_digest
 from kdlm.archive.manifest import parse_manifest
 from kdlm.archive.names import MANIFEST
-from kdlm.archive.packing import Content, pack
 from kdlm.cli import main
 from kdlm.errors import InputError
 from kdlm.reproduce.check import reproduce
@@ -26,25 +25,11 @@ from kdlm.reproduce.rerun import draw, rerunnable
 from kdlm.reproduce.unpacked import UNTOLD, open_archive
 from kdlm.storage.parquet import read_arrow, read_table, write_table
 from kdlm.study.config import parse
+from tests.forged import changed, without_other_records
 
 Kdlm = Callable[..., subprocess.CompletedProcess[str]]
 BUILDS = ("torch", "numpy", "scikit-learn", "pillow")
 TABLES = ("runs", "histories", "layer_means", "init_means", "gradient_limit", "identities")
-
-
-def changed(archive: Path, path: Path, changes: Mapping[str, bytes | None]) -> Path:
-    """A copy of an archive in which files are others, or gone; its manifest is true to them."""
-    with zipfile.ZipFile(archive) as opened:
-        contents: dict[str, Content] = {
-            name: opened.read(name) for name in opened.namelist() if name != MANIFEST
-        }
-    for name, data in changes.items():
-        if data is None:
-            del contents[name]
-        else:
-            contents[name] = data
-    pack(contents, path)
-    return path
 
 
 def levels_of(outcome: dict[str, Any], name: str) -> dict[str, str]:
@@ -168,21 +153,6 @@ def test_a_result_that_its_job_does_not_give_is_found(
     assert "L1 failed: results/tiny/tables/init_means.parquet" in run.stdout
     assert f"L2 failed: {name}" in run.stdout
     assert f"L3 failed: {name}: column mean: rms difference 0.1" in run.stdout
-
-
-def without_other_records(archive: Path) -> dict[str, bytes]:
-    """Records and crate as a forger would make them: with nothing that contradicts."""
-    with zipfile.ZipFile(archive) as opened:
-        records = json.loads(opened.read("snakemake/records.json"))
-        crate = json.loads(opened.read("ro-crate-metadata.json"))
-    for record in records.values():
-        record["input_checksums"] = {}
-    for entity in crate["@graph"]:
-        entity.pop("sha256", None)
-    return {
-        "snakemake/records.json": json.dumps(records).encode(),
-        "ro-crate-metadata.json": json.dumps(crate).encode(),
-    }
 
 
 @pytest.mark.parametrize(
@@ -468,7 +438,8 @@ def test_json_that_is_of_another_shape(
         archived, tmp_path / "a.zip", {**without_other_records(archived), name: content}
     )
     with pytest.raises(InputError):
-        reproduce(archive, tmp_path / "out", [Level.INTEGRITY], consent=None)
+        reproduce(archive, tmp_path / "out", [Level.REBUILT], consent=lambda _: True)
+    assert not (tmp_path / "out/rebuilt").exists()
 
 
 def test_what_runs_is_the_archives_source(

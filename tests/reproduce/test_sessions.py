@@ -14,6 +14,7 @@ from kdlm.reproduce.outcome import Level, Outcomes, State
 from kdlm.reproduce.rerun import Rerunnable, rerun, rerunnable
 from kdlm.reproduce.unpacked import Unpacked
 from kdlm.study.config import parse
+from tests.forged import bare
 
 BOTH = (Level.RERUN, Level.TOLERANCE)
 
@@ -80,8 +81,8 @@ def every_command(jobs: list[Rerunnable], prefix: str) -> list[list[str]]:
 
 @pytest.fixture
 def archive(tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Archive:
-    study = parse(tiny | {"threads": 3})
-    jobs = rerunnable(study)
+    config = tiny | {"threads": 3}
+    jobs = rerunnable(parse(config))
     digests = {}
     for arguments in every_command(jobs, "results/tiny"):
         for name, data in files_of(arguments).items():
@@ -94,10 +95,7 @@ def archive(tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatc
     (tmp_path / "environment").mkdir()
     (tmp_path / "environment/installed.json").write_text("{}")
     monkeypatch.setattr(reruns, "differences", lambda *_: [])
-    unpacked = Unpacked(
-        Path("archive.zip"), tmp_path, "", digests, {"left_out": {}, "source": {}}, study
-    )
-    made = Archive(unpacked)
+    made = Archive(bare(tmp_path, config, digests))
     monkeypatch.setattr(Unpacked, "run", lambda _, *arguments: made.run(*arguments))
     return made
 

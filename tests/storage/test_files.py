@@ -4,6 +4,8 @@ import errno
 import os
 import resource
 import signal
+import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -243,3 +245,72 @@ def test_what_a_killed_process_left_is_removed_by_the_next(
         temporary.write_text("again")
     assert sorted(tmp_path.iterdir()) == [other, path]
     observed("no file of that name; the next writer removes the half, but not one still in use")
+
+
+def _special(kind: str, folder: Path) -> Path:
+    path = folder / kind
+    match kind:
+        case "device":
+            try:
+                os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+            except PermissionError:
+                pytest.skip("only root may make a device")
+        case "pipe":
+            os.mkfifo(path)
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as opened:
+                opened.bind(str(path))
+        case "link":
+            path.symlink_to("/dev/null")
+        case _:
+            path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "socket", "link", "folder"])
+@pytest.mark.fault(
+    "a device, pipe or socket as the file to write",
+    area="files",
+    provoked="as root, a null device of its own, a link to /dev/null, a pipe, a socket, a folder",
+)
+def test_only_files_are_replaced(kind: str, tmp_path: Path, observed: Observed) -> None:
+    path = _special(kind, tmp_path)
+    before = path.lstat()
+    with pytest.raises(InputError, match=rf"/{kind} (is no file but|cannot be written)"):
+        table(path)
+    assert (path.lstat().st_mode, path.lstat().st_ino) == (before.st_mode, before.st_ino)
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+    assert list(tmp_path.iterdir()) == [path]
+    observed("one line that names it; it stays what it is")
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+def test_where_a_process_prints_is_not_replaced(kind: str, tmp_path: Path) -> None:
+    code = (
+        "import pathlib; from kdlm.storage.files import replacing\n"
+        "with replacing(pathlib.Path('/dev/stdout')) as temporary:\n"
+        "    temporary.write_text('lost')"
+    )
+    said = tmp_path / "said"
+    with said.open("w") as file:
+        stdout = file if kind == "file" else subprocess.PIPE
+        run = subprocess.run(
+            [sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, text=True,
+            check=False,
+        )  # fmt: skip
+    assert "InputError: /dev/stdout is " in run.stderr.splitlines()[-1]
+    assert said.read_text() == ""
+
+
+def test_a_link_stays_and_what_is_behind_it_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("there", "not yet there"):
+        behind, link = tmp_path / "elsewhere" / name, tmp_path / f"link to {name}"
+        link.symlink_to(behind)
+        if name == "there":
+            behind.write_text("old")
+        with replacing(link) as temporary:
+            assert temporary.parent == behind.parent
+            temporary.write_text("new")
+        assert link.is_symlink()
+        assert behind.read_text() == "new"

@@ -68,6 +68,8 @@ BEYOND = [
     ("arms.0.mean_gaps", [NAN], "arms[0].mean_gaps[0]"),
     ("arms.0.perturbations", [10**9], "arms[0].perturbations[0]"),
     ("arms.0.seeds", list(range(100_000)), "arms: they ask for"),
+    ("teachers.0", {"architecture": "resnet8", "weights": "/dev/zero"}, "teachers[0]: weights"),
+    ("teachers.0", {"architecture": "resnet8", "weights": "a\0b"}, "teachers[0]"),
     ("theory.seed", 2**63, "theory.seed"),
     ("theory.samples", 10**30, "theory.samples"),
     ("init_means.images", 10**30, "init_means.images"),

@@ -152,7 +152,7 @@ def test_a_recipe_that_contradicts_itself_is_refused(
         parse(config)
 
 
-@pytest.mark.parametrize("temperature", [0, -1, float("nan"), "0"])
+@pytest.mark.parametrize("temperature", [0, -1, float("nan"), "0", 1e-10, 1e31])
 def test_a_temperature_that_is_none_is_refused(config: Config, temperature: Any) -> None:
     with pytest.raises(InputError, match="temperature"):
         students(config, losses=["kd"], temperatures=[temperature])

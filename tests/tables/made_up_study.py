@@ -73,18 +73,24 @@ def history(number: int, epochs: int) -> pd.DataFrame:
     return pd.DataFrame(rows).sample(frac=1, random_state=number)
 
 
-def write_network(folder: Path, number: int, role: str, spec: TeacherSpec | StudentSpec) -> None:
+def write_network(
+    folder: Path,
+    number: int,
+    role: str,
+    spec: TeacherSpec | StudentSpec,
+    diverged: dict[str, Any] | None = None,
+) -> None:
     """One network's history, logits and weights, all decided by its ``number``."""
     described = spec.model_dump(mode="json")
     write_table("history", history(number, spec.recipe.epochs), folder / "history.parquet",
-                described)  # fmt: skip
+                described, diverged)  # fmt: skip
     rows = [
         {"split": split, "index": i, "label": (i + number) % CLASSES, "logits": [*values]}
         for split, samples in (("train", TRAIN), ("test", TEST))
         if split == "test" or role == "teacher"
         for i, values in enumerate(logits(number + 1000 * (split == "train"), samples).tolist())
     ]
-    write_table("logits", rows, folder / "logits.parquet", described)
+    write_table("logits", rows, folder / "logits.parquet", described, diverged)
     model = build(spec.architecture, CLASSES, 1, torch.float32)
     initialise(model, spec.initialisation, stream(number, "made up"))
     save_network(model, folder / "model.safetensors", architecture=spec.architecture,

@@ -168,3 +168,30 @@ def test_a_network_of_another_spec_or_damaged_is_missing_and_named(
     assert math.isnan(row["last_accuracy"])
     # its recipe is known all the same
     assert row["epochs"] == len(ACCURACY)
+
+
+def test_a_diverged_student_has_its_recipe_and_the_reason_but_no_number(
+    study: Study, tmp_path: Path
+) -> None:
+    made_up_study.write(study, tmp_path)
+    number, (role, place, spec) = next(
+        (i, job) for i, job in enumerate(jobs(study)) if job[0] == "student"
+    )
+    where = {"epoch": 3, "batch": 2, "what": "loss"}
+    made_up_study.write_network(tmp_path / place, number, role, spec, where)
+    found = networks_of.networks(study, tmp_path)
+    table = runs_table.runs(found)
+    row = table.iloc[number]
+    assert row["status"] == "diverged"
+    assert row["reason"].endswith("loss NaN or infinite in epoch 3, batch 2")
+    assert row["epochs"] == len(ACCURACY)
+    for column in ("last_accuracy", "best_accuracy", "logit_mean", "logit_rms", "logit_magnitude"):
+        assert math.isnan(row[column]), column
+        assert table.drop(index=number)[column].notna().all(), column
+    # its pairs are there, without a distance
+    pairs = comparisons_table.comparisons(found)
+    lost = pairs[pairs["status"] == "diverged"]
+    assert not lost.empty
+    assert lost[["weights_distance", "logits_distance", "agreement"]].isna().all(axis=None)
+    finished = pairs[pairs["status"] == "finished"]
+    assert finished[["weights_distance", "logits_distance", "agreement"]].notna().all(axis=None)

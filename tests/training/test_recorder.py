@@ -201,6 +201,14 @@ def test_drift_is_the_root_mean_square_of_what_means_moved(recorder: Recorder) -
     assert move(recorder, weight, -bias)["mean_logit_drift"] == pytest.approx(1)
 
 
+def test_drifts_of_opposite_signs_do_not_cancel(recorder: Recorder) -> None:
+    # after BatchNorm a feature has mean 0 and spread 1 over the probe, so has what it adds to z̄
+    weight = torch.zeros(CLASSES, 16, dtype=torch.float64)
+    weight[0, 5] = 8.0
+    bias = torch.zeros(CLASSES, dtype=torch.float64)
+    assert move(recorder, weight, bias)["mean_logit_drift"] == pytest.approx(8 / CLASSES, rel=1e-3)
+
+
 def test_a_number_that_is_not_finite_is_not_recorded(recorder: Recorder) -> None:
     recorder.record(0, None)
     spoiled = trained()

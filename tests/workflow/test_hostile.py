@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,45 @@ def test_a_root(
     assert (work / target).is_file()
     assert not list(tmp_path.rglob("pwned*")), "a name was run as a command"
     observed("the images are read; nothing in a name is run")
+
+
+@pytest.mark.fault(
+    "an installation in a folder beyond ASCII",
+    area="hostile input",
+    provoked="the sources without git in a folder named ü, LC_ALL=C, the Makefile's first step",
+)
+def test_an_installation_beyond_ascii(
+    copy_sources: Callable[[Path], Path], tmp_path: Path, observed: Observed
+) -> None:
+    folder = copy_sources(tmp_path / "kdlm-ü")
+    root = Path(__file__).parents[2]
+    for name in ("Makefile", "pyproject.toml", "requirements.lock", "README.md", "LICENSE"):
+        shutil.copy2(root / name, folder)
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(root / "packages", folder / "packages", ignore=ignored)
+    # what would be fetched is there already; the two distributions are built and installed
+    env = {
+        "PATH": "/usr/bin:/bin", "LC_ALL": "C", "PYTHONPATH": sysconfig.get_path("purelib"),
+        "PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0",
+    }  # fmt: skip
+    run = subprocess.run(
+        ["make", f"PYTHON={sys.executable}", ".venv/.study"],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    found = subprocess.run(
+        [folder / ".venv/bin/python", "-c", "import kdlm; print(ascii(kdlm.__file__))"],
+        env={"LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == ascii(str(folder / "src/kdlm/__init__.py"))
+    observed("installed, and imported from there")
 
 
 @pytest.mark.parametrize("name", ["a b", "it's", "$(x)", "../x", "a\nb", "ü", "", "-n", "a/b"])

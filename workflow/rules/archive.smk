@@ -1,4 +1,4 @@
-"""Snakemake's report, and the one file that a reviewer gets."""
+"""Snakemake's report, and the archive: the study in one file, for a reviewer."""
 
 
 rule render_report:
@@ -12,7 +12,7 @@ rule render_report:
         f"{FOLDER}/logs/render_report.log",
     benchmark:
         f"{FOLDER}/benchmarks/render_report.tsv"
-    # it reads what Snakemake has recorded in the folder the controller runs in
+    # local, because it reads Snakemake's records, which lie in the folder that Snakemake runs in
     localrule: True
     resources:
         mem_mb=1000,
@@ -33,7 +33,7 @@ rule archive:
         f"{FOLDER}/logs/archive.log",
     benchmark:
         f"{FOLDER}/benchmarks/archive.tsv"
-    # it reads those records too, and asks git for the commit
+    # local too: it reads the same records and asks git for the commit
     localrule: True
     resources:
         mem_mb=1000,

@@ -1,4 +1,4 @@
-"""The study's output: a verdict on every claim."""
+"""The claims: a verdict on each is the output of the study."""
 
 
 rule claims:

@@ -1,4 +1,4 @@
-"""The study the config asks for, where its files are, and what its jobs depend on."""
+"""What all rules share: the study that the config describes, paths of its files, and helpers."""
 
 import os
 import sys
@@ -21,11 +21,12 @@ from kdlm.study.teacher import BROUGHT
 from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs, theory_jobs
 from kdlm.study.repeated import refuse_repeated_keys
 
-# `python` in a rule is the interpreter that runs Snakemake, also where its environment has not
-# been activated.
+# Make `python` in a rule the interpreter that runs Snakemake, also if its environment has not been
+# activated.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 
-# Jobs need no home that can be written to, and no figure has a look that lies there.
+# Give matplotlib a folder here, so that jobs need no home that can be written to, and so that a
+# matplotlibrc in the home cannot change a figure.
 os.environ.update(MPLCONFIGDIR=os.path.abspath(".snakemake/matplotlib"))
 
 try:
@@ -43,7 +44,8 @@ HELD = []
 
 
 onstart:
-    # only of a run that does something, and not of the snakemake inside a cluster's job
+    # onstart runs only if there is something to do. The Snakemake inside a cluster's job must not
+    # take the lock, which the main process holds.
     if workflow.is_main_process:
         try:
             HELD.append(hold(Path(FOLDER)))
@@ -52,7 +54,7 @@ onstart:
 
 
 def space(jobs):
-    """Parameter space with Hive paths, and each of its jobs by its path."""
+    """Return the parameter space of some jobs, with Hive paths, and the jobs by their paths."""
     jobs = list(jobs)
     frame = Paramspace(pd.DataFrame([job.keys for job in jobs], dtype=str), param_sep="=")
     return frame, dict(zip(frame.instance_patterns, jobs))
@@ -68,31 +70,32 @@ wildcard_constraints:
 
 
 def growing(megabytes):
-    """Function of a job's attempt: so much memory at the first, twice as much at the second, …"""
+    """Return the function that gives a job's memory: n times ``megabytes`` at its nth attempt."""
     return lambda wildcards, attempt: megabytes * attempt
 
 
-# GPUs a training job asks of a cluster; with `device: auto` it takes what it finds elsewhere
+# How many GPUs a training job asks a cluster for. Without a cluster, a job with `device: auto` uses
+# a GPU if it finds one.
 GPUS = 0 if study.device == "cpu" else 1
 
 
 def job_of(wildcards, paramspace, jobs):
-    """The job with these wildcards."""
+    """Return the job of a parameter space that has these wildcards."""
     return jobs[paramspace.wildcard_pattern.format(**wildcards)]
 
 
 def spec_of(paramspace, jobs):
-    """Function of a job's wildcards: its spec as JSON."""
+    """Return the function that gives the spec of a job, as JSON, from its wildcards."""
     return lambda wildcards: job_of(wildcards, paramspace, jobs).spec.canonical_json()
 
 
 def dataset_file(dataset):
-    """Where a dataset lies once it is prepared."""
+    """Return the path of a prepared dataset."""
     return f"{FOLDER}/data/{dataset.name}.safetensors"
 
 
 def teacher_file(name):
-    """Function of a student's wildcards: a file of its teacher."""
+    """Return the function that gives a file of a student's teacher from the student's wildcards."""
 
     def path(wildcards):
         student = job_of(wildcards, STUDENTS, STUDENT_JOBS)
@@ -102,7 +105,7 @@ def teacher_file(name):
 
 
 def brought_weights(wildcards):
-    """The file of a teacher that was trained elsewhere."""
+    """Return the path of the weights of a teacher that was trained elsewhere."""
     teacher = job_of(wildcards, TEACHERS, TEACHER_JOBS)
     return next(
         one.weights for one, job in zip(study.teachers, teacher_jobs(study)) if job == teacher
@@ -110,7 +113,7 @@ def brought_weights(wildcards):
 
 
 def outputs(folder, paramspace, *files):
-    """The named files of every job of a parameter space."""
+    """Return the paths of the named files of every job of a parameter space."""
     return [
         f"{FOLDER}/{folder}/{instance}/{file}"
         for instance in paramspace.instance_patterns
@@ -120,7 +123,8 @@ def outputs(folder, paramspace, *files):
 
 DATASETS = {dataset.name: dataset for dataset in (study.dataset, study.init_means.dataset)}
 
-# Listed once, by the Snakemake that the user has started: that inside a job is told what to run.
+# A folder of images is listed once, by the Snakemake that the user has started. The Snakemake
+# inside a job does not need the list: it has been told which job to run.
 try:
     FOLDERS_FILES = {
         dataset.name: fingerprint(Path(dataset.root).expanduser())
@@ -132,10 +136,11 @@ except InputError as error:
 
 
 def dataset_files(wildcards):
-    """Digest of the names and sizes of the files in a folder of images; nothing for others.
+    """Return a digest of the names and sizes of the files in a folder of images.
 
-    Where the folder is not there, as on a disk that is not mounted, it is what was recorded when
-    the dataset was prepared: nothing has changed as far as can be told.
+    For other datasets the digest is None. If the folder is not there, for instance because its disk
+    is not mounted, the result is the digest that was recorded when the dataset was prepared, so
+    that nothing counts as changed.
     """
     dataset = DATASETS[wildcards.dataset]
     found = FOLDERS_FILES.get(dataset.name)
@@ -147,7 +152,7 @@ def dataset_files(wildcards):
 
 
 def dataset_options(wildcards):
-    """Command-line options that say where the raw files of a dataset are."""
+    """Return the command-line options that say where the raw files of a dataset are."""
     dataset = DATASETS[wildcards.dataset]
     options = [] if dataset.root is None else ["--root", dataset.root]
     options += [] if dataset.download else ["--no-download"]
@@ -156,7 +161,7 @@ def dataset_options(wildcards):
 
 
 def figure(name):
-    """Both files of a figure; the PNG goes into Snakemake's report."""
+    """Return the outputs of a figure's rule, by name; the PNG goes into Snakemake's report."""
     return {
         "svg": f"{FOLDER}/figures/{name}.svg",
         "png": report(
@@ -174,5 +179,6 @@ FIGURES = [
 
 THEORY_JOBS = theory_jobs(study)
 
-# labels and families of the losses, which digests of sources leave out
+# Labels and families of the losses: they change claims and figures, but digests of sources leave
+# out the module that they are in.
 LOSS_FACTS = repr(names.LOSSES)

@@ -1,4 +1,4 @@
-"""The study's resolved config, and every dataset: decoded once, to a file that all jobs map."""
+"""The resolved config of the study, and its datasets, each decoded once into one file."""
 
 
 rule resolve:
@@ -8,9 +8,11 @@ rule resolve:
         f"{FOLDER}/logs/resolve.log",
     benchmark:
         f"{FOLDER}/benchmarks/resolve.tsv"
-    # It starts first: margins and tolerances are on disk before there is anything to hold to them.
-    # As an input of the preparation it would rerun that; as an ancient one, any change of the config
-    # would hide from Snakemake what else has changed, and a new learning rate trained nothing.
+    # The priority makes this job start first, so that margins and tolerances are on disk before
+    # any result. study.json is not an input of prepare_dataset, because every change of the config
+    # would then prepare the dataset again. An input marked ancient() would not do either: after a
+    # change of the config Snakemake would overlook what else has changed, and a new learning rate
+    # would train nothing.
     priority: 1
     resources:
         mem_mb=growing(500),

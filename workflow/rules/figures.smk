@@ -1,6 +1,6 @@
-"""One rule a figure: an edit to a figure's code draws that figure again, and nothing else."""
+"""One rule for each figure, so that an edit to a figure's code draws only that figure again."""
 
-# a rule with a wildcard would do but for the captions, whose paths Snakemake takes as they are
+# One rule with a wildcard would not do: Snakemake does not fill wildcards into paths of captions.
 for name in FIGURE_NAMES:
 
     rule:

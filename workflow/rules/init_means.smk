@@ -1,4 +1,4 @@
-"""Mean outputs of untrained networks, in shards of seeds."""
+"""Mean outputs of untrained networks: a job for each shard of seeds, and their summary."""
 
 
 rule init_means:

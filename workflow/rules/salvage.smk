@@ -1,9 +1,9 @@
-"""After a failure: tables, claims and figures of what is there, which say what is missing."""
+"""After a failed run: tables, claims and figures from the results that there are."""
 
 from snakemake.io import IOFile
 
 
 onerror:
-    # what it replaces Snakemake has to forget, so that the next run makes all of it anew
+    # Delete Snakemake's records of the files that are replaced: the next run has to remake them.
     for path in shell(f"python -m kdlm salvage {FOLDER} || true", iterable=True):
         workflow.persistence.cleanup_metadata(IOFile(path))

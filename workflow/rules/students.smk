@@ -1,4 +1,4 @@
-"""Students: one job for each teacher, recipe, loss, temperature, intervention and seed."""
+"""Students: one job for each combination that the arms of the config ask for."""
 
 STUDENT = f"{FOLDER}/students/{STUDENTS.wildcard_pattern}"
 
@@ -22,7 +22,8 @@ rule distill:
         mem_mb=growing(3000),
         gpu=GPUS,
         runtime=1440,
-        # how much work a killed job loses; no parameters, for a change of them changes no result
+        # How much work a killed job can lose. These are resources and not parameters, because they
+        # change no result and must not rerun anything.
         checkpoint_epochs=10,
         checkpoint_minutes=10,
     params:

@@ -1,4 +1,4 @@
-"""Every student's outputs, gathered and compared."""
+"""Tables of all networks, and of the distances between students."""
 
 
 rule collect:

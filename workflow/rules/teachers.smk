@@ -49,7 +49,8 @@ rule train_teacher:
         mem_mb=growing(3000),
         gpu=GPUS,
         runtime=1440,
-        # how much work a killed job loses; no parameters, for a change of them changes no result
+        # How much work a killed job can lose. These are resources and not parameters, because they
+        # change no result and must not rerun anything.
         checkpoint_epochs=10,
         checkpoint_minutes=10,
     params:

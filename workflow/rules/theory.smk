@@ -1,4 +1,4 @@
-"""The gradient's limit and the identities, on random logits and on those of trained networks."""
+"""The gradient's limit and the identities, on random logits and on logits of trained networks."""
 
 
 rule theory:

@@ -11,7 +11,7 @@ from kdlm.study.config import Study
 from kdlm.study.jobs import NETWORK_FILES, init_means_jobs, network_jobs
 from kdlm.study.schemas import TABLES, table_path
 
-__all__ = ["Results", "expected", "results"]
+__all__ = ["Results", "expected", "results", "root_of"]
 
 _LEFT_OUT_OF_SMALL = ("logits.parquet", "means.parquet")
 
@@ -27,6 +27,23 @@ class Results:
     def outputs(self) -> tuple[Path, ...]:
         """All outputs of the DAG."""
         return (*self.archived, *self.left_out)
+
+
+def root_of(folder: Path) -> Path:
+    """The folder that Snakemake ran in, for whose results/<study> ``folder`` is another name.
+
+    A ``results`` that is a link to another disk lies elsewhere than it is found, so the path is
+    taken as it is written, and where that leads to no record of Snakemake's, as links resolve it.
+
+    Raises:
+        InputError: neither is a study's folder.
+
+    """
+    written, resolved = folder.absolute(), folder.resolve()
+    roots = [path.parents[1] for path in (written, resolved) if path.parent.name == "results"]
+    if not roots:
+        raise InputError(f"{folder} is no results/<study>, the folder of a study")
+    return next((root for root in roots if (root / ".snakemake").is_dir()), roots[0])
 
 
 def expected(study: Study, figures: Iterable[str] = FIGURES) -> tuple[str, ...]:

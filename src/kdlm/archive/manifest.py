@@ -52,6 +52,6 @@ def parse_manifest(text: bytes, where: str) -> dict[str, str]:
             raise InputError(f"{where}: line {number} is no SHA-256 with a name")
         digest, name = match.groups()
         if name in digests:
-            raise InputError(f"{where}: {name} is listed twice")
+            raise InputError(f"{where}: {name!r} is listed twice")
         digests[name] = digest
     return digests

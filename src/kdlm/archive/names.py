@@ -1,10 +1,21 @@
 """Which names and contents an archive may hold; packing and unpacking ask the same questions."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-__all__ = ["CRATE", "FACTS", "MANIFEST", "SOURCE", "complaint", "complaints", "pickled"]
+__all__ = [
+    "CRATE",
+    "FACTS",
+    "MANIFEST",
+    "MOST",
+    "SOURCE",
+    "complaint",
+    "complaints",
+    "pickled",
+    "source_complaint",
+]
 
 MANIFEST = "manifest-sha256.txt"
 CRATE = "ro-crate-metadata.json"
@@ -17,11 +28,31 @@ _RESULTS = {".html", ".json", ".log", ".parquet", ".png", ".safetensors", ".svg"
 _EXECUTES_WHEN_READ = {
     ".ckpt", ".dill", ".joblib", ".npy", ".npz", ".pickle", ".pk", ".pkl", ".pt", ".pth",
 }  # fmt: skip
+
+_SOURCE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_SOURCE_TYPES = {
+    ".bib", ".cff", ".conf", ".csv", ".json", ".lock", ".md", ".png", ".py", ".rst", ".sh", ".smk",
+    ".svg", ".toml", ".tsv", ".txt", ".typed", ".yaml", ".yml",
+}  # fmt: skip
+_SOURCE_FILES = {"LICENSE", "MANIFEST.in", "Makefile", "Snakefile"}
+"""Names without a type that a file of the source may have, in any of its folders."""
+
+_SOURCE_HIDDEN = {".ci/run", ".gitignore"}
+"""Paths in the source that begin with a dot; no tool acts on them when a folder is looked at."""
+
+_SOURCE_MODULES = {"kdlm", "snakemake_executor_plugin_submitit"}
+"""Folders of source/src: a third could stand for any package that is imported."""
+
+_OF_WINDOWS = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE | re.DOTALL
+)
+"""Names that Windows takes for a device, with any ending."""
+
 _LONGEST = 1024
 _LONGEST_PART = 255
 """Bytes; of a part of a path that is what most file systems can hold."""
 
-_MOST = 100_000
+MOST = 100_000
 """Files and folders; a study of 1000 jobs has some 6,500, and its source a few hundred."""
 
 _DEEPEST = 32
@@ -35,18 +66,22 @@ def complaint(name: str) -> str | None:
 
 def _unsafe(name: str) -> str | None:
     """Names that mean another file, or another place, on some machine."""
-    if not name or any(not c.isprintable() for c in name) or len(name.encode()) > _LONGEST:
+    if not name or not name.isprintable() or len(name.encode()) > _LONGEST:
         return "a name that is empty, too long or not printable"
     parts = name.split("/")
-    if len(parts) > _DEEPEST or any(len(part.encode()) > _LONGEST_PART for part in parts):
-        return "a path that is too deep, or has a part that is too long"
-    if name.startswith("/") or "\\" in name or ":" in name:
-        return "an absolute path, a drive or a backslash"
-    if any(part in ("", ".", "..") for part in parts):
-        return "a path with an empty part, '.' or '..'"
-    if unicodedata.normalize("NFC", name) != name:
-        return "a name that is spelt in two ways (not NFC)"
-    return None
+    rules = {
+        "a path that is too deep, or has a part that is too long": (
+            len(parts) > _DEEPEST or any(len(part.encode()) > _LONGEST_PART for part in parts)
+        ),
+        "an absolute path, a drive or a backslash": name[0] == "/" or set(name) & set("\\:"),
+        "a path with an empty part, '.' or '..'": {"", ".", ".."} & {*parts},
+        "a name that is spelt in two ways (not NFC)": unicodedata.normalize("NFC", name) != name,
+        "a name that Windows cannot unpack": (
+            set(name) & set('<>"|?*')
+            or any(part[-1:] in (".", " ") or _OF_WINDOWS.fullmatch(part) for part in parts)
+        ),
+    }
+    return next((reason for reason, broken in rules.items() if broken), None)
 
 
 def _foreign(path: PurePosixPath) -> str | None:
@@ -57,8 +92,36 @@ def _foreign(path: PurePosixPath) -> str | None:
         return None if str(path) in _TOP_FILES else "no file that an archive holds"
     if path.parts[0] not in _TOP_FOLDERS:
         return "in no folder that an archive has"
-    if path.parts[0] != SOURCE and path.suffix not in _RESULTS | {".txt"}:
+    if path.parts[0] == SOURCE:
+        return source_complaint(path.relative_to(SOURCE).as_posix())
+    return _no_result(path)
+
+
+def _no_result(path: PurePosixPath) -> str | None:
+    if any(part.startswith(".") for part in path.parts):
+        return "a hidden file or folder"
+    if path.suffix not in _RESULTS | {".txt"}:
         return f"of a type ({path.suffix or 'none'}) that no result has"
+    return None
+
+
+def source_complaint(name: str) -> str | None:
+    """Why the source may have no file of this name in its checkout; None where it may.
+
+    Only text that a reviewer can read, and pictures of the documentation: no compiled code, and no
+    settings that a tool acts on when it comes by, as git, direnv and editors do.
+    """
+    path = PurePosixPath(name)
+    if name in _SOURCE_HIDDEN:
+        return None
+    if not all(_SOURCE_PART.fullmatch(part) for part in path.parts):
+        return "a hidden file or folder in the source, or a name with other than A-Z a-z 0-9 . _ -"
+    if "__pycache__" in path.parts:
+        return "compiled code, which nobody can read"
+    if path.name not in _SOURCE_FILES and path.suffix not in _SOURCE_TYPES:
+        return f"of a type ({path.suffix or 'none'}) that no file of the source has"
+    if path.parts[0] == "src" and (len(path.parts) < 3 or path.parts[1] not in _SOURCE_MODULES):
+        return "a module beside the study's own"
     return None
 
 
@@ -76,8 +139,8 @@ def complaints(names: Iterable[str]) -> tuple[str, str] | None:
             return name, f"the same file as {seen[folded]}"
         seen[folded] = name
         folders |= {str(parent).casefold() for parent in PurePosixPath(name).parents}
-        if len(seen) + len(folders) > _MOST:
-            return name, f"one more than {_MOST} files and folders"
+        if len(seen) + len(folders) > MOST:
+            return name, f"one more than {MOST} files and folders"
     for folded, name in seen.items():
         if folded in folders:
             return name, "a file and a folder at once"

@@ -14,7 +14,6 @@ __all__ = [
     "Job",
     "Record",
     "check_sources",
-    "controller_logs",
     "input_checksums",
     "jobs",
     "read_records",
@@ -22,11 +21,6 @@ __all__ = [
 
 Record = dict[str, Any]
 
-_RULE = re.compile(rb"^(?:local)?rule \w+:$", re.MULTILINE)
-_PACKING = re.compile(
-    rb"^(?:\[[^\n]*\]\n)?(?:local)?rule (?:render_report|archive\w*):$", re.MULTILINE
-)
-_PLACE = re.compile(rb"^  (?:Base|Run|Working) directory: (/.+)$", re.MULTILINE)
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 
 
@@ -140,21 +134,3 @@ def _digests(parameter: str) -> list[str]:
     """Source digests in a recorded parameter, which is theirs alone."""
     text = parameter.strip("'\"")
     return _DIGEST.findall(text) if re.fullmatch(r"([0-9a-f]{16})+", text) else []
-
-
-def controller_logs(root: Path, folder: Path) -> dict[str, bytes]:
-    """Snakemake's own logs by name, those of runs that did a job of the study in ``folder``.
-
-    Both are known by their paths in ``root``, where Snakemake runs other studies too.
-
-    Each ends where the report or an archive is made, which comes after all that is archived: from
-    there on the log may still grow. Where on its machine the study lay is left out.
-    """
-    logs = {}
-    for path in sorted((root / ".snakemake/log").glob("*.snakemake.log")):
-        head = _PACKING.split(path.read_bytes(), maxsplit=1)[0]
-        if _RULE.search(head) and f" {folder.as_posix()}/".encode() in head:
-            for place in sorted(set(_PLACE.findall(head)), key=len, reverse=True):
-                head = head.replace(place, b".")
-            logs[path.name] = head
-    return logs

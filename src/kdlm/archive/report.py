@@ -1,16 +1,20 @@
 """Snakemake's report on a finished study, which is part of its archive."""
 
+import logging
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kdlm.archive.contents import root_of
 from kdlm.archive.source import checkout
 from kdlm.errors import InputError
 from kdlm.storage.files import replacing
 
 __all__ = ["render_report"]
+
+logger = logging.getLogger(__name__)
 
 
 def render_report(folder: Path, output: Path) -> None:
@@ -30,11 +34,11 @@ def render_report(folder: Path, output: Path) -> None:
             [
                 sys.executable, "-m", "snakemake",
                 "--snakefile", str(checkout() / "Snakefile"),
-                "--configfile", str(folder / "study.json"),
+                "--configfile", str((folder / "study.json").absolute()),
                 "--cores", "1", "--nolock", "--profile", "none", "--workflow-profile", "none",
                 "--report", str(made),
             ],
-            cwd=folder.resolve().parents[1],
+            cwd=root_of(folder),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -42,6 +46,8 @@ def render_report(folder: Path, output: Path) -> None:
             check=False,
         )  # fmt: skip
         if run.returncode:
-            raise InputError(f"snakemake --report failed: {run.stdout.strip()[-2000:]}")
+            said = run.stdout.strip() or f"status {run.returncode}"
+            logger.error("%s", said[-2000:])
+            raise InputError(f"snakemake --report failed: {said.splitlines()[-1]}")
         with replacing(output) as temporary:
             shutil.copyfile(made, temporary)

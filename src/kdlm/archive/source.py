@@ -1,7 +1,8 @@
 """The source that made the results: every file of the checkout, and the commit it is at."""
 
-import getpass
 import json
+import logging
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,11 +12,22 @@ from kdlm.archive.manifest import parse_manifest
 from kdlm.archive.names import FACTS, MANIFEST, SOURCE
 from kdlm.archive.packing import Content, Stored
 from kdlm.errors import InputError
+from kdlm.terminal import printable
 
-__all__ = ["Source", "checkout", "operator", "read_source"]
+__all__ = ["EXCLUDED", "Source", "checkout", "operator", "read_source"]
 
-_EXCLUDED = PurePosixPath("results/reference")
+EXCLUDED = PurePosixPath("results/reference")
 """Archives that are part of the source; an archive within an archive would grow without end."""
+
+_NEEDED = re.compile(
+    r"(Snakefile|pyproject\.toml|(src|packages/[^/]+/src)/.+\.py"
+    r"|workflow/(Snakefile|rules/.+\.smk|report/.+\.rst|schemas/.+\.yaml))"
+)
+"""Files that the study is run by. Of those that no commit has, no others are archived."""
+
+_NOBODY = "not named"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,15 +57,18 @@ def checkout() -> Path:
 
 
 def operator() -> str:
-    """Who archives: git's user where there is one, else the login name."""
+    """Who archives: git's user where there is one. Of a person nothing else is recorded."""
     try:
-        return _git(checkout(), "config", "user.name").decode().strip()
+        return _git(checkout(), "config", "user.name").decode().strip() or _NOBODY
     except InputError:
-        return getpass.getuser()
+        return _NOBODY
 
 
 def read_source(*, include_diff: bool) -> Source:
-    """The source of the running package.
+    """The source of the running package: the files of its commit as they are here.
+
+    Of files that are in no commit only those that the study is run by are its source; others may
+    hold anything, passwords too. What differs from the commit is told before it is packed.
 
     Raises:
         InputError: it differs from its commit and ``include_diff`` is not asked for, or there is
@@ -65,28 +80,58 @@ def read_source(*, include_diff: bool) -> Source:
         return _from_archive(folder)
     if not (folder / ".git").exists():
         raise InputError(f"{folder} is no git checkout: an archive has to name its commit")
-    listed = _git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    names = [
-        name
-        for name in sorted(set(listed.decode().split("\0")) - {""})
-        if not PurePosixPath(name).is_relative_to(_EXCLUDED) and (folder / name).is_file()
-    ]
-    ours = ("--", ".", f":(exclude){_EXCLUDED}")
-    changed = _git(folder, "status", "--porcelain", "-z", "--untracked-files=all", *ours)
-    diff = b""
-    if changed:
-        first = changed.decode().split("\0")[0]
-        if not include_diff:
-            raise InputError(
-                f"{folder} differs from its commit ({first.strip()}): commit, or archive with "
-                f"--include-diff"
-            )
-        diff = _git(folder, "diff", "--binary", "HEAD", *ours) or b"only new files, see source/\n"
+    committed = _names(folder, "ls-tree", "-r", "--name-only", "--full-tree", "HEAD")
+    added = _names(folder, "ls-files", "--cached") - committed
+    others = added | _names(folder, "ls-files", "--others", "--exclude-standard")
+    new = {name for name in others if _NEEDED.fullmatch(name) and not (folder / name).is_symlink()}
+    changed = _names(folder, "diff", "--name-only", "--no-renames", "HEAD") & committed
+    if changed or new:
+        _tell(folder, sorted(changed), sorted(new), include_diff=include_diff)
+    if left := sorted(others - new):
+        logger.info("not archived, neither committed nor needed: %s", _listed(left, 20))
+    # what was added and is not packed is no part of the difference either
+    excluded = (str(EXCLUDED), *sorted(added - new))
+    ours = (".", *(f":(exclude,literal){name}" for name in excluded))
+    diff = _git(folder, "diff", "--binary", "HEAD", "--", *ours) if changed or new else b""
     return Source(
         commit=_git(folder, "rev-parse", "HEAD").decode().strip(),
-        files={name: Stored.of(folder / name) for name in names},
-        diff=diff,
+        files={
+            name: Stored.of(folder / name)
+            for name in sorted(committed | new)
+            if (folder / name).is_file() and not (folder / name).is_symlink()
+        },
+        diff=diff or (b"only new files, see source/\n" if new else b""),
     )
+
+
+def _names(folder: Path, *arguments: str) -> set[str]:
+    """Paths that a command of git lists, but for those of archives."""
+    listed = _git(folder, arguments[0], "-z", *arguments[1:]).decode().split("\0")
+    return {name for name in listed if name and not PurePosixPath(name).is_relative_to(EXCLUDED)}
+
+
+def _listed(names: list[str], most: int | None = None) -> str:
+    more = f" and {len(names) - most} more" if most and len(names) > most else ""
+    return ", ".join(map(printable, names[:most])) + more
+
+
+def _tell(folder: Path, changed: list[str], new: list[str], *, include_diff: bool) -> None:
+    """List what differs from the commit and would be packed; refuse it if that was not asked for.
+
+    Raises:
+        InputError: it was not asked for.
+
+    """
+    if not include_diff:
+        differing = _listed([*changed, *new], 5)
+        raise InputError(
+            f"{folder} differs from its commit ({differing}): commit, or archive with "
+            f"--include-diff"
+        )
+    if changed:
+        logger.info("archived with the source, other than committed: %s", _listed(changed))
+    if new:
+        logger.info("archived with the source, never committed: %s", _listed(new))
 
 
 def _git(folder: Path, *arguments: str) -> bytes:

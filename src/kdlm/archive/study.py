@@ -10,17 +10,17 @@ from typing import Any
 
 from kdlm import __version__
 from kdlm.archive import FORMAT
-from kdlm.archive.contents import results
+from kdlm.archive.contents import results, root_of
 from kdlm.archive.crate import Described, describe_crate
 from kdlm.archive.datasets import describe
 from kdlm.archive.environment import installed
 from kdlm.archive.names import CRATE, FACTS, SOURCE
 from kdlm.archive.packing import Content, Stored, pack, sha256_of, size_of
+from kdlm.archive.places import without_places
 from kdlm.archive.records import (
     Job,
     Record,
     check_sources,
-    controller_logs,
     input_checksums,
     jobs,
     read_records,
@@ -65,9 +65,9 @@ def archive_study(
             the source differs from its commit.
 
     """
-    root = folder.resolve().parents[1]
+    root = root_of(folder)
     place = Path("results", study.study)
-    if folder.resolve() != root / place:
+    if not (root / place).is_dir() or not folder.samefile(root / place):
         raise InputError(f"{folder} is not {place}, the folder of its study")
     source = read_source(include_diff=include_diff)
     found = results(study, root, weights=weights, small=small)
@@ -80,7 +80,7 @@ def archive_study(
     left_out = _measured({path.as_posix(): outputs[path.as_posix()] for path in found.left_out})
     contents: dict[str, Content] = {
         **{path.as_posix(): outputs[path.as_posix()] for path in found.archived},
-        **_traces(root, place, ran),
+        **_traces(root, ran),
         "snakemake/records.json": _json(records),
         "specs.json": _json(_specs(study)),
         "datasets.json": _json(datasets),
@@ -134,12 +134,17 @@ def _measured(contents: Mapping[str, Content]) -> dict[str, tuple[int, str]]:
     return {name: (size_of(contents[name]), sha256_of(contents[name])) for name in sorted(contents)}
 
 
-def _traces(root: Path, folder: Path, ran: Iterable[Job]) -> dict[str, Content]:
-    """Logs and benchmarks of the jobs, and Snakemake's own logs."""
-    names = [name for job in ran for name in (*job.logs, job.benchmark)]
+def _traces(root: Path, ran: Iterable[Job]) -> dict[str, Content]:
+    """Logs and benchmarks of the jobs.
+
+    A log may name folders of the machine and of the person at it, as a warning of a package does.
+    They are left out; what else it says, the host at its end too, is what its job said.
+    """
+    names = {name for job in ran for name in (*job.logs, job.benchmark)}
     return {
-        **{name: Stored.of(root / name) for name in names if (root / name).is_file()},
-        **{f"snakemake/log/{name}": text for name, text in controller_logs(root, folder).items()},
+        name: without_places((root / name).read_bytes())
+        for name in names
+        if (root / name).is_file()
     }
 
 

@@ -6,6 +6,7 @@ for, and where files go, is decided here.
 
 import hashlib
 import io
+import stat
 import struct
 import zipfile
 import zlib
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from kdlm.archive.manifest import parse_manifest
-from kdlm.archive.names import MANIFEST, complaints, pickled
+from kdlm.archive.names import MANIFEST, MOST, complaints, pickled
 from kdlm.archive.packing import MODE, entry
 from kdlm.errors import InputError
 
@@ -43,6 +44,17 @@ _REST = struct.Struct("<3H2L")
 _END = struct.Struct("<4s4H2LH")
 """The last record of a zip: disks, counts, the directory's size and offset, a comment."""
 
+_END_64 = struct.Struct("<4sQ2H2L4Q")
+"""What stands before it in a zip of 64-bit records, and then 20 bytes on where it stands."""
+
+_ENDS = _END_64.size + 20 + _END.size
+
+_LARGEST_DIRECTORY = 1 << 27
+"""Bytes; of `MOST` entries with names as long as names may be."""
+
+_LARGEST_MANIFEST = 1 << 27
+"""Bytes; the manifest is the one file that is read before its digest is known."""
+
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError, struct.error)
 
 
@@ -60,7 +72,11 @@ def unpack(archive: Path, folder: Path) -> dict[str, str]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already: remove it, or name another folder")
     try:
-        with archive.open("rb") as raw, zipfile.ZipFile(raw) as opened:
+        if not stat.S_ISREG(archive.stat().st_mode) and not archive.is_dir():
+            raise InputError(f"{archive} is a device or a pipe, not a file")
+        with archive.open("rb") as raw:
+            _check_count(archive, raw)
+            opened = zipfile.ZipFile(raw)
             entries = opened.infolist()
             _check_names(archive, entries)
             _check_sizes(archive, entries, raw.seek(0, io.SEEK_END))
@@ -74,6 +90,28 @@ def unpack(archive: Path, folder: Path) -> dict[str, str]:
     except _DAMAGE as error:
         raise InputError(f"{archive}: not a whole zip ({error})") from None
     return digests
+
+
+def _check_count(archive: Path, raw: IO[bytes]) -> None:
+    """Refuse a directory of more entries than an archive has, before zipfile reads all of them.
+
+    Raises:
+        zipfile.BadZipFile: the file does not end as a zip does.
+
+    """
+    size = raw.seek(0, io.SEEK_END)
+    raw.seek(max(size - _ENDS, 0))
+    ends = raw.read()
+    mark, *_, length, _, _ = _END.unpack(ends[-_END.size :])
+    if mark != b"PK\5\6":
+        raise zipfile.BadZipFile("no directory at its end")
+    if len(ends) == _ENDS and ends[_END_64.size :].startswith(b"PK\6\7"):
+        *_, length, _ = _END_64.unpack(ends[: _END_64.size])
+    if length > _LARGEST_DIRECTORY:
+        raise InputError(f"{archive}: refused: a directory of {length} bytes")
+    raw.seek(max(size - _ENDS - length, 0))
+    if raw.read().count(b"PK\1\2") > MOST:
+        raise InputError(f"{archive}: refused: one more than {MOST} files and folders")
 
 
 def _check_names(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
@@ -94,6 +132,8 @@ def _check_sizes(archive: Path, entries: list[zipfile.ZipInfo], size: int) -> No
                 f"{archive}: {info.filename!r} refused: {info.compress_size} bytes would become "
                 f"{info.file_size} (a zip bomb)"
             )
+        if info.filename == MANIFEST and info.file_size > _LARGEST_MANIFEST:
+            raise InputError(f"{archive}: {MANIFEST} refused: {info.file_size} bytes")
     total = sum(info.file_size for info in entries)
     if total > max(_SMALL_OF_ALL, _RATIO_OF_ALL * size):
         raise InputError(f"{archive}: refused: {size} bytes would become {total} (a zip bomb)")

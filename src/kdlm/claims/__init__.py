@@ -1,8 +1,9 @@
-"""The study's output: a verdict on every claim, made from the tables and the config's margins.
+"""The study's output: a verdict on every claim of the paper and on every corrected form.
 
-No verdict is written by hand. A claim is a statement, a margin that was fixed before the run, and
-a function of the tables; its verdict is where the confidence interval lies with respect to the
-margin. A claim that could not be measured is inconclusive and says why.
+No verdict is written by hand. A claim consists of a statement, a margin that the config fixes
+before the run, and a function that measures a statistic from the tables. The verdict follows from
+where the statistic's confidence interval lies relative to the margin. A claim that could not be
+measured is ``inconclusive``, and its row says why.
 """
 
 import math
@@ -18,16 +19,18 @@ from kdlm.storage.parquet import write_table
 from kdlm.study.config import Study
 from kdlm.study.margins import Margins
 from kdlm.study.schemas import SCHEMAS
+from kdlm.terminal import printable
 
 __all__ = ["CLAIMS", "decide", "format_claims", "judge", "judge_study"]
 
 _WIDTH = 110
 
 CLAIMS: tuple[Claim, ...] = (*equations.CLAIMS, *training.CLAIMS, *initial.CLAIMS)
+"""Every claim, in the order of table ``claims``."""
 
 
 def judge_study(study: Study, folder: Path) -> None:
-    """Write table ``claims`` of the study in ``folder``.
+    """Decide every claim of the study in ``folder`` and write table ``claims``.
 
     Raises:
         InputError: a table is missing or damaged.
@@ -37,16 +40,17 @@ def judge_study(study: Study, folder: Path) -> None:
 
 
 def judge(study: Study, tables: Path) -> pd.DataFrame:
-    """Table ``claims`` from the tables in a study's folder.
+    """Return table ``claims``, decided from the files in the folder ``tables``.
 
     Raises:
         InputError: a table is missing or damaged.
+
     """
     return decide(Evidence.read(tables, study.margins))
 
 
 def decide(evidence: Evidence) -> pd.DataFrame:
-    """Table ``claims``: a row for each claim and form."""
+    """Return table ``claims``, a row for each claim and form, from tables already read."""
     rows = [_row(claim, evidence, evidence.margins) for claim in CLAIMS]
     return pd.DataFrame(rows, columns=list(SCHEMAS["claims"]))
 
@@ -77,7 +81,7 @@ def _row(claim: Claim, evidence: Evidence, margins: Margins) -> dict[str, Any]:
 
 
 def format_claims(claims: pd.DataFrame) -> str:
-    """The claims as a table for a terminal of 110 columns."""
+    """Return table ``claims`` as text for a terminal of 110 columns."""
     heading = f"{'claim':<23} {'verdict':<12} {'value':>9}  {'interval':<22} {'margin':<13} "
     lines = [f"{heading}statement", "-" * _WIDTH]
     for row in claims.itertuples():
@@ -87,10 +91,11 @@ def format_claims(claims: pd.DataFrame) -> str:
         if pd.isna(row.value):
             interval = "-"
         name = row.id if row.form == "as stated" or row.id.endswith(row.form) else None
-        statement = row.statement if name else f"({row.form}) {row.statement}"
+        statement = printable(row.statement if name else f"({row.form}) {row.statement}")
         first, *rest = textwrap.wrap(statement, _WIDTH - len(heading)) or [""]
         lines.append(
-            f"{row.id:<23} {row.verdict:<12} {_number(row.value):>9}  {interval:<22} "
+            f"{printable(row.id):<23} {printable(row.verdict):<12} "
+            f"{_number(row.value):>9}  {interval:<22} "
             f"{_margin(row.margin_low, row.margin_high):<13} {first}"
         )
         lines += [" " * len(heading) + line for line in rest]

@@ -1,4 +1,4 @@
-"""Claims about equations: decided by the identities and by the gradient's limit."""
+"""Claims about equations, decided from the tables `identities` and `gradient_limit`."""
 
 from collections.abc import Callable
 
@@ -20,21 +20,33 @@ __all__ = ["CLAIMS"]
 
 
 def _all_numbers(rows: pd.DataFrame, column: str, name: str) -> None:
-    """An evaluation that failed is no evidence for the claim it was to test."""
+    """Refuse ``rows`` in which a value of ``column`` is null: a failed evaluation proves nothing.
+
+    Raises:
+        NotMeasured: a value is null; the message gives that row's ``name``.
+
+    """
     failed = rows[rows[column].isna()]
     if not failed.empty:
         raise NotMeasured(f"not a number for {failed[name].iloc[0]}")
 
 
 def _all_logits(evidence: Evidence) -> None:
-    """Trained logits are of each teacher's and of the first student of each loss."""
+    """Check that the logits of every teacher and of the first student of each loss were there.
+
+    The equations are evaluated on these trained logits besides the random ones.
+
+    Raises:
+        NotMeasured: one of these networks diverged or is missing.
+
+    """
     runs = evidence.runs
     students = runs[runs["role"] == "student"].groupby("loss", sort=False).head(1)
     whole(pd.concat([runs[runs["role"] == "teacher"], students]), "last_accuracy")
 
 
 def _identity(claim: str, form: str) -> Callable[[Evidence], Finding]:
-    """Worst violation over all cases."""
+    """Return the function that finds an identity's worst violation over all cases."""
 
     def measure(evidence: Evidence) -> Finding:
         _all_logits(evidence)
@@ -50,7 +62,11 @@ def _identity(claim: str, form: str) -> Callable[[Evidence], Finding]:
 
 
 def _limit(form: str) -> Callable[[Evidence], Finding]:
-    """Largest relative distance at the largest finite temperature, over identities and sources."""
+    """Return the function that finds the largest relative distance of the gradient from ``form``.
+
+    The distance is at the largest finite temperature, over the cases of table ``identities`` and
+    the sources of table ``gradient_limit``.
+    """
 
     def measure(evidence: Evidence) -> Finding:
         finding = _identity(f"eq7-{form}", form)(evidence)
@@ -86,7 +102,11 @@ def _slope(evidence: Evidence) -> Finding:
 
 
 def _zero_sum(claim: str, loss: str) -> Callable[[Evidence], Finding]:
-    """Worst of the identity on stored logits and of every sample of every epoch of training."""
+    """Return the function that finds the worst |Σg|/Σ|g| of the gradient of ``loss``.
+
+    It looks at the identity ``claim`` on stored and random logits, and at every epoch and split of
+    the networks that were trained with ``loss`` alone.
+    """
 
     def measure(evidence: Evidence) -> Finding:
         stored = _identity(claim, "as stated")(evidence)

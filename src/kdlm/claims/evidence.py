@@ -1,4 +1,4 @@
-"""What a claim is made of, and the tables it is decided by."""
+"""The parts of a claim, and the tables that claims are decided from."""
 
 import math
 from collections.abc import Callable
@@ -26,23 +26,26 @@ __all__ = [
 
 
 class NotMeasured(Exception):  # noqa: N818
-    """The tables hold nothing that bears on a claim; says what is missing."""
+    """A claim cannot be measured from the tables; the message says what is missing."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A statistic with its interval, and on how many independent units it rests."""
+    """A measured statistic with its confidence interval."""
 
     value: float
     low: float
+    """Lower end of the interval; equal to ``value`` where the statistic is exact."""
     high: float
     n: int
+    """Number of independent units (seeds, samples or cases) behind the statistic."""
     measured_on: str
+    """What the statistic was measured on, for a reader."""
     doubt: str = ""
-    """Why no verdict may be given whatever the interval."""
+    """The reason why the verdict must be inconclusive, whatever the interval; empty without one."""
 
     def verdict(self, margin_low: float, margin_high: float) -> str:
-        """`kdlm.claims.statistics.verdict` of the interval, inconclusive where there is doubt."""
+        """Return the verdict of `kdlm.claims.statistics.verdict`; inconclusive if in doubt."""
         if self.doubt:
             return "inconclusive"
         return verdict(self.low, self.high, margin_low, margin_high)
@@ -50,7 +53,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All tables of a study, and its margins."""
+    """All tables of a study, each as a data frame, and the study's margins."""
 
     identities: pd.DataFrame
     gradient_limit: pd.DataFrame
@@ -63,7 +66,12 @@ class Evidence:
 
     @classmethod
     def read(cls, folder: Path, margins: Margins) -> "Evidence":
-        """The tables in ``folder``."""
+        """Read all tables from ``folder``.
+
+        Raises:
+            InputError: a table is missing or damaged.
+
+        """
         names = [name for name in cls.__dataclass_fields__ if name != "margins"]
         tables = {name: read_table(folder / f"{name}.parquet", name) for name in names}
         return cls(**tables, margins=margins)
@@ -71,41 +79,64 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement, its margin, and how its statistic is measured."""
+    """A statement, its margin, and the function that measures its statistic."""
 
     id: str
     form: str
+    """``printed``, ``corrected``, or ``as stated`` where the paper's form is the only one."""
     equation: str
+    """Where the paper states it."""
     statement: str
     statistic: str
+    """What the measured number is, with its unit."""
     margin: Callable[[Margins], tuple[float, float]]
+    """Takes the two ends of the claim's margin from the study's margins."""
     measure: Callable[[Evidence], Finding]
+    """Measures the statistic; raises `NotMeasured` where the tables do not allow it."""
 
 
 def exactly(value: float, n: int, measured_on: str) -> Finding:
-    """A universal statement's worst case: no interval, one violation refutes."""
+    """Return the finding of a universal statement, whose worst case is ``value``.
+
+    It has no interval, because a single violation refutes a universal statement.
+    """
     return Finding(value, value, value, n, measured_on)
 
 
 def worst(findings: list[Finding], margin: tuple[float, float]) -> Finding:
-    """What a universal statement comes to: refuted before inconclusive before supported."""
+    """Return the finding that decides a statement about all of several groups.
+
+    A refuted finding comes before an inconclusive one, and that before a supported one; among equal
+    verdicts the largest absolute value counts.
+    """
     order = ["supported", "inconclusive", "refuted"]
     return max(findings, key=lambda found: (order.index(found.verdict(*margin)), abs(found.value)))
 
 
 def at_most(limit: float) -> tuple[float, float]:
-    """The margin of a distance: one-sided, for the interval of a tiny one reaches below zero."""
+    """Return the one-sided margin (−∞, limit] of a distance.
+
+    It has no lower end because the confidence interval of a tiny distance reaches below zero.
+
+    >>> at_most(0.1)
+    (-inf, 0.1)
+    """
     return -math.inf, limit
 
 
 def whole(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """The ``rows`` that a claim has chosen, if all have the numbers in ``columns``.
+    """Return ``rows`` unchanged, after a check that none of their numbers is lost.
 
-    A student that diverged or is missing has its rows in the tables, without numbers but with the
-    reason. A claim that would have counted one is not judged on the rest as if nothing were.
+    A student that diverged or is missing still has its rows in the tables, with a reason in place
+    of numbers. A claim passes the rows that it has chosen through this function, so that it is not
+    decided on the remaining students as if there had been no others.
+
+    Args:
+        rows: rows of a table with a column ``reason``.
+        columns: the columns that the claim is going to use.
 
     Raises:
-        NotMeasured: numbers are lost; says why.
+        NotMeasured: a row with a reason lacks a number in ``columns``; the message is that reason.
 
     """
     reasons = rows.loc[rows["reason"].notna() & rows[list(columns)].isna().any(axis=1), "reason"]
@@ -116,7 +147,15 @@ def whole(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 def over_seeds(values: pd.Series, measured_on: str) -> Finding:
-    """Mean over seeds with the 90 % interval whose place in the margin is the TOST at .05."""
+    """Return the mean of ``values``, one for each seed, with its 90 % confidence interval.
+
+    That this interval lies inside the margin is the same as two one-sided tests (TOST) at level
+    0.05 that conclude equivalence.
+
+    Raises:
+        NotMeasured: there are no values, or one of them is null.
+
+    """
     if values.empty:
         raise NotMeasured("no such students in this study")
     if values.isna().any():

@@ -1,4 +1,4 @@
-"""Claims about initialisation: Proposition 1, its extension, and Table 1."""
+"""Claims about untrained networks: Proposition 1, its extension to other layers, and Table 1."""
 
 from collections.abc import Callable
 
@@ -21,10 +21,20 @@ _RESAMPLES = 2000
 
 
 def _worst_case(cases: dict[str, pd.Series], margin: float) -> Finding:
-    """The case where the verdict is worst: one that clearly refutes is hidden by no noisy one.
+    """Return the finding of the case whose verdict is worst.
 
-    With m cases each interval is at the level 1 − .1/m (Bonferroni), or a true statement about
-    many networks would soon be refuted by chance.
+    The cases are ordered by verdict first and by value second, so a noisy, inconclusive case with a
+    large value cannot hide a case that clearly refutes. With m cases each interval has the level
+    1 − 0.1/m (Bonferroni); otherwise a true statement about many networks would often be refuted by
+    chance.
+
+    Args:
+        cases: by name, the values of one network and protocol, one for each seed.
+        margin: the largest mean, in absolute value, that counts as zero.
+
+    Raises:
+        NotMeasured: there is no case, or a case has a single seed or a null.
+
     """
     if not cases:
         raise NotMeasured("no such layer in the initialisation means")
@@ -45,7 +55,7 @@ def _worst_case(cases: dict[str, pd.Series], margin: float) -> Finding:
 
 
 def _linear(evidence: Evidence) -> Finding:
-    """Mean logit in units of its predicted sd, by network and protocol."""
+    """Measure the mean logit of each network and protocol, in units of its predicted sd."""
     table = evidence.layer_means
     rows = table[(table["kind"] == "linear") & (table["predicted_sd"] > 0)]
     return _worst_case(
@@ -58,7 +68,10 @@ def _linear(evidence: Evidence) -> Finding:
 
 
 def _layers(kind: str) -> Callable[[Evidence], Finding]:
-    """Mean over the layers of a kind of mean output over rms output, seed by seed."""
+    """Return the function that measures the mean outputs of the layers of one ``kind``.
+
+    For each seed it averages, over these layers, the mean output divided by the rms output.
+    """
 
     def measure(evidence: Evidence) -> Finding:
         table = evidence.layer_means
@@ -76,7 +89,15 @@ def _layers(kind: str) -> Callable[[Evidence], Finding]:
 
 
 def _p(variances: Array) -> Array:
-    """Two-sided p of the published means, each over 6000 seeds of these variances, (..., 4)."""
+    """Return the two-sided p-values, (...), of the four published means of Table 1 together.
+
+    Under the hypothesis that all true means are zero, Σ mean² · 6000/variance follows a chi-square
+    distribution with four degrees of freedom.
+
+    Args:
+        variances: variance over seeds of each network's mean logit, (..., 4).
+
+    """
     means = np.array(list(published.MEANS.values()))
     chi_square = (np.square(means) * published.SEEDS / variances).sum(axis=-1)
     distribution = stats.chi2(len(means))
@@ -85,7 +106,11 @@ def _p(variances: Array) -> Array:
 
 
 def _table1(evidence: Evidence) -> Finding:
-    """The largest p over protocols, with a bootstrap interval for the sds measured here."""
+    """Measure how plausible Table 1 is: the largest p-value over all protocols.
+
+    A protocol is an initialisation with a mode of BatchNorm. The interval comes from a bootstrap of
+    the standard deviations, which are measured here.
+    """
     table = evidence.layer_means
     logits = table[(table["kind"] == "linear") & table["architecture"].isin(published.MEANS)]
     found: dict[str, tuple[float, float, float, int]] = {}
@@ -93,7 +118,7 @@ def _table1(evidence: Evidence) -> Finding:
         by_network = {
             name: group["mean"].to_numpy() for name, group in rows.groupby("architecture")
         }
-        # zero-mean initialisations have no spread at all, so say nothing about Table 1
+        # The mean logits of he-centred networks are all zero, so they cannot explain Table 1.
         if set(by_network) != set(published.MEANS) or "he-centred" in protocol:
             continue
         samples = [by_network[name] for name in published.MEANS]

@@ -1,4 +1,4 @@
-"""Intervals and verdicts."""
+"""Confidence intervals, and the verdicts that follow from them."""
 
 import math
 
@@ -8,16 +8,23 @@ from scipy import stats
 
 __all__ = ["EQUIVALENCE_LEVEL", "confidence_interval", "verdict"]
 
-# two one-sided tests at .05 conclude equivalence where this interval lies inside the margin
+# Two one-sided tests at level 0.05 conclude equivalence exactly where the 90 % interval lies inside
+# the margin.
 EQUIVALENCE_LEVEL = 0.90
 
 
 def confidence_interval(
     values: npt.ArrayLike, level: float = EQUIVALENCE_LEVEL
 ) -> tuple[float, float]:
-    """Student's confidence interval of the mean of independent ``values``.
+    """Return Student's confidence interval of the mean of independent ``values``.
 
-    Fewer than two values bound nothing: (−∞, ∞).
+    Fewer than two values do not bound their mean at all: the result is then (−∞, ∞).
+
+    >>> low, high = confidence_interval([1.0, 2.0, 3.0])
+    >>> round(low, 3), round(high, 3)
+    (0.314, 3.686)
+    >>> confidence_interval([1.0])
+    (-inf, inf)
     """
     sample = np.asarray(values, dtype=np.float64)
     if sample.size < 2:
@@ -27,9 +34,17 @@ def confidence_interval(
 
 
 def verdict(low: float, high: float, margin_low: float, margin_high: float) -> str:
-    """``supported`` where [low, high] lies inside the margin, ``refuted`` where wholly outside.
+    """Return the verdict on a claim whose statistic has the interval [low, high].
 
-    Anything else, an interval that is not a number included, is ``inconclusive``.
+    The verdict is ``supported`` where the interval lies inside the margin, ``refuted`` where it
+    lies wholly outside, and ``inconclusive`` otherwise, also where an end is NaN.
+
+    >>> verdict(-0.1, 0.2, margin_low=-1, margin_high=1)
+    'supported'
+    >>> verdict(0.9, 1.1, margin_low=-1, margin_high=1)
+    'inconclusive'
+    >>> verdict(1.5, 1.7, margin_low=-1, margin_high=1)
+    'refuted'
     """
     if margin_low <= low and high <= margin_high:
         return "supported"

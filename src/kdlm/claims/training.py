@@ -1,8 +1,9 @@
-"""Claims about training: decided by histories, runs, and students compared seed by seed.
+"""Claims about training, decided from the tables `histories`, `runs` and `comparisons`.
 
-Distances are given as shares of the distance between two seeds of the same two students. The
-control, the same student with its weights one unit in the last place away, sets the floor below
-which a distance means nothing.
+Students are compared seed by seed. A distance between two students is given as a share of the
+distance between two seeds of the same students. The control is a student whose initial weights are
+one unit in the last place away; its distance is what rounding alone causes, and a distance no
+larger than that means nothing.
 """
 
 from collections.abc import Callable
@@ -35,13 +36,14 @@ LM_FAMILY = [name for name, facts in names.LOSSES.items() if facts.family == "lo
 
 
 def _pairs(evidence: Evidence, kind: str = "objective") -> pd.DataFrame:
-    """Pairs of one kind, of recipes without a part of cross-entropy in the distillation loss."""
+    """Return the pairs of one kind whose recipe adds no cross-entropy to the distillation loss."""
     mixed = evidence.runs.loc[evidence.runs["ce_weight"] > 0, "recipe"].unique()
     table = evidence.comparisons
     return table[(table["kind"] == kind) & ~table["recipe"].isin(mixed)]
 
 
 def _same(rows: pd.DataFrame, *keys: str) -> pd.Series:
+    """Return for each pair whether its two students have the same values of ``keys``."""
     alike = pd.Series(data=True, index=rows.index)
     for key in keys:
         alike &= rows[f"{key}_a"] == rows[f"{key}_b"]
@@ -49,7 +51,7 @@ def _same(rows: pd.DataFrame, *keys: str) -> pd.Series:
 
 
 def _between(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
-    """Pairs of a student of ``one`` with a student of ``other``, whichever comes first."""
+    """Return the pairs of a student of loss ``one`` and a student of loss ``other``."""
     return rows[
         ((rows["loss_a"] == one) & (rows["loss_b"] == other))
         | ((rows["loss_a"] == other) & (rows["loss_b"] == one))
@@ -63,10 +65,17 @@ def _worst_group(
     margin: tuple[float, float],
     control: list[str] | None = None,
 ) -> Finding:
-    """The largest of ``columns`` by seed, in the group of students where the verdict is worst.
+    """Measure the largest of ``columns`` by seed, in each group of students; return the worst.
 
-    In doubt where the group has no control, or one that is itself beyond the floor; and where
-    students are apart, but no further than the control: rounding alone could do that.
+    A group has one teacher, architecture, initialisation and recipe. Its finding is in doubt, and
+    so inconclusive, in three cases: there is no control; the control's distance is above the margin
+    ``floor``; or the students are further apart than the margin allows, but no further than the
+    control, so that rounding alone could be the cause. The control's distance is that in the
+    columns ``control``, or else in ``columns``.
+
+    Raises:
+        NotMeasured: there is no pair, a number of one is lost, or there is one seed only.
+
     """
     if rows.empty:
         raise NotMeasured("no such pair of students in this study")
@@ -100,10 +109,11 @@ def _worst_group(
 
 
 def _gap(loss: str) -> Callable[[Evidence], Finding]:
-    """Students of one loss that differ in their mean gap only, at every temperature.
+    """Return the function that compares students of ``loss`` that differ in the mean gap alone.
 
-    Adam with coupled weight decay mixes the common part of W and b into its step sizes, so it sees
-    the gap whatever the loss; it is left out.
+    Pairs at every temperature count. Recipes that use Adam with weight decay in the gradient are
+    left out: the mean of W and b over the classes then enters Adam's step sizes, so the gap has an
+    effect whatever the loss is.
     """
 
     def measure(evidence: Evidence) -> Finding:
@@ -117,7 +127,7 @@ def _gap(loss: str) -> Callable[[Evidence], Finding]:
 
 
 def _equal_means(evidence: Evidence) -> Finding:
-    """KD at T = ∞ against LM, equal average means at the start, logits of no zero mean."""
+    """Compare KD at T = ∞ with LM, where average means are equal at the start but not zero."""
     rows = _between(_pairs(evidence), "kd", "lm")
     rows = rows[
         np.isinf(rows["temperature_a"])
@@ -129,9 +139,10 @@ def _equal_means(evidence: Evidence) -> Finding:
 
 
 def _centred_classifier(evidence: Evidence) -> Finding:
-    """Every pair among the logits-matching family and KD at T = ∞, zero means sample by sample.
+    """Compare all losses of the logits-matching family and KD at T = ∞, with ``he-centred``.
 
-    Under SGD: only there do zero-sum gradients keep the means at zero.
+    Under that initialisation the mean logit of every sample is zero. Only recipes with SGD count,
+    since only under SGD do gradients of zero sum keep the means at zero.
     """
     runs, rows = evidence.runs, _pairs(evidence)
     rows = rows[~rows["recipe"].isin(runs[runs["optimizer"] != "sgd"]["recipe"])]
@@ -145,7 +156,11 @@ def _centred_classifier(evidence: Evidence) -> Finding:
 
 
 def _regularised(form: str) -> Callable[[Evidence], Finding]:
-    """Students of (8) with its scalars fixed before training, against KD at T = ∞, gap not 0."""
+    """Return the function that compares students of a form of eq. (8) with KD at T = ∞.
+
+    The means in (8) are constants fixed before training; only pairs with a gap other than 0 count,
+    because at gap 0 the term of (8) vanishes.
+    """
 
     def measure(evidence: Evidence) -> Finding:
         rows = _between(_pairs(evidence), "kd", f"regularised-lm-{form}")
@@ -161,7 +176,7 @@ def _regularised(form: str) -> Callable[[Evidence], Finding]:
 
 
 def _against(evidence: Evidence, other: str) -> pd.DataFrame:
-    """KD at every temperature against ``other``, no gap, logits of no zero mean."""
+    """Return the pairs of KD, at any temperature, and ``other``, at gap 0 and without centring."""
     rows = _between(_pairs(evidence), "kd", other)
     return rows[
         (rows["mean_gap_a"] == 0)
@@ -171,7 +186,7 @@ def _against(evidence: Evidence, other: str) -> pd.DataFrame:
 
 
 def _indistinguishable(rows: pd.DataFrame, column: str, margin: tuple[float, float]) -> str:
-    """From which temperature on every verdict is ``supported``."""
+    """Return a note that says from which temperature on every verdict is ``supported``."""
     found = ""
     for temperature, at in sorted(rows.groupby("temperature_a"), reverse=True):
         if verdict(*confidence_interval(at[column]), *margin) != "supported":
@@ -182,7 +197,10 @@ def _indistinguishable(rows: pd.DataFrame, column: str, margin: tuple[float, flo
 
 
 def _equivalence(other: str, measure_name: str) -> Callable[[Evidence], Finding]:
-    """KD at the largest finite temperature against ``other``, and from which T on they agree."""
+    """Return the function that compares KD at the largest finite T with ``other``.
+
+    Its finding also notes from which T on the two agree.
+    """
 
     def measure(evidence: Evidence) -> Finding:
         rows = _against(evidence, other)
@@ -194,7 +212,8 @@ def _equivalence(other: str, measure_name: str) -> Callable[[Evidence], Finding]
         margin = margin_of(evidence.margins)
         temperature = finite["temperature_a"].max()
         at = rows[rows["temperature_a"] == temperature]
-        # predictions have no distance between seeds: their control is that of the logits
+        # Disagreement and difference in accuracy are not given as shares of a distance between
+        # seeds, so the control of the logits stands in for theirs.
         control = None if column in SHARES else ["logits_share"]
         finding = _worst_group(at, evidence, [column], margin, control)
         note = f"T = {spell(float(temperature))}; {_indistinguishable(rows, column, margin)}"
@@ -212,7 +231,10 @@ _MEASURES: dict[str, tuple[str, Callable[[Margins], tuple[float, float]]]] = {
 
 
 def _final_probe(evidence: Evidence) -> pd.DataFrame:
-    """Last epoch of every unperturbed student on the probe, with its optimiser and weight decay."""
+    """Return the probe's row in the last epoch of every unperturbed student.
+
+    Optimiser, weight decay and number of classes of the student's recipe are added as columns.
+    """
     table = evidence.histories
     rows = table[(table["split"] == "probe") & (table["role"] == "student")]
     rows = rows[(rows["perturbation"] == 0) & (rows["status"] != "diverged")]
@@ -226,7 +248,7 @@ def _drift(rows: pd.DataFrame) -> pd.Series:
 
 
 def _class_sums(rows: pd.DataFrame) -> pd.Series:
-    """‖Σ_k ΔW_k‖/(√K ‖ΔW‖) or the same of b, the larger."""
+    """Return the larger of ‖Σ_k ΔW_k‖/(√K ‖ΔW‖) and the same ratio of b; each is 1 at most."""
     root = np.sqrt(rows["num_classes"])
     weight = rows["classifier_weight_sum"] / (root * rows["classifier_weight_change"])
     bias = rows["classifier_bias_sum"] / (root * rows["classifier_bias_change"])
@@ -234,7 +256,10 @@ def _class_sums(rows: pd.DataFrame) -> pd.Series:
 
 
 def _contrast(rows: pd.DataFrame, statistic: Callable[[pd.DataFrame], pd.Series]) -> str:
-    """The statistic's mean for what is outside the claim: LM, weight decay, Adam."""
+    """Return a note with the statistic's mean where the claim does not apply.
+
+    These are students of LM, students trained with weight decay, and students trained with Adam.
+    """
     others = {
         "LM": (rows["loss"] == "lm") & (rows["weight_decay"] == 0) & (rows["optimizer"] == "sgd"),
         "weight decay": rows["loss"].isin(["ce", "kd"])
@@ -251,7 +276,14 @@ def _contrast(rows: pd.DataFrame, statistic: Callable[[pd.DataFrame], pd.Series]
 
 
 def _conserving(rows: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
-    """CE and KD students under SGD without weight decay: the paper's best case."""
+    """Return the rows of CE and KD students trained by SGD without weight decay.
+
+    It is the case in which the paper's statement has the best chance to hold.
+
+    Raises:
+        NotMeasured: there is no such student, or one of them diverged or is missing.
+
+    """
 
     def chosen(table: pd.DataFrame) -> pd.DataFrame:
         plain = (table["optimizer"] == "sgd") & (table["weight_decay"] == 0)
@@ -286,10 +318,12 @@ def _sums_stay(evidence: Evidence) -> Finding:
 
 
 def _l1_like(evidence: Evidence) -> Finding:
-    """Magnitude of centred logits with the term over without, of the sign that shrinks them less.
+    """Measure whether the linear term of eq. (8) shrinks the centred logits as an l1 penalty does.
 
-    An l1 penalty shrinks logits whatever their mean. A linear term with either sign can only move
-    the mean, so for the statement to hold the term would have to shrink them with both.
+    The statistic is the magnitude of the centred logits with the term over that without it. An l1
+    penalty shrinks logits whatever their mean, while a linear term can only move the mean. For the
+    statement to hold, the term would have to shrink logits with either sign, so the sign that
+    shrinks them less decides.
     """
     runs = evidence.runs
     chosen = (runs["role"] == "student") & (runs["mean_gap"] != 0) & (runs["perturbation"] == 0)

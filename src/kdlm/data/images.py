@@ -54,7 +54,7 @@ class Images:
         A last image by itself joins the batch before it: BatchNorm has no statistics of one.
         """
         batches = list(torch.split(self.pixels, size))
-        if len(batches) > 1 and len(batches[-1]) == 1:
+        if len(batches) > 1 and len(batches[-1]) == 1 < size:
             batches[-2:] = [self.pixels[-size - 1 :]]
         for pixels in batches:
             yield self.scaled(pixels)

@@ -1,9 +1,10 @@
-"""The study's figures: one module each, drawn from the tables alone.
+"""The study's figures, each in a module of its own and drawn from the tables alone.
 
-A module of this package with a constant ``READS``, the names of the tables that it draws from, is
-a figure. The constant is read without importing the module, so that the workflow, which asks for
-it while the Snakefile is parsed, imports no plotting library. Each figure depends on its own code
-only.
+A module of this package is a figure if it has the constant ``READS``, the names of the tables that
+the figure is drawn from. The constant is read from the module's text, without importing it: the
+workflow needs it while Snakemake parses the Snakefile, and must not import a plotting library for
+that. A figure's rule depends on the code of that figure and on what it imports, not on the other
+figures.
 """
 
 import ast
@@ -18,7 +19,7 @@ __all__ = ["FIGURES", "draw", "inputs"]
 
 
 def _reads(module: Path) -> tuple[str, ...] | None:
-    """Value of the constant ``READS`` of a module; None where the module has none."""
+    """Return the value of the constant ``READS`` in a module's file; None where there is none."""
     for node in ast.parse(module.read_text(encoding="utf-8")).body:
         match node:
             case ast.Assign(targets=[ast.Name(id="READS")], value=value):
@@ -31,11 +32,15 @@ FIGURES = {
     for module in sorted(Path(__file__).parent.glob("*.py"))
     if (reads := _reads(module)) is not None
 }
-"""Names of the tables that each figure reads, by the figure's name."""
+"""By a figure's name, the names of the tables that it is drawn from."""
 
 
 def inputs(name: str) -> list[Path]:
-    """Paths, in the study's folder, of the tables that figure ``name`` reads."""
+    """Return the paths, relative to a study's folder, of the tables that figure ``name`` reads.
+
+    >>> [path.as_posix() for path in inputs("training_means")]
+    ['tables/histories.parquet', 'tables/runs.parquet']
+    """
     return [
         Path("claims.parquet") if table == "claims" else table_path(table)
         for table in FIGURES[name]
@@ -43,10 +48,16 @@ def inputs(name: str) -> list[Path]:
 
 
 def draw(name: str, study: Study, folder: Path) -> None:
-    """Draw one figure from the tables in a study's ``folder`` as SVG and PNG in its figures/.
+    """Draw one figure as SVG and PNG.
+
+    Args:
+        name: the figure's name.
+        study: the study.
+        folder: the study's folder. The tables are read from it, and the figure is written to its
+            subfolder ``figures``.
 
     Raises:
-        InputError: no such figure, or a table is missing.
+        InputError: there is no such figure, or a table is missing or damaged.
 
     """
     if name not in FIGURES:

@@ -1,4 +1,4 @@
-"""Test accuracy by temperature and loss, with the lines that have no temperature."""
+"""Figure: test accuracy of KD students by temperature, beside those of the other losses."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from kdlm.figures.style import COLOURS, DASHES, LABELS, positions, temperature_axis
+from kdlm.figures.style import COLOURS, DASHES, LABELS, empty, positions, temperature_axis
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
 from kdlm.study.specs import spell
@@ -18,17 +18,25 @@ READS = ("runs",)
 
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
-    """A panel per teacher, architecture and recipe; KD against T, all else as level lines."""
+    """Draw a panel for each teacher, student architecture, initialisation and recipe.
+
+    KD's accuracy is drawn against T. Losses without a temperature, and the teacher, are horizontal
+    lines.
+    """
     runs = read_table(folder / "tables/runs.parquet", "runs")
     runs = runs[runs["status"] == "finished"].copy()
     runs["accuracy"] = 100 * runs["last_accuracy"]
     students = runs[(runs["role"] == "student") & (runs["perturbation"] == 0)]
     keys = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
-    panels = [
-        (key, rows)
+    groups = [
+        (rows.loc[rows["loss"] == "kd", "temperature"].nunique(), key, rows)
         for key, rows in students.groupby(keys, sort=False)
-        if rows.loc[rows["loss"] == "kd", "temperature"].nunique() > 1
     ]
+    # one temperature is drawn where there are no others
+    least = min(2, max((count for count, *_ in groups), default=0))
+    if not least:
+        return empty("no student of KD is finished")
+    panels = [(key, rows) for count, key, rows in groups if count >= least]
     figure, grid = plt.subplots(
         1, len(panels), figsize=(1.8 + 4.6 * len(panels), 3.8), squeeze=False, sharey=True
     )

@@ -1,4 +1,4 @@
-"""How far a student of KD(T) is from the students of LM and of centred LM, for each mean gap."""
+"""Figure: distance of KD students from LM and centred LM students, by temperature and mean gap."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdlm.figures.style import LABELS, positions, share_legend, temperature_axis
+from kdlm.figures.style import LABELS, empty, positions, share_legend, temperature_axis
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
 from kdlm.study.specs import spell
@@ -25,10 +25,15 @@ MEASURES = {"weights_distance": "weights", "logits_distance": "centred test logi
 
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
-    """Rows: weights, logits; columns: against centred LM, against LM; in distances of two seeds."""
+    """Draw four panels: distances in weights and in logits, to centred LM and to LM.
+
+    All distances are in units of the mean distance between two seeds.
+    """
     table = read_table(folder / "tables/comparisons.parquet", "comparisons")
     table = table[table["status"] == "finished"]
     group = _largest_group(table)
+    if group is None:
+        return empty("no student of KD is finished beside one of LM or of centred LM")
     table = table[(table["initialisation"] == group[0]) & (table["recipe"] == group[1])]
     pairs = table[
         (table["kind"] == "objective")
@@ -65,7 +70,7 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
             temperature_axis(axes, places, "")
         row[0].set_ylabel("distance / distance of two seeds")
     for axes in grid.flat:
-        # once all is drawn: on a logarithmic axis seaborn would average the logarithms
+        # Only after everything is drawn: on a logarithmic axis seaborn would average logarithms.
         axes.set(yscale="log", ylim=(NOTHING / 10, 1000))
         axes.set_yticks([NOTHING, *np.logspace(-15, 0, 6)])
         axes.set_yticklabels(["0", *(f"$10^{{{power}}}$" for power in range(-15, 1, 3))])
@@ -87,9 +92,16 @@ def _level(axes: Axes, height: float, text: str, at: float, side: str) -> None:
                   textcoords="offset points", fontsize="small", ha=side)  # fmt: skip
 
 
-def _largest_group(table: pd.DataFrame) -> tuple[str, str]:
-    """Initialisation and recipe in which KD was compared at the most temperatures."""
-    kd = table[(table["kind"] == "objective") & (table["loss_a"] == "kd")]
+def _largest_group(table: pd.DataFrame) -> tuple[str, str] | None:
+    """Initialisation and recipe in which KD was compared at the most temperatures, if any."""
+    kd = table[
+        (table["kind"] == "objective")
+        & (table["loss_a"] == "kd")
+        & table["loss_b"].isin(["lm", "centred-lm"])
+        & (table["mean_gap_a"] == table["mean_gap_b"])
+    ]
+    if kd.empty:
+        return None
     counts = kd.groupby(["initialisation", "recipe"])["temperature_a"].nunique()
     initialisation, recipe = counts.idxmax()
     return str(initialisation), str(recipe)

@@ -1,4 +1,4 @@
-"""How far the T²-weighted KD gradient is from (7) as printed, from (7) corrected, and from LM."""
+"""Figure: distance of KD's gradient from (7) as printed, from (7) corrected, and from LM's."""
 
 from pathlib import Path
 
@@ -22,7 +22,10 @@ STYLES = {"printed": ("s", (4, 1)), "corrected": ("o", ""), "lm": ("^", (1, 1))}
 
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
-    """Log-log, a panel for random and one for trained logits, the fitted slope drawn in."""
+    """Draw the distances against T on logarithmic axes, with the fitted slope.
+
+    One panel has random logits, the other logits of trained networks.
+    """
     table = read_table(folder / "tables/gradient_limit.parquet", "gradient_limit")
     table = table[np.isfinite(table["temperature"])]
     table["form"] = table["form"].map(FORMS)

@@ -1,4 +1,4 @@
-"""Mean logits of untrained networks by depth, against the four values of Table 1."""
+"""Figure: mean logits of untrained networks beside the four values of Table 1."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ READS = ("init_means",)
 
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
-    """A panel per initialisation and BatchNorm mode, which decides the scale."""
+    """Draw a panel for each initialisation and BatchNorm mode, which decides the scale."""
     table = read_table(folder / "tables/init_means.parquet", "init_means")
     logits = table[table["kind"] == "linear"]
     panels = list(logits.groupby(["initialisation", "batchnorm"], sort=False))
@@ -58,9 +58,10 @@ def _panel(axes: Axes, rows: pd.DataFrame, title: str) -> None:
         markerfacecolor="white",
         label=f"Table 1; bar: 95 % of means over {published.SEEDS} seeds at the sd measured here",
     )
-    # the scale is linear near zero, so that 1e-5 and 40 both show on which side they are
+    # The axis is linear near zero and logarithmic beyond, so that the sign of a mean can be seen
+    # whether it is 1e-5 or 40.
     resolution = float(rows["sd"].min()) / np.sqrt(seeds)
-    # an initialisation without any spread has no scale of its own
+    # he-centred logits do not vary over seeds; any small number will do for the linear part then
     linear = 10 ** np.ceil(np.log10(resolution)) if resolution > 0 else 1e-12
     axes.set_yscale("symlog", linthresh=linear)
     axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linear))

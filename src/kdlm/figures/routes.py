@@ -1,4 +1,4 @@
-"""The paper's Figure 1, redrawn: the routes from KD to LM, with the measured gap on every arrow."""
+"""Figure: Figure 1 of the paper, the routes from KD to LM, with the measured gap on every arrow."""
 
 from pathlib import Path
 
@@ -23,7 +23,10 @@ DASHES = {"supported": "-", "refuted": (0, (1, 2)), "inconclusive": (0, (6, 3))}
 
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
-    """Boxes are objectives; an arrow's text is the condition, the measured gap and the verdict."""
+    """Draw the objectives as boxes, and the routes between them as arrows.
+
+    Each arrow is labelled with the condition of the route, the measured gap and the verdict.
+    """
     claims = read_table(folder / "claims.parquet", "claims").set_index("id")
     figure, axes = plt.subplots(figsize=(9, 5))
     axes.set(xlim=(0, 1), ylim=(0, 1))
@@ -35,7 +38,7 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
         )
         for name, (x, y, text) in BOXES.items()
     }  # fmt: skip
-    # patches are placed when the figure is drawn, and arrows end at their edges
+    # Arrows end at the edges of the boxes, and matplotlib places the boxes only when it draws.
     figure.draw_without_rendering()
     arrows = (
         ("kd", "limit", 0.0, (0.27, 0.53), "$T\\to\\infty$", "gradient",
@@ -48,7 +51,7 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
          ["eq8-printed", "eq8-corrected"]),
     )  # fmt: skip
     for start, end, bend, at, condition, what, names in arrows:
-        # the first arrow is short
+        # the first arrow is short, so its text is broken into more lines
         separator = "\n" if start == "kd" else ", "
         gaps = [_gap(claims, name, what, separator) for name in names]
         axes.text(*at, "\n".join([condition, *gaps]), ha="center", va="bottom", fontsize=10)

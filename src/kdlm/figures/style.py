@@ -1,4 +1,7 @@
-"""What the figures share: a look that survives greyscale and colour blindness, and equal bytes."""
+"""The look that all figures share, and writing them so that equal figures are equal bytes.
+
+Lines can be told apart in greyscale and by colour-blind readers.
+"""
 
 from collections.abc import Iterable
 from itertools import cycle
@@ -9,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import seaborn as sns
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -22,6 +26,7 @@ __all__ = [
     "LABELS",
     "MARKERS",
     "apply",
+    "empty",
     "positions",
     "save",
     "share_legend",
@@ -29,7 +34,7 @@ __all__ = [
 ]
 
 LABELS = {name: facts.label for name, facts in names.LOSSES.items()}
-# a line is told by its dashes and its marker too, never by colour alone
+# Losses also differ in their dashes and markers, so that no line is known by its colour alone.
 _LOOKS: dict[str, tuple[int, str | tuple[int, ...], str]] = {
     "ce": (7, "", "s"),
     "kd": (0, (4, 1), "o"),
@@ -38,9 +43,9 @@ _LOOKS: dict[str, tuple[int, str | tuple[int, ...], str]] = {
     "regularised-lm-corrected": (1, (2, 2), "v"),
     "regularised-lm-printed": (4, (8, 2), "P"),
 }
-"""Place in the palette, dashes and marker of the losses that the figures were made for."""
+"""By loss: place in the palette, dashes and marker."""
 _FURTHER = ((5, (3, 3), "X"), (6, (1, 3), "<"), (8, (5, 1, 1, 1), ">"), (9, (9, 1), "h"))
-"""The same of further losses, in turn."""
+"""Palette place, dashes and marker of the losses that `_LOOKS` does not name, in their order."""
 
 
 def _looks() -> dict[str, tuple[int, str | tuple[int, ...], str]]:
@@ -55,9 +60,9 @@ MARKERS = {name: marker for name, (_, _, marker) in _looks().items()}
 
 
 def apply() -> None:
-    """Set the theme for all that is drawn next."""
+    """Set the theme of all figures that are drawn from now on."""
     mpl.use("agg")
-    # nothing from a matplotlibrc of the user's
+    # the user's own matplotlibrc must not change a figure
     mpl.rcdefaults()
     sns.set_theme(
         context="paper",
@@ -71,14 +76,24 @@ def apply() -> None:
             "font.family": "DejaVu Sans",
             "grid.alpha": 0.4,
             "legend.frameon": False,
-            # ids in the SVG are random without it
+            # without a salt the ids in an SVG file are random
             "svg.hashsalt": "kdlm",
         },
     )
 
 
+def empty(reason: str) -> Figure:
+    """A figure without axes that says why there is nothing to draw.
+
+    Every figure is an output of the study, whatever the config asks for.
+    """
+    figure = plt.figure(figsize=(6, 1.5))
+    figure.text(0.5, 0.5, reason, ha="center", va="center")
+    return figure
+
+
 def save(figure: Figure, stem: Path) -> None:
-    """Write ``stem``.svg and ``stem``.png, without dates or versions in them."""
+    """Write the figure as ``stem``.svg and ``stem``.png, without dates or versions in the files."""
     for suffix, metadata in (
         (".svg", {"Date": None, "Creator": None}),
         (".png", {"Software": None}),
@@ -90,7 +105,7 @@ def save(figure: Figure, stem: Path) -> None:
 
 
 def share_legend(figure: Figure, title: str | None = None) -> None:
-    """Gather the panels' legends into one below them; a panel without data has none."""
+    """Replace the legends of all panels by one legend below them, with every entry once."""
     entries: dict[str, Any] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
@@ -104,7 +119,13 @@ def share_legend(figure: Figure, title: str | None = None) -> None:
 
 
 def positions(temperatures: Iterable[float]) -> npt.NDArray[np.float64]:
-    """Places on a temperature axis: log10, infinity one and a half decades beyond the largest."""
+    """Return the places of temperatures on an axis: their log10, and a place for infinity.
+
+    Infinity stands one and a half decades beyond the largest finite temperature.
+
+    >>> positions([1, 100, float("inf")]).tolist()
+    [0.0, 2.0, 3.5]
+    """
     values = np.asarray(list(temperatures), dtype=np.float64)
     finite = np.log10(values[np.isfinite(values)])
     beyond = (finite.max() if finite.size else 0.0) + 1.5
@@ -112,7 +133,7 @@ def positions(temperatures: Iterable[float]) -> npt.NDArray[np.float64]:
 
 
 def temperature_axis(axes: Axes, temperatures: Iterable[float], label: str) -> None:
-    """Ticks of an x axis made with `positions`: the values themselves, and infinity."""
+    """Label the x axis of a plot whose points are at `positions` with the temperatures."""
     values = sorted(set(temperatures))
     texts = [spell(v) if v < 1e4 else f"$10^{{{np.log10(v):.3g}}}$" for v in values[:-1]]
     last = values[-1]

@@ -1,5 +1,6 @@
-"""What training does to the logit means and to the sums over classes of the last layer."""
+"""Figure: how mean logits, and sums over classes of the last layer, drift during training."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kdlm.figures.style import COLOURS, DASHES, LABELS, MARKERS, share_legend
+from kdlm.figures.style import COLOURS, DASHES, LABELS, MARKERS, empty, share_legend
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
 from kdlm.study.specs import spell
@@ -22,7 +23,10 @@ SUMS = "drift of the class sum of $W$\n(1: all that its change\nallows)"
 
 
 def draw(study: Study, folder: Path) -> Figure:
-    """Rows: drift of the mean logit, and of Σ_k W_k; columns: recipes, so weight decay and Adam."""
+    """Draw a column of two panels for each recipe: drift of the mean logit, and of Σ_k W_k.
+
+    The recipes differ in weight decay and optimiser.
+    """
     table = read_table(folder / "tables/histories.parquet", "histories")
     gaps = table["mean_gap"].fillna(0).abs()
     shown = table[
@@ -47,6 +51,8 @@ def draw(study: Study, folder: Path) -> Figure:
     shown["loss"] = shown["loss"].map(LABELS)
     shown = shown[shown["epoch"] > 0]
     recipes = list(shown["recipe"].unique())
+    if not recipes:
+        return empty("no student of CE, KD or LM that was initialised by he is finished")
     order = [LABELS[loss] for loss in ("ce", "kd", "lm")]
     figure, grid = plt.subplots(
         2, len(recipes), figsize=(1 + 2.6 * len(recipes), 5), sharex="col", sharey="row",
@@ -65,27 +71,35 @@ def draw(study: Study, folder: Path) -> Figure:
                 dashes={LABELS[loss]: dashes for loss, dashes in DASHES.items()},
                 palette={LABELS[loss]: colour for loss, colour in COLOURS.items()},
                 hue_order=order,
-                # also where a panel lacks a loss: its legend is everybody's
+                # The same in every panel, also where a loss is absent: the panels share a legend.
                 style_order=order,
                 ax=axes,
             )
             axes.set_ylabel(what)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in grid.flat:
-        # once all is drawn: on a logarithmic axis seaborn would average the logarithms
+        # Only after everything is drawn: on a logarithmic axis seaborn would average logarithms.
         axes.set_yscale("log")
     for axes, recipe in zip(grid[0], recipes, strict=True):
         axes.set_title(recipe)
-    share_legend(figure, f"KD at T = {spell(_temperature(study))}; band: all seeds")
+    temperature = _temperature(study)
+    share_legend(
+        figure,
+        "band: all seeds"
+        if np.isnan(temperature)
+        else f"KD at T = {spell(temperature)}; band: all seeds",
+    )
     return figure
 
 
 def _temperature(study: Study) -> float:
-    """A temperature that every recipe's KD students share, else the first."""
+    """Return the temperature that most arms have; of several the smallest, finite if there is one.
+
+    It is NaN where no arm has temperatures.
+    """
     shared = [set(arm.temperatures) for arm in study.arms if arm.temperatures]
-    finite = sorted(t for t in shared[0] if np.isfinite(t))
-    counts = {t: sum(t in temperatures for temperatures in shared) for t in finite}
-    return max(counts, key=lambda t: (counts[t], -t))
+    counts = Counter(t for temperatures in shared for t in temperatures)
+    return max(counts, key=lambda t: (np.isfinite(t), counts[t], -t), default=np.nan)
 
 
 def _classes(folder: Path) -> int:

@@ -1,4 +1,7 @@
-"""Every architecture by its name in a config; `kdlm.study.names` has what is fixed for each."""
+"""All architectures by the names that a config uses.
+
+`kdlm.study.names.ARCHITECTURES` has the facts about each that can be known without torch.
+"""
 
 import re
 from collections.abc import Callable
@@ -17,7 +20,10 @@ ARCHITECTURES: dict[str, Callable[..., Network]] = {
     **vgg.ARCHITECTURES,
     **perceptron.ARCHITECTURES,
 }
-"""A function of ``num_classes`` and ``in_channels``, and of ``image_side`` where it is needed."""
+"""By name, the function that builds a network from ``num_classes`` and ``in_channels``.
+
+The function of an architecture that is ``of_one_side`` also takes ``image_side``.
+"""
 
 Spellings = tuple[tuple[str, Callable[[re.Match[str]], str]], ...]
 
@@ -28,7 +34,10 @@ SPELLINGS: dict[str, Spellings] = {
     "vgg13": vgg.spellings(repeats=2),
     **dict.fromkeys(perceptron.ARCHITECTURES, perceptron.SPELLINGS),
 }
-"""How other code spells an architecture's layers: patterns, and what is put in their place."""
+"""By architecture, how to translate other code's names of layers into ours.
+
+Each entry is a regular expression and the function that gives the text in place of a match.
+"""
 
 
 def build(
@@ -38,7 +47,7 @@ def build(
     dtype: torch.dtype = torch.float32,
     image_side: int | None = None,
 ) -> Network:
-    """A network in ``dtype`` whose weights are still to be drawn.
+    """Build a network; its weights have to be drawn by `kdlm.networks.initialisation` or loaded.
 
     >>> network = build("wrn-16-2", num_classes=100, in_channels=3)
     >>> sum(parameter.numel() for parameter in network.parameters())
@@ -46,13 +55,13 @@ def build(
 
     Args:
         architecture: a name of `ARCHITECTURES`.
-        num_classes: K.
-        in_channels: of the images.
-        dtype: of weights and buffers.
-        image_side: of the images in pixels; only some networks depend on it.
+        num_classes: K, the number of logits.
+        in_channels: channels of the images.
+        dtype: type of the weights and buffers.
+        image_side: side of the images in pixels; needed by networks with weights for each pixel.
 
     Raises:
-        ValueError: the network depends on the side of the images, and none is given.
+        ValueError: the network needs ``image_side``, and it is None.
 
     """
     sizes = {"num_classes": num_classes, "in_channels": in_channels}

@@ -1,7 +1,8 @@
-"""Weights that were trained elsewhere: reading them, and finding their layers among ours.
+"""Reading weights that were trained elsewhere, and matching their layers with ours by name.
 
-A file is safetensors, or a torch checkpoint that is read with ``weights_only=True``, so that no
-code in it is run; the tensors may be wrapped, as ``{"model": …}`` or ``{"state_dict": …}``.
+A file of weights is safetensors or a torch checkpoint. A checkpoint is read with
+``weights_only=True``, so that no code in it is run. The tensors can be wrapped in a dictionary, as
+``{"model": …}`` or ``{"state_dict": …}``.
 """
 
 import logging
@@ -25,14 +26,17 @@ logger = logging.getLogger(__name__)
 
 _WRAPPERS = ("model", "state_dict", "net", "model_state_dict")
 _COUNTER = "num_batches_tracked"
-"""Buffer of BatchNorm that older checkpoints lack, and that nothing here depends on."""
+"""A buffer of BatchNorm that older checkpoints lack; no result depends on it."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name in a file of weights.
+    """Read a file of weights.
+
+    Returns:
+        The tensors by name, without the prefix ``module.`` of torch's ``DataParallel``.
 
     Raises:
-        InputError: the file cannot be read, or holds more than tensors by name.
+        InputError: the file cannot be read, or holds anything but tensors with names.
 
     """
     try:
@@ -60,16 +64,19 @@ def _torch_checkpoint(path: Path) -> Any:
             f"network's state_dict alone, as safetensors or by torch.save"
         ) from None
     except Exception as error:
-        # whatever it is that an unpickler makes of bytes that are no pickle
+        # an unpickler can fail in any way on bytes that are not a pickle
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: neither safetensors nor a torch checkpoint ({first})") from None
 
 
 def load_brought(network: Network, architecture: str, path: Path) -> None:
-    """Fill ``network`` with the weights in ``path``, and log which name became which.
+    """Load the weights in the file ``path`` into ``network``.
+
+    Where a name in the file is spelt in another way than in this package, the log says which layer
+    it was taken for.
 
     Raises:
-        InputError: layers are missing, left over or of another shape; each is listed.
+        InputError: a layer is missing, left over, or of another shape; the message lists each.
 
     """
     theirs, ours = read_weights(path), network.state_dict()
@@ -99,7 +106,10 @@ def load_brought(network: Network, architecture: str, path: Path) -> None:
 
 
 def _respelt(name: str, architecture: str, ours: dict[str, Any]) -> str:
-    """A name as this package spells it; the name itself where it is one of ours."""
+    """Return a layer's name as this package spells it.
+
+    A name that is already one of ours stays as it is, and so does what no pattern matches.
+    """
     if name in ours:
         return name
     for pattern, replacement in SPELLINGS.get(architecture, ()):

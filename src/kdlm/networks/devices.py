@@ -16,10 +16,15 @@ ModuleT = TypeVar("ModuleT", bound=Network | nn.Module)
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that ``auto``, ``cpu`` or ``cuda`` stands for on this machine.
+    """Return the device that ``auto``, ``cpu`` or ``cuda`` means on this machine.
+
+    ``auto`` is a CUDA device where torch sees one, else the CPU.
+
+    >>> resolve_device("cpu")
+    device(type='cpu')
 
     Raises:
-        InputError: cuda was asked for and there is none.
+        InputError: the name is ``cuda``, but torch sees no CUDA device.
 
     """
     available = torch.cuda.is_available()
@@ -31,25 +36,31 @@ def resolve_device(name: str) -> torch.device:
 
 
 def configure_torch(threads: int) -> None:
-    """Make this process repeatable: ``threads`` CPU threads, deterministic kernels only.
+    """Set torch up so that this process gives the same bits whenever it is run on this machine.
 
-    Call it after all imports: what they made is left out of garbage collection from here on.
-    Sums are split by thread, so the count decides the last bits; it never follows ``--cores``.
+    torch uses ``threads`` CPU threads and deterministic kernels only. Sums are split among the
+    threads, so their number decides the last bits; that is why it comes from the config and never
+    from Snakemake's ``--cores``.
+
+    Call this after all imports. It also turns garbage collection on again, which `kdlm.__main__`
+    has turned off, and exempts from it all objects that exist by now.
     """
     gc.freeze()
     gc.enable()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    # as use_deterministic_algorithms, which would also import the compiler, 2 s of every job
+    # The same as use_deterministic_algorithms, which would also import torch's compiler: 2 s of
+    # every job.
     torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
 
 
 def to_device(model: ModuleT, device: torch.device) -> ModuleT:
-    """Move a network to ``device``, its convolutions in channels_last; return the network.
+    """Move a network to ``device``, with its convolutions in channels_last, and return it.
 
-    That format halves a float64 step on a CPU, and suits a GPU with bfloat16 best.
+    That memory format halves the time of a float64 training step on a CPU, and suits a GPU with
+    bfloat16 best.
     """
-    # torch's stubs leave this argument out
+    # torch's type stubs do not have memory_format
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model

@@ -1,4 +1,4 @@
-"""Mean outputs of untrained networks: Proposition 1, its extension to every layer, and Table 1."""
+"""Mean outputs of every layer of untrained networks, for Proposition 1 and Table 1 of the paper."""
 
 import math
 from collections.abc import Iterator
@@ -28,13 +28,19 @@ KINDS: dict[type[nn.Module], str] = {
 
 @contextmanager
 def _observed(model: Network) -> Iterator[list[dict[str, Any]]]:
-    """Collects a row for each layer that runs, in the order of the forward pass."""
+    """Observe the layers of ``model`` while the context is open.
+
+    Yields:
+        A list that gains one row of table ``means`` (without the seed) for each layer that runs, in
+        the order of the forward pass.
+
+    """
     rows: list[dict[str, Any]] = []
 
     def observer(name: str, kind: str) -> Any:
         def observe(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            # float64: the means sought are far below the outputs; and one cast for both
-            # reductions, over axes: to flatten a channels_last tensor would be to copy it
+            # In float64, since a layer's mean is far smaller than its outputs. The mean is taken
+            # over axes because flattening a channels_last tensor would copy it.
             wide = output.double()
             per_image = wide.mean(dim=tuple(range(1, wide.ndim)))
             rows.append(
@@ -66,10 +72,15 @@ def _observed(model: Network) -> Iterator[list[dict[str, Any]]]:
 
 
 def draw_init_means(spec: InitMeansSpec, data: Path, output: Path) -> None:
-    """Write table ``means`` of one shard, drawn on the first images of the prepared ``data``.
+    """Run the untrained networks of one shard and write their table ``means`` to ``output``.
+
+    Args:
+        spec: network, initialisation, BatchNorm mode, and the seeds of the shard.
+        data: file of the prepared dataset, whose first images the networks are run on.
+        output: Parquet file to write.
 
     Raises:
-        InputError: the data set cannot be read, or has fewer images than the spec asks for.
+        InputError: the dataset cannot be read, or has fewer images than the spec asks for.
 
     """
     configure_torch(spec.threads)
@@ -79,17 +90,19 @@ def draw_init_means(spec: InitMeansSpec, data: Path, output: Path) -> None:
 
 @torch.no_grad()
 def layer_means(spec: InitMeansSpec, images: Tensor) -> list[dict[str, Any]]:
-    """Rows of table ``means``: for each seed of ``spec`` the mean output of every layer.
+    """Return the rows of table ``means``: the mean output of every layer, for each seed.
 
-    Given the mean feature f̄ over images, the mean logit w̄·f̄ + b̄ is a mean over K independent
-    rows of the last layer, so its sd over seeds is √((σ_b² + σ_w² ‖f̄‖²)/K), whatever comes before.
+    The last layer's row also has a predicted standard deviation. Let f̄ be the mean over images of
+    the features. The mean logit is w̄·f̄ + b̄, where w̄ and b̄ are means over the K independent rows
+    of the last layer's weights and biases. Given f̄, its standard deviation over seeds is therefore
+    √((σ_b² + σ_w² ‖f̄‖²)/K), whatever the earlier layers are (docs/errata.md, section 6).
 
-    In mode ``train`` BatchNorm normalises by the statistics of these images, in mode ``eval`` by
-    the running statistics of an untrained network, mean 0 and variance 1.
+    In mode ``train`` BatchNorm normalises by the statistics of these images; in mode ``eval`` by
+    the running statistics of an untrained network, which are mean 0 and variance 1.
 
     Args:
-        spec: network, initialisation, mode, seeds and number of classes K; each network depends on
-            its own seed alone.
+        spec: network, initialisation, BatchNorm mode, seeds, and number of classes K. Each network
+            depends on its own seed alone, not on the shard.
         images: (N, C, H, W), normalised, N at least 2.
 
     """
@@ -115,7 +128,10 @@ def layer_means(spec: InitMeansSpec, images: Tensor) -> list[dict[str, Any]]:
 def _predicted_sd(
     features: Tensor, weight_variance: float, bias_variance: float, num_classes: int
 ) -> float:
-    """Sd over seeds of the mean logit, given the features (N, F) of the last layer."""
+    """Return √((σ_b² + σ_w² ‖f̄‖²)/K), the sd over seeds of the mean logit.
+
+    f̄ is the mean over images of ``features`` (N, F), the inputs of the last layer.
+    """
     centre = features.double().mean(dim=0)
     variance = (bias_variance + weight_variance * float(centre.square().sum())) / num_classes
     return math.sqrt(variance)

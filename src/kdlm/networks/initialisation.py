@@ -1,4 +1,4 @@
-"""Drawing initial weights: named initialisations, and independent streams of random numbers."""
+"""Drawing initial weights: the named initialisations and the random streams they draw from."""
 
 import hashlib
 import math
@@ -23,29 +23,38 @@ _BATCHNORM = (nn.BatchNorm2d,)
 
 
 def stream(seed: int, purpose: str) -> torch.Generator:
-    """A CPU generator of its own for each seed and purpose, so that no two draws are shared."""
+    """Return the random-number generator, on the CPU, of one seed and purpose.
+
+    Its state is derived from a hash of both, so two purposes never share their random numbers, and
+    one more draw for one purpose does not change another.
+
+    >>> draws = [torch.rand(1, generator=stream(0, "teacher weights")) for _ in range(2)]
+    >>> draws[0] == draws[1]
+    tensor([True])
+    """
     digest = hashlib.sha256(f"{purpose}\0{seed}".encode()).digest()
     generator = torch.Generator()
-    # manual_seed takes 64 bits, read as a signed number
+    # manual_seed takes 64 bits as a signed integer
     generator.manual_seed(int.from_bytes(digest[:8], "big", signed=True))
     return generator
 
 
 def _default_linear(layer: nn.Linear, generator: torch.Generator) -> None:
-    """W and b uniform on ±1/√F, F the number of inputs: PyTorch's own."""
+    """Draw W and b uniformly from ±1/√F, F the number of inputs, as PyTorch's ``Linear`` does."""
     bound = 1 / math.sqrt(layer.in_features)
     _draw(layer.weight, lambda w: nn.init.uniform_(w, -bound, bound, generator=generator))
     _draw(layer.bias, lambda b: nn.init.uniform_(b, -bound, bound, generator=generator))
 
 
 def _draw(parameter: Tensor, fill: Callable[[Tensor], Tensor]) -> None:
-    # drawn in float32 on the CPU, whatever the network's type and device: equal numbers for all
+    # Always drawn in float32 on the CPU, so that networks of every type and device get the same
+    # numbers.
     with torch.no_grad():
         parameter.copy_(fill(torch.empty(parameter.shape, dtype=torch.float32, device="cpu")))
 
 
 def _layers_before(model: Network) -> list[nn.Conv2d | nn.Linear]:
-    """All layers with weights but the last, in the order of the network's modules."""
+    """Return the convolutions and linear layers but the last, in the order of the modules."""
     return [
         module
         for module in model.modules()
@@ -59,7 +68,10 @@ def _no_bias(layer: nn.Conv2d | nn.Linear) -> None:
 
 
 def _he(model: Network, generator: torch.Generator) -> None:
-    """Weights N(0, 2/fan_out) (He et al., arXiv 1502.01852), biases 0; the last as `default`."""
+    """Draw weights from N(0, 2/fan_out) (He et al., arXiv 1502.01852) and set biases to 0.
+
+    The last layer is drawn as in initialisation ``default``.
+    """
     for layer in _layers_before(model):
         _draw(
             layer.weight,
@@ -72,7 +84,7 @@ def _he(model: Network, generator: torch.Generator) -> None:
 
 
 def _default(model: Network, generator: torch.Generator) -> None:
-    """PyTorch's own: every weight and bias uniform on ±1/√fan_in."""
+    """Draw every weight and bias uniformly from ±1/√fan_in, as PyTorch does."""
     for layer in _layers_before(model):
         _draw(
             layer.weight,
@@ -85,14 +97,21 @@ def _default(model: Network, generator: torch.Generator) -> None:
 
 
 def _xavier(model: Network, generator: torch.Generator) -> None:
-    """Weights uniform on ±√(6/(fan_in + fan_out)) (Glorot, Bengio 2010), biases 0."""
+    """Draw weights uniformly from ±√(6/(fan_in + fan_out)) and set biases to 0.
+
+    Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
+    networks", AISTATS 2010.
+    """
     for layer in (*_layers_before(model), model.classifier):
         _draw(layer.weight, lambda w: nn.init.xavier_uniform_(w, generator=generator))
         _no_bias(layer)
 
 
 def _he_centred(model: Network, generator: torch.Generator) -> None:
-    """As `he`, then Σ_k W_k = 0 and Σ_k b_k = 0, so that z̄(x) = 0 for every image x."""
+    """Draw as in ``he``, then subtract the class means of the last layer's W and b.
+
+    After that Σ_k W_k = 0 and Σ_k b_k = 0, so the mean logit z̄(x) is 0 for every image x.
+    """
     _he(model, generator)
     with torch.no_grad():
         for parameter in model.classifier.parameters():
@@ -105,6 +124,7 @@ INITIALISATIONS: dict[str, Callable[[Network, torch.Generator], None]] = {
     "xavier": _xavier,
     "he-centred": _he_centred,
 }
+"""By name, the function that draws the weights of a network from a generator."""
 
 
 def _unknown(name: str) -> ValueError:
@@ -112,11 +132,18 @@ def _unknown(name: str) -> ValueError:
 
 
 def initialise(model: Network, name: str, generator: torch.Generator) -> None:
-    """Draw all weights of ``model`` anew; BatchNorm becomes the identity with fresh statistics.
+    """Draw all weights of ``model`` anew, in place.
+
+    BatchNorm gets scale 1, shift 0, running mean 0 and running variance 1.
+
+    Args:
+        model: the network.
+        name: a name of `INITIALISATIONS`.
+        generator: where the random numbers come from; see `stream`.
 
     Raises:
-        ValueError: no such initialisation, or one that leaves a parameter of this network as it
-            was: its first value would be of no seed's making.
+        ValueError: there is no such initialisation, or it does not set every parameter of this
+            network. Such a parameter would not be decided by the seed.
 
     """
     if name not in INITIALISATIONS:
@@ -138,24 +165,33 @@ def initialise(model: Network, name: str, generator: torch.Generator) -> None:
 Variances = Callable[[int, int], tuple[float, float]]
 
 VARIANCES: dict[str, Variances] = {
-    # uniform on ±a has variance a²/3
+    # a uniform distribution on ±a has variance a²/3
     "he": lambda in_features, _num_classes: (1 / (3 * in_features), 1 / (3 * in_features)),
     "default": lambda in_features, _num_classes: (1 / (3 * in_features), 1 / (3 * in_features)),
     "xavier": lambda in_features, num_classes: (2 / (in_features + num_classes), 0.0),
-    # the rows sum to zero
+    # the rows of W and the entries of b sum to zero, so their means do not vary at all
     "he-centred": lambda _in_features, _num_classes: (0.0, 0.0),
 }
-"""By initialisation: `classifier_variances` as a function of F and K."""
+"""By initialisation, the function of F and K that `classifier_variances` evaluates."""
 
 
 def classifier_variances(name: str, in_features: int, num_classes: int) -> tuple[float, float]:
-    """Variances σ_w² and σ_b² of a mean over K independent rows, times K, of the last layer.
+    """Return the variances σ_w² and σ_b² of a weight and of a bias of the last layer.
+
+    They are defined as K times the variance of the mean over the K classes. Where the rows of the
+    last layer are independent, that is the variance of a single weight or bias; for ``he-centred``,
+    whose rows sum to zero, it is 0.
 
     >>> classifier_variances("xavier", in_features=64, num_classes=36)
     (0.02, 0.0)
 
+    Args:
+        name: a name of `INITIALISATIONS`.
+        in_features: F, the number of inputs of the last layer.
+        num_classes: K, the number of its outputs.
+
     Raises:
-        ValueError: no such initialisation.
+        ValueError: there is no such initialisation.
 
     """
     if name not in VARIANCES:
@@ -164,7 +200,10 @@ def classifier_variances(name: str, in_features: int, num_classes: int) -> tuple
 
 
 def perturb(model: Network, ulps: int) -> None:
-    """Move every parameter by ``ulps`` units in the last place, towards +∞."""
+    """Move every parameter of ``model``, in place, by ``ulps`` units in the last place towards +∞.
+
+    The study's control is a student perturbed by one unit: it shows what rounding alone does.
+    """
     with torch.no_grad():
         for parameter in model.parameters():
             for _ in range(ulps):

@@ -1,4 +1,4 @@
-"""What the study asks of a network: the features, the last linear layer, and a module's methods."""
+"""The interface of a network: features, a last linear layer, and the methods of a module."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -9,26 +9,27 @@ __all__ = ["Network"]
 
 
 class Network(Protocol):
-    """A classifier whose last layer is linear; every ``nn.Module`` with these two members is one.
+    """A classifier of images whose last layer is linear.
 
-    Logits are ``classifier(features(images))``. The study reads the classifier's weight and bias
-    by name, centres them for the initialisation ``he-centred``, and predicts the spread of the mean
-    logit from the features.
+    Every ``nn.Module`` that has `classifier` and `features` is a `Network`. Its logits are
+    ``classifier(features(images))``. The study reads the classifier's weight and bias by name,
+    centres them for the initialisation ``he-centred``, and predicts from the features how much the
+    mean logit varies over seeds.
     """
 
     training: bool
     classifier: nn.Linear
-    """The last layer, (F, K), with a bias."""
+    """The last layer, from F features to K logits, with a bias."""
 
     def features(self, images: Tensor) -> Tensor:
-        """Penultimate features (B, F) of images (B, C, H, W)."""
+        """Return the penultimate features (B, F) of images (B, C, H, W)."""
         ...
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, H, W)."""
+        """Return the logits (B, K) of images (B, C, H, W)."""
         ...
 
-    # what nn.Module brings along
+    # every nn.Module has the methods below
 
     def parameters(self) -> Iterator[nn.Parameter]: ...  # noqa: D102
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...  # noqa: D102

@@ -1,4 +1,4 @@
-"""A multilayer perceptron: no convolution, no BatchNorm, so that what is seen is not theirs."""
+"""A multilayer perceptron: a network whose results owe nothing to convolution or BatchNorm."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,10 @@ WIDTH = 256
 
 
 class Perceptron(nn.Module):
-    """Two hidden layers of 256 units with ReLU on the pixels of an image."""
+    """Two hidden layers of 256 units with ReLU, then the classifier; the input is the pixels.
+
+    ``image_side`` is the side of the square images in pixels.
+    """
 
     def __init__(self, num_classes: int, in_channels: int, image_side: int) -> None:
         super().__init__()
@@ -24,19 +27,19 @@ class Perceptron(nn.Module):
         self.classifier = nn.Linear(WIDTH, num_classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Penultimate features (B, 256) of images (B, C, H, W)."""
-        # channels_last is a layout that pixels cannot be flattened in
+        """Return the penultimate features (B, 256) of images (B, C, H, W)."""
+        # images come in channels_last; contiguous puts them into the order that Flatten expects
         features: Tensor = self.hidden(images.contiguous())
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, H, W)."""
+        """Return the logits (B, K) of images (B, C, H, W)."""
         logits: Tensor = self.classifier(self.features(images))
         return logits
 
 
 SPELLINGS = ((r"^fc\.", lambda _found: "classifier."),)
-"""How others spell the names of these layers."""
+"""Translations of layer names in other code into ours."""
 
 ARCHITECTURES: dict[str, Callable[..., Perceptron]] = {"mlp": Perceptron}
-"""By name: a function of ``num_classes``, ``in_channels`` and ``image_side``."""
+"""By name, the function of ``num_classes``, ``in_channels`` and ``image_side`` that builds it."""

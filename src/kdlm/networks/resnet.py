@@ -1,7 +1,8 @@
 """ResNets for small images: three stages of basic blocks (He, Zhang, Ren, Sun, 1512.03385, §4.2).
 
-The wide ones (x4) and the 1×1-convolution shortcut follow the distillation literature's networks,
-whose published accuracies the paper-scale preset is read against.
+The networks with ``x4`` in their name are wider. They and the shortcut with a 1×1 convolution are
+as in the distillation literature (Tian, Krishnan, Isola, arXiv 1910.10699), so that accuracies of
+the CIFAR presets can be compared with published ones.
 """
 
 from collections.abc import Callable
@@ -49,16 +50,25 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps (B, in_channels, H, W) to (B, channels, H/stride, W/stride)."""
+        """Map images (B, in_channels, H, W) to (B, channels, H/stride, W/stride)."""
         out = functional.relu(self.bn1(self.conv1(images)))
         return functional.relu(self.bn2(self.conv2(out)) + self.shortcut(images))
 
 
 class ResNet(nn.Module):
-    """Depth 6n+2: a convolution, three stages of n basic blocks, average pooling, a classifier.
+    """A ResNet of depth 6n + 2 for small images.
 
-    ``widths`` are the channels of the first convolution and of the three stages. The second and
-    third stage halve the image.
+    It has one convolution, three stages of n basic blocks, average pooling, and a linear
+    classifier. The second and the third stage each halve the side of the image.
+
+    >>> sum(parameter.numel() for parameter in ResNet(8, NARROW, num_classes=100).parameters())
+    83892
+
+    Args:
+        depth: 6n + 2.
+        widths: channels of the first convolution and of the three stages.
+        num_classes: K.
+        in_channels: channels of the images.
 
     Raises:
         ValueError: fewer than two classes, or no channel.
@@ -88,7 +98,7 @@ class ResNet(nn.Module):
         self.classifier = nn.Linear(widths[-1], num_classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Penultimate features (B, F) of images (B, C, H, W).
+        """Return the penultimate features (B, F) of images (B, C, H, W).
 
         Raises:
             ValueError: the images are too small to be halved twice.
@@ -104,7 +114,7 @@ class ResNet(nn.Module):
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, H, W)."""
+        """Return the logits (B, K) of images (B, C, H, W)."""
         logits: Tensor = self.classifier(self.features(images))
         return logits
 
@@ -114,13 +124,13 @@ SPELLINGS = (
     (r"\.downsample\.", lambda _found: ".shortcut."),
     (r"^(fc|linear)\.", lambda _found: "classifier."),
 )
-"""How others spell the names of these layers: RepDistiller, torchvision and their kin."""
+"""Translations of layer names in RepDistiller, torchvision and similar code into ours."""
 
 ARCHITECTURES: dict[str, Callable[..., ResNet]] = {
     **{f"resnet{depth}": partial(ResNet, depth, NARROW) for depth in (8, 14, 20, 32, 44, 56, 110)},
     **{f"resnet{depth}x4": partial(ResNet, depth, WIDE) for depth in (8, 32)},
 }
-"""By name: a function of ``num_classes`` and ``in_channels`` (3 unless said otherwise)."""
+"""By name, the function that builds a network from ``num_classes`` and ``in_channels`` (or 3)."""
 
 resnet8 = ARCHITECTURES["resnet8"]
 resnet14 = ARCHITECTURES["resnet14"]

@@ -1,4 +1,4 @@
-"""A network on disk: weights as safetensors, what it is in the file's metadata."""
+"""Saving and loading a network: its weights as safetensors, its description as metadata."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from kdlm.study import names
 __all__ = ["load_network", "save_network"]
 
 _KEY = "kdlm.network"
-"""The only key of the file's metadata: safetensors writes several in a random order."""
+"""The only key of the file's metadata: safetensors writes several keys in a random order."""
 
 
 def save_network(
@@ -29,7 +29,20 @@ def save_network(
     spec: dict[str, Any],
     image_side: int | None = None,
 ) -> None:
-    """Write weights and buffers, and beside them what `load_network` has to know."""
+    """Write the network's weights and buffers to ``path``, with what `load_network` needs.
+
+    Args:
+        model: the network.
+        path: file to write.
+        architecture: the network's name in `kdlm.study.names.ARCHITECTURES`.
+        in_channels: channels of its images.
+        spec: the spec of the training, which goes into the file's metadata.
+        image_side: side of its images in pixels; stored only for networks that depend on it.
+
+    Raises:
+        InputError: the file cannot be written.
+
+    """
     state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     facts = {
         "architecture": architecture,
@@ -45,10 +58,14 @@ def save_network(
 
 
 def load_network(path: Path, dtype: torch.dtype | None = None) -> Network:
-    """The network that `save_network` wrote, in ``dtype`` or else as it was written.
+    """Load the network that `save_network` wrote to ``path``.
+
+    Args:
+        path: the file.
+        dtype: type of the weights; None keeps the type they were saved in.
 
     Raises:
-        InputError: the file is missing, damaged or not a network of this study.
+        InputError: the file is missing or damaged, or it is not a network of this study.
 
     """
     verify(path)

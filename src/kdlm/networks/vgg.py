@@ -1,7 +1,8 @@
 """VGG networks for small images (Simonyan, Zisserman, arXiv 1409.1556), with BatchNorm.
 
-As the distillation literature has them (Tian, Krishnan, Isola, arXiv 1910.10699): five groups of
-biased 3×3 convolutions, the image halved after each of the first three, and one linear layer.
+They are built as in the distillation literature (Tian, Krishnan, Isola, arXiv 1910.10699): five
+groups of 3×3 convolutions with biases, maximum pooling that halves the image after each of the
+first three groups, and one linear layer.
 """
 
 import re
@@ -14,11 +15,16 @@ __all__ = ["ARCHITECTURES", "VGG", "spellings"]
 
 WIDTHS = (64, 128, 256, 512, 512)
 HALVED = 3
-"""Groups that a 2×2 maximum follows."""
+"""How many of the groups, from the first on, are followed by 2×2 maximum pooling."""
 
 
 class VGG(nn.Module):
-    """``repeats`` says how many convolutions each of the five groups has."""
+    """A VGG network for small images; ``repeats`` gives the number of convolutions in each group.
+
+    >>> vgg8 = VGG((1, 1, 1, 1, 1), num_classes=100)
+    >>> sum(parameter.numel() for parameter in vgg8.parameters())
+    3965028
+    """
 
     def __init__(self, repeats: tuple[int, ...], num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
@@ -35,25 +41,31 @@ class VGG(nn.Module):
         self.classifier = nn.Linear(WIDTHS[-1], num_classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Penultimate features (B, 512) of images (B, C, H, W)."""
+        """Return the penultimate features (B, 512) of images (B, C, H, W)."""
         features: Tensor = self.layers(images).mean(dim=(2, 3))
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, H, W)."""
+        """Return the logits (B, K) of images (B, C, H, W)."""
         logits: Tensor = self.classifier(self.features(images))
         return logits
 
 
 def _in_sequence(repeats: int) -> Callable[[re.Match[str]], str]:
-    """Where a layer of a block is in one sequence: a block ends with a ReLU, and with a pool."""
+    """Return the function that translates a layer's place in a block to its place in `VGG.layers`.
+
+    Each convolution is followed by BatchNorm and a ReLU, and the first blocks end with a pool.
+    """
     return lambda found: (
         f"layers.{int(found[1]) * 3 * repeats + min(int(found[1]), HALVED) + int(found[2])}."
     )
 
 
 def spellings(repeats: int) -> tuple[tuple[str, Callable[[re.Match[str]], str]], ...]:
-    """How RepDistiller spells the names of a VGG with so many convolutions a block."""
+    """Return the translations of RepDistiller's layer names of a VGG into ours.
+
+    ``repeats`` is the number of convolutions in each block.
+    """
     return (
         (r"^block([0-4])\.([0-9]+)\.", _in_sequence(repeats)),
         (r"^fc\.", lambda _found: "classifier."),
@@ -64,4 +76,4 @@ ARCHITECTURES: dict[str, Callable[..., VGG]] = {
     "vgg8": partial(VGG, (1, 1, 1, 1, 1)),
     "vgg13": partial(VGG, (2, 2, 2, 2, 2)),
 }
-"""By name: a function of ``num_classes`` and ``in_channels`` (3 unless said otherwise)."""
+"""By name, the function that builds a network from ``num_classes`` and ``in_channels`` (or 3)."""

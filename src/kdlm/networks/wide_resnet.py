@@ -1,7 +1,7 @@
 """Wide residual networks for small images (Zagoruyko, Komodakis, arXiv 1605.07146).
 
-As the distillation literature has them (Tian, Krishnan, Isola, arXiv 1910.10699): three stages of
-blocks that normalise before they convolve, no dropout.
+They are built as in the distillation literature (Tian, Krishnan, Isola, arXiv 1910.10699): three
+stages of blocks in which BatchNorm comes before the convolution, without dropout.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,11 @@ __all__ = ["ARCHITECTURES", "SPELLINGS", "WideResNet"]
 
 
 class PreActivationBlock(nn.Module):
-    """BatchNorm, ReLU and a 3×3 convolution, twice; added to the input or to its projection."""
+    """BatchNorm, ReLU and a 3×3 convolution, twice, added to a shortcut.
+
+    The shortcut is the input itself where the block keeps the number of channels, else a 1×1
+    convolution of the activated input.
+    """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -29,16 +33,19 @@ class PreActivationBlock(nn.Module):
         )
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, channels, H/stride, W/stride)."""
+        """Map (B, in_channels, H, W) to (B, channels, H/stride, W/stride)."""
         active = functional.relu(self.bn1(inputs))
-        # a projection is of the activation, an identity of the input itself
+        # as in the paper, the 1×1 convolution takes the activated input, the identity the input
         kept = inputs if isinstance(self.shortcut, nn.Identity) else self.shortcut(active)
         out: Tensor = self.conv2(functional.relu(self.bn2(self.conv1(active))))
         return kept + out
 
 
 class WideResNet(nn.Module):
-    """A wide ResNet of depth 6n + 4 whose stages are ``factor`` times as wide as a ResNet's."""
+    """A wide ResNet of depth 6n + 4, with n blocks in each of its three stages.
+
+    Its stages have ``factor`` times as many channels (16, 32, 64) as those of a ResNet.
+    """
 
     def __init__(self, depth: int, factor: int, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
@@ -58,12 +65,12 @@ class WideResNet(nn.Module):
         self.classifier = nn.Linear(widths[-1], num_classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Penultimate features (B, F) of images (B, C, H, W)."""
+        """Return the penultimate features (B, F) of images (B, C, H, W)."""
         out = functional.relu(self.bn(self.stages(self.conv1(images))))
         return out.mean(dim=(2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, K) of images (B, C, H, W)."""
+        """Return the logits (B, K) of images (B, C, H, W)."""
         logits: Tensor = self.classifier(self.features(images))
         return logits
 
@@ -74,10 +81,10 @@ SPELLINGS = (
     (r"^bn1\.", lambda _found: "bn."),
     (r"^(fc|linear)\.", lambda _found: "classifier."),
 )
-"""How others spell the names of these layers: RepDistiller's, and the reference code's."""
+"""Translations of layer names in RepDistiller and in the reference code into ours."""
 
 ARCHITECTURES: dict[str, Callable[..., WideResNet]] = {
     "wrn-16-2": partial(WideResNet, 16, 2),
     "wrn-40-2": partial(WideResNet, 40, 2),
 }
-"""By name: a function of ``num_classes`` and ``in_channels`` (3 unless said otherwise)."""
+"""By name, the function that builds a network from ``num_classes`` and ``in_channels`` (or 3)."""

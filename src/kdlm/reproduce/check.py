@@ -8,11 +8,12 @@ from typing import Any
 from kdlm import __version__
 from kdlm.archive.names import SOURCE
 from kdlm.errors import InputError
+from kdlm.reproduce.commit import compare_source
 from kdlm.reproduce.fixed import note_of_late_numbers
-from kdlm.reproduce.integrity import check_integrity
+from kdlm.reproduce.integrity import check_integrity, check_outputs
 from kdlm.reproduce.outcome import Level, Outcomes
 from kdlm.reproduce.unpacked import Unpacked, open_archive
-from kdlm.storage.files import replacing
+from kdlm.storage.files import replaceable, replacing
 
 __all__ = ["reproduce"]
 
@@ -43,6 +44,9 @@ def reproduce(
         InputError: the archive is refused, or no consent was given; the message names the entry.
 
     """
+    if report:
+        # before hours of work, not after them
+        replaceable(report)
     asked = tuple(level for level in Level if level in {*levels, Level.INTEGRITY})
     outcomes = Outcomes(asked)
     facts: dict[str, Any] = {"archive": archive.name, "kdlm": __version__}
@@ -57,7 +61,8 @@ def reproduce(
     finally:
         if report:
             with replacing(report) as temporary:
-                text = json.dumps(facts | outcomes.as_json(), indent=1, ensure_ascii=False)
+                # ASCII alone: an archive's words may draw on a terminal, or be no text at all
+                text = json.dumps(facts | outcomes.as_json(), indent=1)
                 temporary.write_text(f"{text}\n", encoding="utf-8")
     return outcomes
 
@@ -74,13 +79,15 @@ def _opened(
         )
     unpacked = open_archive(archive, folder)
     check_integrity(unpacked, outcomes)
+    source = compare_source(unpacked, outcomes)
     if not runs_code or consent is None:
         return unpacked
+    check_outputs(unpacked, outcomes)
     if f"{SOURCE}/src/kdlm/__main__.py" not in unpacked.digests:
         raise InputError(f"{archive} holds no source that could be run; check it with --level L0")
     question = (
         f"{archive} is whole. This runs the Python code in it (commit "
-        f"{unpacked.facts['source'].get('commit')!r}) as you, with all that you may do."
+        f"{unpacked.facts.commit!r}) as you, with all that you may do. Its source: {source}."
     )
     if not consent(question):
         raise InputError(f"nothing of the archive was run; what was checked is in {folder}")
@@ -90,9 +97,12 @@ def _opened(
 def _facts(unpacked: Unpacked) -> dict[str, Any]:
     return {
         "sha256": unpacked.sha256,
-        "study": unpacked.study.study,
-        "source": unpacked.facts["source"],
-        "made_by": unpacked.facts.get("kdlm"),
+        "study": unpacked.facts.study,
+        "source": {
+            "commit": unpacked.facts.commit,
+            "as_committed": unpacked.facts.as_committed,
+        },
+        "made_by": unpacked.facts.kdlm,
     }
 
 
@@ -101,9 +111,12 @@ def _run(
 ) -> dict[str, Any] | None:
     from kdlm.reproduce.rebuild import rebuild, remake  # noqa: PLC0415
     from kdlm.reproduce.rerun import draw, rerun, rerunnable  # noqa: PLC0415
-    from kdlm.reproduce.verdicts import compare_verdicts  # noqa: PLC0415
+    from kdlm.reproduce.verdicts import compare_own_verdicts, compare_verdicts  # noqa: PLC0415
 
     asked = outcomes.asked
+    if Level.REBUILT in asked or Level.VERDICT in asked:
+        # first, as long as no code of the archive has run
+        compare_own_verdicts(unpacked, outcomes)
     if note := note_of_late_numbers(unpacked, asked):
         outcomes.notes.append(note)
     reruns = tuple(level for level in asked if level in (Level.RERUN, Level.TOLERANCE))

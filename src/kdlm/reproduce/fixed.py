@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdlm.reproduce.outcome import Level
-from kdlm.reproduce.unpacked import Unpacked, read_object
+from kdlm.reproduce.unpacked import Unpacked
 
 __all__ = ["note_of_late_numbers"]
 
 _JUDGED_BY = {Level.TOLERANCE: "tolerances", Level.VERDICT: "margins"}
+_FAR_OFF = 1e12
 _TRAININGS = ("teachers/", "students/", "init_means/")
 
 
@@ -21,7 +22,7 @@ def note_of_late_numbers(unpacked: Unpacked, levels: Sequence[Level]) -> str | N
     numbers = [f"{what} ({level})" for level, what in _JUDGED_BY.items() if level in levels]
     if not numbers:
         return None
-    records = read_object(unpacked.folder / "snakemake/records.json")
+    records = unpacked.records
     written = _start(records.get(f"{unpacked.prefix}/study.json"))
     folders = tuple(f"{unpacked.prefix}/{folder}" for folder in _TRAININGS)
     starts = [_start(record) for name, record in records.items() if name.startswith(folders)]
@@ -40,4 +41,5 @@ def note_of_late_numbers(unpacked: Unpacked, levels: Sequence[Level]) -> str | N
 
 def _start(record: Any) -> float | None:
     start = record.get("starttime") if isinstance(record, dict) else None
-    return float(start) if isinstance(start, int | float) else None
+    # seconds since 1970; an archive may say anything
+    return float(start) if isinstance(start, int | float) and 0 <= start < _FAR_OFF else None

@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
 from kdlm.archive.environment import build_digest
+from kdlm.reproduce.told import shown
 
 __all__ = ["differences", "here"]
 
@@ -42,7 +43,11 @@ def differences(
          present.get("cpu_capability"))
         for part in recorded.get("resumed_from") or () if "cpu_capability" in part
     ]  # fmt: skip
-    found = [f"{name}: {there} there, {this} here" for name, there, this in pairs if there != this]
+    found = [
+        f"{name}: {_spelt(there)} there, {this} here"
+        for name, there, this in pairs
+        if there != this
+    ]
     named = {text.split(":")[0] for text in found}
     builds = [
         f"{name}: another build of the same version"
@@ -50,6 +55,11 @@ def differences(
         if name not in named and installed.get(name, {}).get("sha256") != _build(name)
     ]
     return found + builds
+
+
+def _spelt(value: Any) -> str:
+    """What an archive says of its machine; text stands as it is."""
+    return value[:200] if isinstance(value, str) else shown(value)
 
 
 def _build(name: str) -> str | None:

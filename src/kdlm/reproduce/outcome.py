@@ -6,7 +6,15 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
-__all__ = ["LEVELS", "STRENGTH", "Level", "Outcomes", "State"]
+from kdlm.terminal import printable
+
+__all__ = ["LEVELS", "OURS", "STRENGTH", "Level", "Outcomes", "State"]
+
+_WIDEST = 60
+"""Letters of the first column; names of a study's outputs have some thirty."""
+
+OURS = "this checkout: "
+"""What the name of an outcome starts with that code of the archive has no part in."""
 
 
 class Level(StrEnum):
@@ -39,6 +47,8 @@ class State(StrEnum):
     REFUSED = "refused"
     NOT_DONE = "not done"
     """Nothing to do it from: an output that is made from something the archive leaves out."""
+    DIFFERING = "differing"
+    """Of a verdict by this checkout: another one, which by itself is no fault of the archive."""
 
 
 @dataclass
@@ -114,12 +124,16 @@ class Outcomes:
         }
 
     def as_table(self) -> str:
-        """For a terminal: a row for each kind of output, and what did not hold, by name."""
+        """For a terminal: a row for each kind of output, and what did not hold, by name.
+
+        Names and reasons may be an archive's words: what is not printable in them is escaped.
+        """
         groups: dict[str, list[str]] = defaultdict(list)
         for output in self.states:
-            groups[_kind(output)].append(output)
+            groups[printable(_kind(output))].append(output)
         levels = tuple(Level)
-        width = max(map(len, groups)) + 2
+        # a name may be a thousand letters long: its row is then, and no other
+        width = min(max(map(len, groups)), _WIDEST) + 2
         lines = [
             f"{'output':<{width}}" + "".join(f"{level:<10}" for level in levels) + "highest",
             "-" * (width + 10 * len(levels) + 7),
@@ -127,10 +141,10 @@ class Outcomes:
         for kind, outputs in sorted(groups.items()):
             cells = "".join(f"{self._cell(outputs, level):<10}" for level in levels)
             highest = {self.highest(output) or "none" for output in outputs}
-            lines.append(f"{kind:<{width}}{cells}{', '.join(sorted(highest))}")
+            lines.append(f"{kind:<{width - 1}} {cells}{', '.join(sorted(highest))}")
         lines.append("")
         lines += [f"{level}: {LEVELS[level]}" for level in self.asked]
-        lines += ["", *self._exceptions(), *self.notes]
+        lines += ["", *map(printable, (*self._exceptions(), *self.notes))]
         lines += [
             f"{level} {'holds' if self.held(level) else 'DOES NOT HOLD'}" for level in self.asked
         ]
@@ -142,7 +156,7 @@ class Outcomes:
         ]
         if not found:
             return "-"
-        for state in (State.FAILED, State.REFUSED):
+        for state in (State.FAILED, State.REFUSED, State.DIFFERING):
             if state in found:
                 return f"{found.count(state)} {state}" if len(outputs) > 1 else state
         held = found.count(State.HELD)
@@ -170,9 +184,11 @@ def _kind(output: str) -> str:
     """The row of the table an output is counted in."""
     if output.startswith("claim "):
         return "each claim"
+    if output.startswith(OURS):
+        return "each claim, by this checkout"
     parts = PurePosixPath(output).parts
-    if parts[0] == "results":
-        inner = parts[2:]
+    inner = parts[2:]
+    if inner and parts[0] == "results":
         if inner[0] in ("students", "teachers", "init_means"):
             return f"{inner[0]}/…/{inner[-1]}"
         if inner[0] in ("logs", "benchmarks"):

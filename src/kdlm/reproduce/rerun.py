@@ -11,7 +11,8 @@ from kdlm.errors import InputError
 from kdlm.reproduce.columns import first_difference
 from kdlm.reproduce.machine import differences, here
 from kdlm.reproduce.outcome import Level, Outcomes, State
-from kdlm.reproduce.unpacked import UNTOLD, Unpacked, read_object
+from kdlm.reproduce.told import read_object
+from kdlm.reproduce.unpacked import UNTOLD, Unpacked
 from kdlm.study.config import DatasetConfig, Study
 from kdlm.study.jobs import Job, init_means_jobs, network_jobs
 from kdlm.study.specs import BroughtTeacherSpec

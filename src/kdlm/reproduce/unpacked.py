@@ -1,9 +1,6 @@
-"""An archive in a folder of its own, all of it checked; and running the source it holds."""
+"""An archive in a folder of its own, all of it checked, and what it says of itself."""
 
-import json
-import os
-import subprocess
-import sys
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,39 +8,37 @@ from typing import Any
 
 from kdlm.archive import FORMAT
 from kdlm.archive.manifest import file_sha256
-from kdlm.archive.names import FACTS, SOURCE
+from kdlm.archive.names import FACTS, MOST, SOURCE, complaint
 from kdlm.archive.unpacking import unpack
 from kdlm.errors import InputError
+from kdlm.reproduce.running import run_commands
+from kdlm.reproduce.told import read_object, shown
 from kdlm.study.config import Study, parse
 
-__all__ = ["UNTOLD", "Unpacked", "open_archive", "read_object"]
+__all__ = ["UNTOLD", "Facts", "Unpacked", "open_archive"]
 
 UNTOLD = "the archive has neither it nor, among what was left out, its SHA-256"
 """Why an output that the study must have had cannot be judged."""
 
-_THREADS = (
-    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
-)  # fmt: skip
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_LARGEST_CONFIG = 1 << 20
+"""Bytes; a config of a thousand jobs has some 5,000."""
 
-_DRIVER = """
-import io, json, os, sys
-from contextlib import redirect_stderr, redirect_stdout
-commands = json.load(sys.stdin)
-answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-for arguments in commands:
-    said = io.StringIO()
-    try:
-        with redirect_stdout(said), redirect_stderr(said):
-            from kdlm.cli import main
-            status = main(arguments)
-        lines = said.getvalue().strip().splitlines() or [f"status {status}"]
-        end = lines[-1] if status else None
-    except BaseException as error:
-        end = f"{type(error).__name__}: {error}"
-    print(json.dumps(end), file=answers, flush=True)
-"""
-"""Runs the commands on stdin; answers each with null, or what went wrong."""
+
+@dataclass(frozen=True)
+class Facts:
+    """What ``archive.json`` says."""
+
+    study: str
+    kdlm: str
+    """Version that made it."""
+    commit: str | None
+    """Of the source; None where what is said is no commit."""
+    as_committed: bool
+    """Whether the source is said to be the commit's."""
+    left_out: dict[str, str]
+    """SHA-256 by name of what the archive says that it leaves out."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +51,7 @@ class Unpacked:
     """Of the archive itself."""
     digests: dict[str, str]
     """SHA-256 by name of every file in the archive."""
-    facts: dict[str, Any]
-    study: Study
+    facts: Facts
 
     @property
     def results(self) -> Path:
@@ -67,23 +61,51 @@ class Unpacked:
     @property
     def prefix(self) -> str:
         """Of the names of results."""
-        return f"results/{self.study.study}"
+        return f"results/{self.facts.study}"
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """SHA-256 by name of what the archive says that it leaves out."""
+        return self.facts.left_out
 
     def digest(self, name: str) -> str | None:
         """SHA-256 of an output, archived or left out."""
         return self.digests.get(name) or self.left_out.get(name)
 
     @cached_property
-    def left_out(self) -> dict[str, str]:
-        """SHA-256 by name of what the archive says that it leaves out."""
-        return {name: entry["sha256"] for name, entry in self.facts["left_out"].items()}
+    def study(self) -> Study:
+        """The archived config. L0 never reads it: what it asks for may be without end.
+
+        Raises:
+            InputError: it is not one that this version knows, or asks for more jobs than an archive
+                has files.
+
+        """
+        path = self.results / "study.json"
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise InputError(f"{path}: more than {_LARGEST_CONFIG} bytes, so no config of a study")
+        study = parse(read_object(path))
+        if study.study != self.facts.study:
+            raise InputError(
+                f"{self.archive}: {FACTS} says study {self.facts.study!r}, study.json "
+                f"{study.study!r}"
+            )
+        if (jobs := _jobs_at_most(study)) > MOST:
+            raise InputError(
+                f"{path}: asks for up to {jobs} jobs, and an archive has at most {MOST} files"
+            )
+        return study
+
+    @cached_property
+    def records(self) -> dict[str, Any]:
+        """Snakemake's record of every output, by name."""
+        return read_object(self.folder / "snakemake/records.json")
 
     @cached_property
     def recorded_inputs(self) -> frozenset[str]:
         """Names of all files that a job read, by Snakemake's records."""
-        records = read_object(self.folder / "snakemake/records.json")
         return frozenset(
-            str(name) for record in records.values() for name in record.get("input") or ()
+            str(name) for record in self.records.values() for name in record.get("input") or ()
         )
 
     @property
@@ -103,80 +125,71 @@ class Unpacked:
     def run_all(
         self, commands: list[list[str]], folder: Path, threads: int = 1
     ) -> list[str | None]:
-        """Run commands of the archived source one after the other, in one process.
-
-        No shell is involved, nothing that the archive has as a command line is run, and modules
-        come from the archive's source before any that is installed.
-        """
-        environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
-            "PYTHONPATH": str((self.folder / SOURCE / "src").resolve()),
-            # the checked source stays as it is
-            "PYTHONDONTWRITEBYTECODE": "1",
-            # no look of figures that lies in the user's home
-            "MPLCONFIGDIR": str((self.folder / ".matplotlib").resolve()),
-            # as Snakemake sets them for a job of as many threads
-            **dict.fromkeys(_THREADS, str(threads)),
-        }
-        run = subprocess.run(  # noqa: S603
-            # -P: not the modules of the folder it runs in
-            [sys.executable, "-P", "-c", _DRIVER],
-            cwd=folder,
-            env=environment,
-            input=json.dumps(commands),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            encoding="utf-8",
-            check=False,
+        """`run_commands` of the archived source."""
+        return run_commands(
+            self.folder / SOURCE / "src", commands, folder, self.folder / ".matplotlib", threads
         )
-        # a line for each command that came to an end
-        ends = [json.loads(line) for line in run.stdout.splitlines()]
-        ends += [f"ended with status {run.returncode}"] * (len(commands) - len(ends))
-        return [
-            None if end is None else f"kdlm {arguments[0]}: {end}"
-            for arguments, end in zip(commands, ends, strict=True)
-        ]
+
+
+def _jobs_at_most(study: Study) -> int:
+    """How many jobs a config asks for, those of several arms counted once for each."""
+    means = study.init_means
+    kinds = len(means.architectures) * len(means.initialisations) * len(means.batchnorm)
+    students = sum(
+        sum(len(arm.temperatures_of(loss)) for loss in arm.losses)
+        * len(arm.mean_gaps) * len(arm.perturbations) * len(arm.seeds)
+        for arm in study.arms
+    )  # fmt: skip
+    return len(study.teachers) + students + kinds * -(-means.seeds // means.shard_size)
 
 
 def open_archive(archive: Path, folder: Path) -> Unpacked:
     """Check ``archive`` and unpack it into ``folder``, which must be new or empty.
 
+    Nothing of it is read but what it says of itself: its config is, once it is asked for.
+
     Raises:
-        InputError: see `kdlm.archive.unpacking.unpack`; or it is of another format, or its config
-            is not one that this version knows.
+        InputError: see `kdlm.archive.unpacking.unpack`; or it is of another format, or does not say
+            what every archive does.
 
     """
     digests = unpack(archive, folder)
-    facts = read_object(folder / FACTS)
-    found, name = facts.get("format"), facts.get("study")
-    if not all(isinstance(facts.get(key), dict) for key in ("left_out", "source")):
-        raise InputError(f"{archive}: {FACTS} lacks what an archive says of itself")
-    if found != FORMAT:
+    facts = _facts(archive, folder)
+    if "/" in facts.study or f"results/{facts.study}/study.json" not in digests:
         raise InputError(
-            f"{archive}: format {found}, this version reads {FORMAT}; use the source it holds: "
-            f"PYTHONPATH={folder / SOURCE / 'src'} python -m kdlm reproduce {archive}"
+            f"{archive}: {FACTS} says study {shown(facts.study)}, of which there is no study.json"
         )
-    if f"results/{name}/study.json" not in digests:
-        raise InputError(f"{archive}: {FACTS} says study {name!r}, of which there is no study.json")
-    study = parse(read_object(folder / f"results/{name}/study.json"))
-    if study.study != name:
-        raise InputError(f"{archive}: {FACTS} says study {name!r}, study.json {study.study!r}")
-    return Unpacked(archive, folder, file_sha256(archive), digests, facts, study)
+    return Unpacked(archive, folder, file_sha256(archive), digests, facts)
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """What a JSON file of an archive holds.
-
-    Raises:
-        InputError: the archive has no such file, or it is no JSON object.
-
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"the archive holds no {path.name}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: not a JSON object")
-    return found
+def _facts(archive: Path, folder: Path) -> Facts:
+    told = read_object(folder / FACTS)
+    if told.get("format") != FORMAT:
+        raise InputError(
+            f"{archive}: format {shown(told.get('format'))}, this version reads {FORMAT}. Only a "
+            f"version of kdlm that knows that format can check it. The archive's own source "
+            f"({folder / SOURCE}) may, but it is the code of whoever made the archive, and would "
+            f"run as you, with all that you may do: read it first, and if you then trust it, run "
+            f"python -m kdlm reproduce there"
+        )
+    source, left_out, study = told.get("source"), told.get("left_out"), told.get("study")
+    if not (isinstance(source, dict) and isinstance(left_out, dict) and isinstance(study, str)):
+        raise InputError(f"{archive}: {FACTS} lacks what an archive says of itself")
+    digests = {}
+    for name, told_of in left_out.items():
+        digest = told_of.get("sha256") if isinstance(told_of, dict) else None
+        if complaint(name) or not (isinstance(digest, str) and _SHA256.fullmatch(digest)):
+            raise InputError(
+                f"{archive}: {FACTS} says of what was left out ({shown(name)}) no SHA-256 of a "
+                f"file of a study"
+            )
+        digests[name] = digest
+    commit = source.get("commit")
+    known = isinstance(commit, str) and _COMMIT.fullmatch(commit)
+    return Facts(
+        study=study,
+        kdlm=str(told.get("kdlm")),
+        commit=commit if known else None,
+        as_committed=source.get("as_committed") is True,
+        left_out=digests,
+    )

@@ -1,13 +1,18 @@
-"""L4: the same verdict on every claim."""
+"""L4: the same verdict on every claim; and beside it the verdicts by this checkout's own code."""
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+import kdlm
 from kdlm.errors import InputError
-from kdlm.reproduce.outcome import Level, Outcomes, State
+from kdlm.reproduce.outcome import OURS, Level, Outcomes, State
+from kdlm.reproduce.running import run_commands
 from kdlm.reproduce.unpacked import Unpacked
 from kdlm.storage.parquet import read_table
+from kdlm.study.schemas import TABLES, table_path
 
-__all__ = ["compare_verdicts"]
+__all__ = ["compare_own_verdicts", "compare_verdicts"]
 
 
 def compare_verdicts(unpacked: Unpacked, folder: Path, outcomes: Outcomes) -> None:
@@ -20,12 +25,55 @@ def compare_verdicts(unpacked: Unpacked, folder: Path, outcomes: Outcomes) -> No
         outcomes.add(whole, Level.VERDICT, State.FAILED, str(error))
         return
     changed = []
-    for claim in dict.fromkeys([*archived, *found]):
-        before, after = archived.get(claim, "no claim"), found.get(claim, "no claim")
+    for claim, (before, after) in _pairs(archived, found).items():
         difference = None if before == after else f"{before} in the archive, {after} now"
         outcomes.judge(f"claim {claim}", Level.VERDICT, difference)
         changed += [claim] if difference else []
     outcomes.judge(whole, Level.VERDICT, ", ".join(changed) or None)
+
+
+def compare_own_verdicts(unpacked: Unpacked, outcomes: Outcomes) -> None:
+    """Enter beside L4 what the kdlm that runs here, not the archive's, says of every claim.
+
+    It judges the archived tables by the archived config. Another verdict fails no level, since the
+    two may be of different versions, but it is named.
+    """
+    root = unpacked.folder / "own"
+    folder = root / unpacked.prefix
+    for name in ("study.json", *(table_path(name).as_posix() for name in TABLES)):
+        if (unpacked.results / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(unpacked.results / name, folder / name)
+    source = Path(kdlm.__file__).parents[1]
+    scratch = unpacked.folder / ".matplotlib"
+    failure = run_commands(source, [["judge", unpacked.prefix]], root, scratch)[0]
+    archived, found = {}, {}
+    try:
+        archived = _verdicts(unpacked.results / "claims.parquet")
+        found = {} if failure else _verdicts(folder / "claims.parquet")
+    except (InputError, FileNotFoundError) as error:
+        failure = failure or str(error)
+    if failure:
+        reason = f"this checkout cannot judge what is archived: {failure}"
+        outcomes.add(f"{OURS}verdicts", Level.VERDICT, State.NOT_DONE, reason)
+        return
+    for claim, (before, after) in _pairs(archived, found).items():
+        state = State.HELD if before == after else State.DIFFERING
+        reason = f"{before} in the archive, {after} by this checkout" if before != after else ""
+        outcomes.add(f"{OURS}claim {claim}", Level.VERDICT, state, reason)
+    if differing := outcomes.count(Level.VERDICT, State.DIFFERING):
+        outcomes.notes.append(
+            f"this checkout gives {differing} of {len(found)} claims another verdict than the "
+            f"archive has: its code and the archive's differ, see which of them to believe"
+        )
+
+
+def _pairs(archived: Mapping[str, str], found: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Both verdicts on every claim that either has."""
+    return {
+        claim: (archived.get(claim, "no claim"), found.get(claim, "no claim"))
+        for claim in dict.fromkeys([*archived, *found])
+    }
 
 
 def _verdicts(path: Path) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""How bytes come to disk and back: sealed files, tables, locks, and a run's circumstances."""
+"""Writing to disk and reading back: sealed files, Parquet tables, locks, and run.json."""

@@ -1,6 +1,7 @@
-"""One process at a time: locks that the kernel lets go of when their holder ends, however it does.
+"""Locks that let one process at a time work on a folder.
 
-A lock is ``flock`` on a file of its own. The file stays behind, and means nothing by itself.
+A lock is ``flock`` on a file made for it. The kernel releases it when the process that holds it
+ends, whatever ended the process. The file stays behind; that it exists means nothing.
 """
 
 import contextlib
@@ -24,7 +25,10 @@ logger = logging.getLogger(__name__)
 
 _NAME = ".lock"
 _PAUSE = 0.5
-"""Seconds between two tries: a call that blocks would not heed a signal that is only noted."""
+"""Seconds between two attempts to take a lock.
+
+A blocking call would go on waiting after a signal, since `kdlm.signals` only records signals.
+"""
 
 
 def _open(path: Path) -> TextIO:
@@ -33,13 +37,19 @@ def _open(path: Path) -> TextIO:
 
 
 def _taken(file: TextIO, folder: Path) -> bool:
-    """Whether the lock is this process's from now on, or there are no locks to be had."""
+    """Try to take the lock on ``file``.
+
+    Returns:
+        True if this process holds the lock now, or if the file system of ``folder`` has no locks;
+        False if another process holds it.
+
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
-        # some cluster file systems have none; Snakemake's own lock is then what there is
+        # Some cluster file systems have no locks; Snakemake's own lock is then all that is left.
         _do_without(folder, error)
     return True
 
@@ -56,7 +66,7 @@ def _do_without(folder: Path, error: OSError) -> None:
 
 def _sign(file: TextIO) -> None:
     os.ftruncate(file.fileno(), 0)
-    # not through the buffer, which would try once more when the file is closed
+    # Not through the file's buffer: after a failed write it would try again when it is closed.
     os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
 
@@ -66,10 +76,14 @@ def _holder(file: TextIO) -> str:
 
 
 def hold(folder: Path) -> TextIO:
-    """Take ``folder`` for this process, which has it until it ends or closes what is returned.
+    """Take the lock on ``folder`` for this process, or fail at once.
+
+    Returns:
+        The lock's file. The process holds the lock until it closes this file or ends.
 
     Raises:
-        InputError: another process has it; it is named. Or the folder cannot be written.
+        InputError: another process holds the lock, and the message names it; or the folder cannot
+            be written.
 
     """
     path = folder / _NAME
@@ -86,20 +100,21 @@ def hold(folder: Path) -> TextIO:
 
 @contextmanager
 def in_turn(folder: Path) -> Iterator[None]:
-    """Work on ``folder`` once every other process that does so is done; the log says who it is.
+    """Wait for the lock on ``folder``, and hold it while the context is open.
 
-    A job outlives the Snakemake that started it if that one alone is killed, and the next run
-    starts the same job again. Where there can be no lock the work is done without.
+    Two processes can meet in one folder: if Snakemake alone is killed, its jobs go on, and the next
+    run starts the same jobs again. While this process waits, the log names the process that holds
+    the lock. Where no lock can be made, the work is done without one.
 
     Raises:
-        SystemExit: a signal that was noted asked to stop while it waited.
+        SystemExit: a signal asked the process to stop while it was waiting.
 
     """
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(_open(folder / _NAME))
         except OSError as error:
-            # if nothing can be written there, the work itself will say what to do
+            # If the folder cannot be written, the work itself fails with a message about it.
             logger.warning("%s: no lock (%s)", folder, error.strerror)
         else:
             _wait(file, folder)
@@ -121,9 +136,9 @@ def _wait(file: TextIO, folder: Path) -> None:
 
 @contextmanager
 def waiting(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path``, once every other process has let go of it.
+    """Wait for the lock on the file ``path``, and hold it while the context is open.
 
-    Where there can be no lock the work is done without.
+    On a file system without locks the context opens at once.
     """
     with _open(path) as file:
         try:

@@ -1,7 +1,7 @@
-"""Tables on disk: Arrow schemas made of `kdlm.study.schemas`, and reading and writing them.
+"""Writing and reading tables as Parquet files with the schemas of `kdlm.study.schemas`.
 
-A Parquet file holds results alone, and in its metadata the specification of the job that made it,
-so that equal results are equal bytes. Times, hosts and versions go into ``run.json`` beside it.
+A Parquet file holds results and, in its metadata, the spec of the job that made it. It holds no
+times, hosts or versions, which go into ``run.json`` beside it, so equal results are equal bytes.
 """
 
 import json
@@ -18,7 +18,7 @@ from kdlm.storage.files import OPEN_SEAL, read_sealed, replacing, sealed
 from kdlm.study.schemas import SCHEMA_VERSION, SCHEMAS, table_path
 
 if TYPE_CHECKING:
-    # half a second that a training job has no use for
+    # importing pandas takes half a second, and a training job does not need it
     import pandas as pd
 
     from kdlm.study.specs import Spec
@@ -48,7 +48,12 @@ def arrow_schema(
     spec: Mapping[str, Any] | None = None,
     diverged: Mapping[str, Any] | None = None,
 ) -> pa.Schema:
-    """Arrow schema of a table; column metadata hold unit and meaning, the file's the rest."""
+    """Return the Arrow schema of table ``name``.
+
+    The metadata of each column are its unit and meaning. The metadata of the schema are the table's
+    name, the version of the schemas, the job's ``spec``, and where its training ``diverged``; the
+    last two are left out where they are None.
+    """
     metadata = {"kdlm.table": name, "kdlm.schema_version": str(SCHEMA_VERSION)}
     if spec is not None:
         metadata["kdlm.spec"] = json.dumps(spec, sort_keys=True)
@@ -70,12 +75,20 @@ def write_table(
     spec: Mapping[str, Any] | None = None,
     diverged: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write ``rows`` as table ``name``; NaN, and columns that the rows lack, become null.
+    """Write ``rows`` as table ``name`` to the Parquet file ``path``.
 
-    The file's metadata hold the ``spec`` of the job, and where its training ``diverged``.
+    NaN becomes null, and so does every column of the schema that the rows do not have.
+
+    Args:
+        name: a name of `kdlm.study.schemas.SCHEMAS`.
+        rows: the table's contents.
+        path: file to write.
+        spec: spec of the job, stored in the file's metadata.
+        diverged: epoch, batch and kind of the first number that was not finite, stored there too.
 
     Raises:
-        ValueError: a column is not in the schema.
+        ValueError: ``rows`` have a column that is not in the schema.
+        InputError: the file cannot be written.
 
     """
     if isinstance(rows, list):
@@ -103,27 +116,27 @@ def write_table(
 
 
 def write_tables(folder: Path, **tables: "pa.Table | pd.DataFrame | list[dict[str, Any]]") -> None:
-    """Write gathered tables, each by its name, to ``tables/`` in a study's ``folder``."""
+    """Write gathered tables, given by their names, to the subfolder ``tables`` of ``folder``."""
     for name, rows in tables.items():
         write_table(name, rows, folder / table_path(name))
 
 
 def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """NaN as null, which every reader leaves out of means and of comparisons."""
+    """Replace NaN by null, which every reader leaves out of means and comparisons."""
     if not pa.types.is_floating(column.type):
         return column
     return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
 
 
 def read_arrow(path: Path, name: str) -> pa.Table:
-    """Read one file of table ``name``.
+    """Read the file ``path``, which holds table ``name`` or a part of it.
 
     Raises:
-        InputError: the file is missing, damaged, or not this table; the message names it.
+        InputError: the file is missing or damaged, or it is another table; the message names it.
 
     """
-    # in this thread: a short job that has torch too may end while pyarrow's are still starting, and
-    # is aborted then, with all its files written
+    # Without threads: a short job that also uses torch can end while pyarrow's threads are still
+    # starting, and is then aborted although all its files are written.
     table = _read(path).read(use_threads=False)
     missing = set(SCHEMAS[name]) - set(table.column_names)
     if missing:
@@ -141,30 +154,45 @@ def _read(path: Path) -> pq.ParquetFile:
 
 
 def read_table(path: Path, name: str) -> "pd.DataFrame":
-    """`read_arrow` as a data frame."""
+    """Read the file ``path`` of table ``name`` as a data frame; raises as `read_arrow` does."""
     frame: pd.DataFrame = read_arrow(path, name).to_pandas()
     return frame
 
 
 def read_divergence(path: Path) -> dict[str, Any] | None:
-    """Epoch, batch and what was not finite, of a training that diverged; errors as `read_arrow`."""
+    """Read where the training that wrote the Parquet file ``path`` diverged.
+
+    Returns:
+        Epoch, batch and kind of the first number that was not finite; None where the training ran
+        to its end.
+
+    Raises:
+        InputError: the file is missing or damaged, or it is not a Parquet file.
+
+    """
     metadata = _read(path).schema_arrow.metadata or {}
     diverged: dict[str, Any] | None = json.loads(metadata.get(b"kdlm.diverged", b"null"))
     return diverged
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """The specification of the job that wrote the Parquet file ``path``; errors as `read_arrow`."""
+    """Read the spec of the job that wrote the Parquet file ``path``; empty where it has none.
+
+    Raises:
+        InputError: the file is missing or damaged, or it is not a Parquet file.
+
+    """
     metadata = _read(path).schema_arrow.metadata or {}
     spec: dict[str, Any] = json.loads(metadata.get(b"kdlm.spec", b"{}"))
     return spec
 
 
 def expect_spec(path: Path, spec: "Spec") -> None:
-    """Refuse the Parquet file ``path`` of a job that did anything but ``spec``.
+    """Check that the Parquet file ``path`` was written by a job with this ``spec``.
 
     Raises:
-        InputError: it is of another spec, or as `read_arrow`.
+        InputError: it was written for another spec, and the message names the keys that differ; or
+            the file is missing or damaged, or it is not a Parquet file.
 
     """
     stored, asked = read_spec(path), spec.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""The circumstances of a run: what can change the last bits of its result, and when it was."""
+"""The circumstances of a run, for run.json: everything that can change the last bits of results."""
 
 import platform
 import subprocess
@@ -17,8 +17,8 @@ _PACKAGES = ("kdlm", "torch", "torchvision", "numpy", "pyarrow", "safetensors", 
 
 
 def _revision() -> str | None:
-    """Git revision of the source, marked where the tree is dirty; None without git."""
-    # without the lock of the index, which others may be about to take
+    """Return the git revision of the source, marked if files differ from it; None without git."""
+    # --no-optional-locks: a lock on git's index would get in the way of other processes
     command = [
         "git",
         "--no-optional-locks",
@@ -42,7 +42,7 @@ def _revision() -> str | None:
 
 
 def _processor() -> str:
-    """Model of the CPU, which decides the kernels that libraries choose."""
+    """Return the model of the CPU, which decides the kernels that libraries choose."""
     other = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
@@ -54,7 +54,7 @@ def _processor() -> str:
 
 
 def _version(package: str) -> str | None:
-    """Version of an installed package; None where it is not installed."""
+    """Return the version of an installed package; None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -62,7 +62,11 @@ def _version(package: str) -> str | None:
 
 
 def circumstances(device: torch.device) -> dict[str, Any]:
-    """Times, host, versions, git revision, device, threads and CPU capability, for run.json."""
+    """Return the facts about this process that run.json records.
+
+    They are start and end (UTC) and the seconds between them, host, versions, git revision,
+    command, device, CPU capability, number of threads, and whether kernels are deterministic.
+    """
     started = psutil.Process().create_time()
     finished = time.time()
     return {
@@ -76,7 +80,7 @@ def circumstances(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "revision": _revision(),
-        # not sys.argv[0], which is where this file lies on this machine
+        # without sys.argv[0], a path on this machine
         "command": ["python", "-m", "kdlm", *sys.argv[1:]],
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else None,

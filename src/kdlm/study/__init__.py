@@ -1,4 +1,4 @@
-"""What is asked for: the config, each job's spec and folder, and the columns of every table.
+"""The description of a study: its config, each job's spec and folder, and the columns of tables.
 
-Nothing here computes a result, and nothing here imports torch or pyarrow.
+No module of this package computes a result, and none imports torch or pyarrow.
 """

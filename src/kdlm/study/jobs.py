@@ -1,6 +1,7 @@
-"""The jobs that a study asks for: which folder each has, which teacher, and which spec.
+"""The jobs that a study asks for, each with its folder, its teacher and its spec.
 
-Folders are Hive paths (``key=value/key=value``), which DuckDB, polars and pyarrow read as tables.
+Folders are Hive paths (``key=value/key=value``). DuckDB, polars and pyarrow can read all files
+below such a folder as one table, with the keys as columns.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,8 @@ NETWORK_FILES = ("history.parquet", "logits.parquet", "model.safetensors", "run.
 class Job(Generic[SpecT]):
     """One training, or one shard of initialisation means.
 
+    ``kind`` is the folder in the study's folder that holds all jobs of this kind.
+
     >>> spec = InitMeansSpec(architecture="resnet8", initialisation="he", batchnorm="eval",
     ...                      first_seed=0, seeds=2, images=4, num_classes=10, threads=1)
     >>> Job("init_means", {"architecture": "resnet8", "shard": "0"}, spec).folder.as_posix()
@@ -52,14 +55,15 @@ class Job(Generic[SpecT]):
 
     kind: Kind
     keys: Mapping[str, str]
-    """Path keys in their order, with values spelt as in paths."""
+    """Path keys in the order of the path, with values as the path spells them."""
     spec: SpecT
+    """Everything that decides the result of the job, besides the code."""
     teacher: "TeacherJob | None" = None
-    """The job of a student's teacher."""
+    """The job of the student's teacher; None for all other jobs."""
 
     @property
     def folder(self) -> Path:
-        """Folder of the job's outputs, in the study's folder."""
+        """The folder of the job's files, relative to the study's folder."""
         return Path(self.kind, *(f"{key}={value}" for key, value in self.keys.items()))
 
 
@@ -68,7 +72,7 @@ StudentJob = Job[StudentSpec]
 
 
 def teacher_jobs(study: Study) -> list[TeacherJob]:
-    """The job of each teacher, in the config's order."""
+    """Return the job of each teacher, in the order of the config."""
     return [
         Job("teachers", teacher.keys | {"seed": spell(teacher.seed)}, _teacher_spec(study, teacher))
         for teacher in study.teachers
@@ -76,6 +80,7 @@ def teacher_jobs(study: Study) -> list[TeacherJob]:
 
 
 def _teacher_spec(study: Study, teacher: Teacher) -> TeacherSpec | BroughtTeacherSpec:
+    """Return the spec of a teacher to be trained, or of one that was trained elsewhere."""
     if teacher.recipe is not None:
         return TeacherSpec(**_network(study, teacher, teacher.recipe), seed=teacher.seed)
     return BroughtTeacherSpec(
@@ -89,7 +94,10 @@ def _teacher_spec(study: Study, teacher: Teacher) -> TeacherSpec | BroughtTeache
 
 
 def student_jobs(study: Study) -> Iterator[StudentJob]:
-    """The job of each student, in the config's order; a student of several arms comes once."""
+    """Yield the job of each student, in the order of the config.
+
+    A student that several arms ask for is yielded once.
+    """
     teachers = {
         (teacher.name, teacher.seed): job
         for teacher, job in zip(study.teachers, teacher_jobs(study), strict=True)
@@ -127,12 +135,15 @@ def student_jobs(study: Study) -> Iterator[StudentJob]:
 
 
 def network_jobs(study: Study) -> list[TeacherJob | StudentJob]:
-    """The jobs of all trained networks, teachers first."""
+    """Return the jobs of all trained networks, teachers first."""
     return [*teacher_jobs(study), *student_jobs(study)]
 
 
 def theory_jobs(study: Study) -> list[StudentJob]:
-    """The jobs of the students whose logits serve the theory: the first of each loss."""
+    """Return the jobs of the students on whose logits the equations are evaluated.
+
+    These are the first student of each loss, in the order of the config.
+    """
     first: dict[str, StudentJob] = {}
     for job in student_jobs(study):
         first.setdefault(job.spec.loss, job)
@@ -140,7 +151,7 @@ def theory_jobs(study: Study) -> list[StudentJob]:
 
 
 def init_means_jobs(study: Study) -> Iterator[Job[InitMeansSpec]]:
-    """The job of each shard of initialisation means, in the config's order."""
+    """Yield the job of each shard of initialisation means, in the order of the config."""
     means = study.init_means
     for architecture, initialisation, batchnorm, first in product(
         means.architectures,
@@ -168,7 +179,11 @@ def init_means_jobs(study: Study) -> Iterator[Job[InitMeansSpec]]:
 
 
 def _network(study: Study, entry: Teacher | Arm, recipe: str) -> dict[str, Any]:
-    """Keys of a spec that the study, its dataset and the entry's recipe decide."""
+    """Return the part of a network's spec that a teacher and a student have in common.
+
+    It comes from the study, the facts about its dataset, the ``entry`` of the config, and the
+    ``recipe`` of that name.
+    """
     facts = names.DATASETS[study.dataset.name]
     return {
         "architecture": entry.architecture,

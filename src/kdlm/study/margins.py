@@ -1,7 +1,8 @@
-"""What counts as equal: the margins that the claims' intervals are read against.
+"""Margins: how large a deviation may be for a claim to count as true.
 
-This is the one place that describes a margin and gives its default. A config names those that it
-sets otherwise, so a new margin touches no config and makes no older one unreadable.
+This is the only place that describes a margin and gives its default. A config names only the
+margins that it sets to another value, so a new margin changes no config, and older configs stay
+readable.
 """
 
 import logging
@@ -17,7 +18,10 @@ __all__ = ["RETIRED", "Margins"]
 logger = logging.getLogger(__name__)
 
 RETIRED: dict[str, str] = {}
-"""Margins that claims had once, each with what to set now; a config may still have them."""
+"""Margins that claims no longer have, each with advice on what to set now.
+
+A config can still contain them; they are ignored with a warning.
+"""
 
 
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
@@ -31,7 +35,10 @@ def _margin(default: float, description: str, *, gt: float = 0, lt: float | None
 
 
 class Margins(Spec):
-    """What counts as equal, fixed before the run; a claim's CI is read against these."""
+    """The margins of a study, fixed before the run.
+
+    A claim is supported if the confidence interval of its statistic lies inside its margin.
+    """
 
     identity: float = _margin(1e-9, "relative error of an exact identity in float64")
     limit: float = _margin(1e-3, "relative distance at the largest finite temperature")
@@ -59,7 +66,7 @@ class Margins(Spec):
     @model_validator(mode="before")
     @classmethod
     def _without_the_retired(cls, data: Any) -> Any:
-        """Leave out retired margins, and say for each what has taken its place."""
+        """Remove retired margins from a config, with a warning that gives the advice for each."""
         if not isinstance(data, Mapping):
             return data
         for key in RETIRED.keys() & data.keys():

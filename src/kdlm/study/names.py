@@ -1,6 +1,7 @@
-"""The names a config may use, known without importing torch.
+"""The names that a config can use, with facts about each, without importing torch.
 
-Snakemake reads this while it parses the Snakefile; a test holds each list against its registry.
+Snakemake imports this module while it parses the Snakefile, so it has to be quick. Tests compare
+each list of names with the registry of functions that it belongs to.
 """
 
 import math
@@ -21,10 +22,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ArchitectureFacts:
-    """What is fixed for each architecture; its function is in `kdlm.networks.architectures`.
+    """Facts about an architecture; `kdlm.networks.architectures` has the function that builds it.
 
-    ``minimum_side`` is the smallest side of images in pixels that leaves a pixel after every
-    halving. A network ``of_one_side`` has weights for each pixel, so it is built for one side.
+    Attributes:
+        minimum_side: smallest side of images, in pixels, at which every layer still has a pixel.
+        of_one_side: whether the network has weights for each pixel, so that it has to be built for
+            images of one side.
+
     """
 
     minimum_side: int = 4
@@ -48,12 +52,16 @@ INITIALISATIONS = ("he", "default", "xavier", "he-centred")
 
 @dataclass(frozen=True)
 class LossFacts:
-    """What a loss needs, and what kind it is; its function is in `kdlm.losses.LOSSES`.
+    """Facts about a loss; `kdlm.losses.LOSSES` has its function.
 
-    ``needs`` names the arguments of the function besides ``student_logits``: of ``teacher_logits``,
-    ``targets``, ``temperature``, ``student_mean`` and ``teacher_mean``. ``family`` says what a
-    student of the loss is compared with. ``fixed_temperature`` stands in the spec and the path of
-    a loss that needs no temperature: 1 for the cross-entropy, inf for the limits of distillation.
+    Attributes:
+        label: its name in figures.
+        needs: the arguments of its function besides ``student_logits``. They can be
+            ``teacher_logits``, ``targets``, ``temperature``, ``student_mean``, ``teacher_mean``.
+        family: decides which other losses a student of this loss is compared with.
+        fixed_temperature: the temperature in spec and path if the loss needs no temperature: 1 for
+            the cross-entropy, inf for losses that are limits of distillation.
+
     """
 
     label: str
@@ -63,7 +71,7 @@ class LossFacts:
 
     @property
     def tempered(self) -> bool:
-        """Whether an arm of the config gives the temperatures."""
+        """Whether the loss needs a temperature, so that an arm of the config gives some."""
         return "temperature" in self.needs
 
 
@@ -82,16 +90,21 @@ LOSSES = {
     "regularised-lm-printed": LossFacts("(8) printed", _MEANS, "logits matching"),
 }
 
-# two stages halve the image: below this a stage would have no pixel left
+# Two stages of a ResNet halve the image; of a smaller image the last stage would have no pixel.
 MINIMUM_IMAGE_SIDE = 4
 
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is fixed for each dataset: its images, and the augmentation of those it trains on.
+    """Facts about a dataset: its images, and the augmentation of its training images.
 
-    ``image_side``, in pixels, is None where the config chooses it, and the number of
-    ``train_images`` where it depends on a folder.
+    Attributes:
+        channels: channels of an image.
+        image_side: side of an image in pixels; None where the config chooses it.
+        crop_padding: pixels added on each side before a random crop.
+        flip: whether training images are mirrored at random.
+        train_images: number of training images; None where it depends on a folder.
+
     """
 
     channels: int
@@ -102,7 +115,7 @@ class DatasetFacts:
 
 
 DATASETS = {
-    # a mirrored digit is another digit, or none
+    # no flips here: a mirrored digit can be another digit, or no digit at all
     "digits": DatasetFacts(channels=1, image_side=8, crop_padding=1, flip=False, train_images=1437),
     "photographs": DatasetFacts(
         channels=3, image_side=32, crop_padding=4, flip=True, train_images=416

@@ -1,7 +1,7 @@
-"""Every table of the study as plain data: its columns with type, unit and meaning.
+"""The columns of every table as plain data: name, type, unit and meaning.
 
-`kdlm.storage.parquet` makes Arrow schemas of them. This module imports neither pyarrow nor torch,
-so that a config, whose tolerances name columns, is read without either.
+`kdlm.storage.parquet` makes Arrow schemas from them. This module imports neither pyarrow nor torch,
+so a config can be read without either, although its tolerances are checked against columns.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,10 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 2
-"""Raised when a column changes its name, type or meaning; part of every job's parameters."""
+"""Version of the tables, part of every job's parameters.
+
+Increase it when a column changes its name, type or meaning.
+"""
 
 TABLES = (
     "runs",
@@ -30,11 +33,15 @@ TABLES = (
     "gradient_limit",
     "identities",
 )
-"""Names of the gathered tables."""
+"""Names of the tables that are gathered from the files of many jobs."""
 
 
 def table_path(name: str) -> Path:
-    """Path of a gathered table in the study's folder."""
+    """Return the path of a gathered table, relative to the study's folder.
+
+    >>> table_path("runs").as_posix()
+    'tables/runs.parquet'
+    """
     return Path("tables", f"{name}.parquet")
 
 
@@ -80,7 +87,8 @@ _HISTORY: Columns = {
         "test: the test set, eval mode, absent at epoch 0; "
         "probe: one fixed batch of training images, train mode",
     ),
-    # not "loss" or "mean_gap": those are keys of the folder, and readers of the tree join the two
+    # Not called "loss" and "mean_gap", which are keys of the folders: a reader of the whole tree
+    # makes columns of these keys too.
     "objective": ("float", "nat", "mean of the loss that is trained"),
     "accuracy": ("float", "1", "share of right predictions"),
     "mean_logit": ("float", "logit", "mean over samples and classes"),

@@ -12,7 +12,7 @@ from kdlm.study.specs import Architecture, Initialisation, Name, Normalisation, 
 __all__ = ["BROUGHT", "Teacher"]
 
 BROUGHT = "brought"
-"""What a path has in the place of the initialisation of a teacher that was brought along."""
+"""Value of the path key ``initialisation`` for a teacher that was trained elsewhere."""
 
 
 class Teacher(Spec):
@@ -51,11 +51,14 @@ class Teacher(Spec):
         if not isinstance(data, Mapping) or not isinstance(data.get("weights"), str):
             return data
         path = Path(data["weights"])
+        if path.is_fifo() or path.is_char_device() or path.is_block_device():
+            raise ValueError(f"weights: {path} is no file but a pipe or a device")
         try:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            # a study that was resolved elsewhere knows the checksum, and its results suffice
+            # A study that was resolved elsewhere has the checksum already, and its results can be
+            # used without the file.
             if data.get("sha256"):
                 return data
             raise ValueError(f"weights: {path} cannot be read ({error.strerror})") from None
@@ -77,7 +80,7 @@ class Teacher(Spec):
 
     @property
     def keys(self) -> dict[str, str]:
-        """Path keys but the seed."""
+        """The path keys of this teacher without its seed."""
         return {
             "architecture": self.architecture,
             "initialisation": self.initialisation or BROUGHT,
@@ -86,5 +89,5 @@ class Teacher(Spec):
 
     @property
     def name(self) -> str:
-        """What arms call this teacher."""
+        """The name by which arms refer to this teacher."""
         return "-".join(self.keys.values())

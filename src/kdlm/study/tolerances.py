@@ -1,7 +1,7 @@
-"""How far the columns of a rerun may be from the archived ones, fixed before the run.
+"""Tolerances: how far the results of a rerun may be from archived ones, fixed before the run.
 
-The defaults are part of the resolved config, ``study.json``: of all jobs that are to do, the one
-that writes it starts first.
+The tolerances of a study are part of its resolved config, ``study.json``, with defaults for columns
+that the config does not name. The job that writes this file is the first to start.
 """
 
 from typing import Annotated
@@ -15,7 +15,11 @@ __all__ = ["TOLERANCES", "Tolerance", "Tolerances"]
 
 
 class Tolerance(Spec):
-    """A rerun's column b agrees with the archived a: rms(b − a) ≤ absolute + relative rms(a)."""
+    """The tolerance of one column.
+
+    A column b of a rerun agrees with the archived column a if
+    rms(b − a) ≤ absolute + relative · rms(a).
+    """
 
     absolute: float = Field(ge=0, description="in the unit of the column")
     relative: float = Field(default=0.0, ge=0, description="in rms of the archived column")
@@ -26,8 +30,9 @@ def _within(absolute: float, relative: float = 0.0) -> Tolerance:
 
 
 TOLERANCES = {
-    # Twice what the default study came to with AVX2 instead of AVX-512: other instruction sets
-    # round otherwise, training amplifies that, and students follow a teacher that is float32.
+    # Twice the differences between runs of the default study with AVX2 and with AVX-512. These
+    # instruction sets round differently, training amplifies that, and students follow a float32
+    # teacher.
     "objective": _within(0.05, 0.6),
     "accuracy": _within(0.2),
     "mean_logit": _within(0.2, 0.2),
@@ -40,20 +45,25 @@ TOLERANCES = {
     "classifier_bias_change": _within(0.0, 0.3),
     "gap": _within(0.1, 0.1),
     "logits": _within(0.0, 0.8),
-    # untrained networks: nothing amplifies the rounding of float32
+    # Columns of untrained networks, where no training amplifies the rounding of float32.
     "mean": _within(1e-6, 1e-4),
     "sd_over_images": _within(1e-6, 1e-4),
     "rms": _within(1e-6, 1e-4),
     "predicted_sd": _within(1e-6, 1e-4),
 }
-"""By column of the tables that training and initialisation jobs write."""
+"""The default tolerance of each column that training and initialisation jobs write."""
 
 _JOB_TABLES = ("history", "logits", "means")
-"""What training and initialisation jobs write; all other tables are gathered from them."""
+"""The tables that training and initialisation jobs write; the others are gathered from them."""
 
 
 def _whole(given: dict[str, Tolerance]) -> dict[str, Tolerance]:
-    """The given tolerances, and for every other column the default."""
+    """Return the given tolerances, by column, with the default for every other column.
+
+    Raises:
+        ValueError: a given column takes no tolerance.
+
+    """
     known = {column for table in _JOB_TABLES for column in SCHEMAS[table]}
     if unknown := sorted(set(given) - set(TOLERANCES)):
         hint = "it is compared exactly" if unknown[0] in known else "no table has it"

@@ -1,1 +1,1 @@
-"""Gathering the outputs of a study's jobs into tables; one module a rule."""
+"""Gathering the outputs of a study's jobs into tables, with one module for each rule."""

@@ -1,4 +1,4 @@
-"""Table `comparisons`: how far two students are apart, in weights, logits, predictions."""
+"""Table `comparisons`: the distances between two students in weights, logits and predictions."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,14 +33,17 @@ def compare_study(study: Study, folder: Path) -> None:
     """Write table ``comparisons`` of the study in ``folder``.
 
     Raises:
-        InputError: a network is missing or damaged.
+        InputError: the files of a network are missing or damaged.
 
     """
     write_tables(folder, comparisons=comparisons(none_missing(networks(study, folder))))
 
 
 def comparisons(found: Iterable[Network]) -> pd.DataFrame:
-    """Table ``comparisons``: of a student that is not finished, the pairs without a distance."""
+    """Return table ``comparisons`` of the networks ``found``.
+
+    The pairs of a student that diverged or is missing are in the table too, without distances.
+    """
     spread: dict[Path, float] = {}
     teacher_rms, students, lost = {}, [], {}
     for network in found:
@@ -59,25 +62,32 @@ def comparisons(found: Iterable[Network]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a student came to: all that comparisons look at."""
+    """Everything about a trained student that comparisons use."""
 
     weights: Array
-    """All parameters in one vector, W and b of the last layer less their class mean."""
+    """All parameters in one vector; W and b of the last layer are centred over the classes."""
     logits: Array
-    """Test logits (N, K) less each sample's class mean, which no prediction depends on."""
+    """Test logits (N, K), centred over the classes in each sample."""
     predictions: npt.NDArray[np.int64]
+    """Predicted class of each test image, (N,)."""
     accuracy: float
+    """Share of right predictions, between 0 and 1."""
 
 
 def load_outcome(folder: Path) -> Outcome:
-    """Read the student in ``folder``."""
+    """Read the outcome of the student whose files are in ``folder``.
+
+    Raises:
+        InputError: a file is missing or damaged.
+
+    """
     state = load(read_sealed(folder / "model.safetensors"))
     parts = []
     for name in sorted(state):
         if name.endswith(BUFFERS):
             continue
         value = state[name].astype(np.float64)
-        # softmax, and so KD and CE, do not see what all classes share
+        # Softmax ignores a constant common to all classes, and so do KD and CE.
         centred = value - value.mean(axis=0) if name.startswith("classifier.") else value
         parts.append(centred.ravel())
     logits, labels = test_logits(folder)
@@ -95,17 +105,24 @@ def compare(
     teacher_rms: Mapping[tuple[str, int], float],
     lost: Mapping[Path, tuple[str, str]] | None = None,
 ) -> pd.DataFrame:
-    """Table ``comparisons``: every pair of students that differ in one respect.
+    """Return table ``comparisons``, a row for each pair of students that differ in one respect.
 
-    Within a teacher, architecture, initialisation and recipe these are: the same seed and another
-    objective (loss, temperature or mean gap); the same student and its perturbed control; the same
-    student and another seed.
+    Both students of a pair have the same teacher, architecture, initialisation and recipe. The
+    kinds of pairs are:
+
+    - ``objective``: the same seed and another loss, temperature or mean gap;
+    - ``floor``: a student and its control, whose initial weights are one unit in the last place
+      away;
+    - ``seed``: the same objective and another seed.
+
+    A distance is also given as a share of the mean distance between seeds. If one of the distances
+    between these seeds is lost, the share is null.
 
     Args:
-        students: path keys, typed as in `STUDENT_KEYS`, and folder of each.
-        teacher_rms: rms of z − c of each teacher's test logits, by its name and seed.
-        lost: status and reason of each student that is not finished, by folder; its pairs are in
-            the table without a distance, as are shares of a distance between seeds that is lost.
+        students: path keys, typed as in `STUDENT_KEYS`, and folder of each student.
+        teacher_rms: rms of the centred test logits z − c of each teacher, by its name and seed.
+        lost: status and reason of each student that diverged or is missing, by its folder. Its
+            pairs are in the table without distances.
 
     """
     lost = lost or {}
@@ -133,11 +150,16 @@ def compare(
 
 
 def _with_shares(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Adds each distance as a share of the mean distance between seeds of the same two students."""
+    """Add each distance as a share of the mean distance between seeds.
+
+    The divisor is the mean of two numbers: for each student of the pair, the mean distance between
+    the seeds of its own objective.
+    """
     arm = ["loss", "temperature", "mean_gap"]
     seeds = pairs[pairs["kind"] == "seed"]
     own = seeds.rename(columns={f"{key}_a": key for key in arm})
-    # a mean without a lost seed would be another measure
+    # If the distance to one seed is lost there is no mean: that of the others would be another
+    # measure.
     groups = own.groupby([*GROUP, *arm])
     distances = groups[["weights_distance", "logits_distance"]]
     between = distances.mean().where(distances.count().eq(groups.size(), axis=0))
@@ -173,7 +195,8 @@ def _pairs(members: list[Member]) -> Iterator[tuple[str, Member, Member]]:
 
 
 def _order(keys: Keys) -> tuple[Any, ...]:
-    # losses with a temperature first: that of a pair is the temperature of its first member
+    # Losses with a temperature come first, because temperature_over_rms of a pair is computed from
+    # the temperature of its first member.
     return (not names.LOSSES[keys["loss"]].tempered, *(keys[key] for key in SIDE))
 
 
@@ -192,7 +215,7 @@ def _compared(a: Outcome | Lost, b: Outcome | Lost) -> dict[str, Any]:
     lost = [side for side in (a, b) if not isinstance(side, Outcome)]
     if not isinstance(a, Outcome) or not isinstance(b, Outcome):
         nothing = dict.fromkeys(_MEASURES, np.nan)
-        # "missing" is the worse, and the later in the alphabet
+        # "missing" is worse than "diverged", and also later in the alphabet
         return {"status": max(lost)[0], "reason": "; ".join(why for _, why in lost)} | nothing
     return {"status": "finished", "reason": None} | _distances(a, b)
 

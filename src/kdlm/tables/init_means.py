@@ -1,4 +1,4 @@
-"""Tables `layer_means` and `init_means`: all shards of initialisation means, and their moments."""
+"""Tables `layer_means` and `init_means`: the mean outputs of untrained networks, and a summary."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def summarise_study(study: Study, folder: Path) -> None:
     """Write tables ``layer_means`` and ``init_means`` of the study in ``folder``.
 
     Raises:
-        InputError: a shard is missing, damaged or of another spec.
+        InputError: the file of a shard is missing or damaged, or belongs to another spec.
 
     """
     layer_means, summary = init_means(study, folder)
@@ -25,7 +25,16 @@ def summarise_study(study: Study, folder: Path) -> None:
 
 
 def init_means(study: Study, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All shards of table ``means`` with their keys, and their summary, table ``init_means``."""
+    """Gather the shards of initialisation means of the study in ``folder``.
+
+    Returns:
+        Table ``layer_means``, which is all shards with their path keys, and table ``init_means``,
+        its summary over seeds.
+
+    Raises:
+        InputError: the file of a shard is missing or damaged, or belongs to another spec.
+
+    """
     shards = []
     for job in init_means_jobs(study):
         path, spec = folder / job.folder / "means.parquet", job.spec
@@ -47,9 +56,16 @@ def init_means(study: Study, folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def summarise(means: pd.DataFrame) -> pd.DataFrame:
-    """Table ``init_means`` of one protocol's ``means``: a row per layer, moments over seeds.
+    """Summarise the mean outputs of one network and protocol over seeds.
 
-    The 95 % confidence interval is Student's; of a single seed it is NaN, as are sd and error.
+    Args:
+        means: rows of table ``means`` of one architecture, initialisation and BatchNorm mode.
+
+    Returns:
+        A row for each layer, with the columns of table ``init_means`` except the path keys. The
+        95 % confidence interval uses Student's t. With a single seed the standard deviation, the
+        standard error and the interval are NaN.
+
     """
     groups = means.groupby(["layer", "depth", "kind"], sort=False)
     summary = groups["mean"].agg(seeds="size", mean="mean", sd="std").reset_index()

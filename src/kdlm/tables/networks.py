@@ -1,4 +1,4 @@
-"""What came of each network that a study asks for: the ground of the tables `runs` to `theory`."""
+"""The status of each network that a study asks for; the other modules of `tables` start from it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,30 +24,37 @@ _ROLES = {"teachers": "teacher", "students": "student"}
 
 @dataclass(frozen=True)
 class Network:
-    """A network that the study asks for, and what came of it."""
+    """A network that the study asks for, and whether its training finished."""
 
     job: TeacherJob | StudentJob
     keys: dict[str, Any]
     """Role and path keys, typed as in the tables."""
     folder: Path
-    """Of the network's files."""
+    """Folder of the network's files."""
     channels: int
-    """Of its images."""
+    """Channels of the network's images."""
     side: int
-    """Of its images, in pixels."""
+    """Side of the network's images, in pixels."""
     status: str
     """``finished``, ``diverged`` or ``missing``."""
     reason: str | None
-    """Why it is not finished."""
+    """Why the network diverged or is missing; None for a finished one."""
 
 
 def networks(
     study: Study, folder: Path, needs: tuple[str, ...] = ("model.safetensors",)
 ) -> list[Network]:
-    """Every network of the study, teachers first.
+    """Return every network of the study with its status, teachers first.
 
-    One that lacks a whole history, whole logits, or a whole file of those that the caller
-    ``needs``, is ``missing``; so is one whose history or logits are of another spec.
+    A network is ``missing`` if its history, its logits, or one of the files that the caller
+    ``needs`` is not there or is damaged, or if its history or logits belong to another spec. It is
+    ``diverged`` if its history says so, else ``finished``.
+
+    Args:
+        study: the study.
+        folder: the study's folder.
+        needs: names of further files of a network that have to be there and undamaged.
+
     """
     channels = names.DATASETS[study.dataset.name].channels
     return [
@@ -79,10 +86,10 @@ def _status(folder: Path, spec: Spec, needs: tuple[str, ...]) -> tuple[str, str 
 
 
 def none_missing(found: Iterable[Network]) -> list[Network]:
-    """What was ``found``, of which nothing may be missing.
+    """Return the networks ``found``, after a check that none of them is missing.
 
     Raises:
-        InputError: something is; the message names the file.
+        InputError: a network is missing; the message names the file.
 
     """
     found = list(found)
@@ -93,13 +100,13 @@ def none_missing(found: Iterable[Network]) -> list[Network]:
 
 
 def _typed(keys: Mapping[str, str]) -> dict[str, Any]:
-    """Path keys with the types that the tables give them."""
+    """Convert the values of path keys from text to their types in the tables."""
     convert = {"text": str, "int": int, "float": float}
     return {key: convert[STUDENT_KEYS[key][0]](value) for key, value in keys.items()}
 
 
 def test_logits(folder: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Test logits (N, K) and labels (N,) of the network in ``folder``.
+    """Read the test logits (N, K), float64, and labels (N,) of the network in ``folder``.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -111,5 +118,9 @@ def test_logits(folder: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.i
 
 
 def rms(values: npt.NDArray[np.float64]) -> float:
-    """Root mean square of all ``values``."""
+    """Return the root mean square of all ``values``.
+
+    >>> rms(np.array([[1.0, -7.0], [5.0, 5.0]]))
+    5.0
+    """
     return float(np.sqrt(np.square(values).mean()))

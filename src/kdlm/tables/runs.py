@@ -1,4 +1,4 @@
-"""Tables `runs` and `histories`: how each network ended, and its way there, epoch by epoch."""
+"""Table `runs`, the final numbers of each network, and `histories`, its numbers by epoch."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -22,16 +22,17 @@ def collect(study: Study, folder: Path) -> None:
     """Write tables ``runs`` and ``histories`` of the study in ``folder``.
 
     Raises:
-        InputError: a network is missing or damaged.
+        InputError: the files of a network are missing or damaged.
 
     """
-    # no weights are needed, so none are looked at: an archive may be without them
+    # These tables need no weights, so the weights are not looked for: an archive can be without
+    # them and still be rebuilt.
     found = none_missing(networks(study, folder, needs=()))
     write_tables(folder, runs=runs(found), histories=histories(found))
 
 
 def histories(found: Iterable[Network]) -> pd.DataFrame:
-    """Table ``histories``: every history with the keys of its network."""
+    """Return table ``histories``: the history of each network ``found``, with its path keys."""
     return pd.concat(
         [
             read_table(network.folder / "history.parquet", "history").assign(
@@ -44,7 +45,11 @@ def histories(found: Iterable[Network]) -> pd.DataFrame:
 
 
 def runs(found: Iterable[Network]) -> pd.DataFrame:
-    """Table ``runs``: how each network ended; of one that is not finished, its recipe alone."""
+    """Return table ``runs``: the final numbers of each network ``found``.
+
+    The row of a network that diverged or is missing has its status, the reason and its recipe, but
+    no results.
+    """
     return pd.DataFrame(
         [
             network.keys
@@ -57,7 +62,10 @@ def runs(found: Iterable[Network]) -> pd.DataFrame:
 
 
 def _recipe(network: Network) -> dict[str, Any]:
-    """Columns of the recipe; those of a teacher that was brought along are null, its epochs 0."""
+    """Return the columns of ``runs`` that come from the recipe.
+
+    A teacher that was trained elsewhere has no recipe here: its epochs are 0, the rest is null.
+    """
     if isinstance(network.job.spec, BroughtTeacherSpec):
         return {"epochs": 0}
     recipe = network.job.spec.recipe
@@ -91,8 +99,12 @@ def _outcome(network: Network) -> dict[str, Any]:
 
 @cache
 def _parameters(architecture: str, num_classes: int, in_channels: int, image_side: int) -> int:
-    """Number of parameters of a network, BatchNorm's running statistics not among them."""
-    # of its shape alone: weights may be left out of an archive whose tables are made anew
+    """Return the number of a network's parameters; BatchNorm's running statistics do not count.
+
+    >>> _parameters("resnet8", num_classes=100, in_channels=3, image_side=32)
+    83892
+    """
+    # Counted from the architecture and not from stored weights, which an archive can be without.
     with torch.device("meta"):
         model = build(architecture, num_classes, in_channels, image_side=image_side)
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""Tables `gradient_limit` and `identities`, of random logits and of those of trained networks."""
+"""Tables `gradient_limit` and `identities`, on random logits and on logits of trained networks."""
 
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def measure(study: Study, folder: Path) -> None:
     """Write tables ``gradient_limit`` and ``identities`` of the study in ``folder``.
 
     Raises:
-        InputError: the logits of a network are missing, damaged, or of another spec.
+        InputError: the logits of a network are missing or damaged, or belong to another spec.
 
     """
     limits, found = theory(study, folder)
@@ -30,13 +30,19 @@ def measure(study: Study, folder: Path) -> None:
 def theory(
     study: Study, folder: Path, missing: Container[Path] = ()
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables ``gradient_limit`` and ``identities`` of a study, less the networks ``missing``.
+    """Return tables ``gradient_limit`` and ``identities`` of a study.
 
-    A student that diverged is left out too: its logits may be so large that no temperature of the
-    study is near the limit.
+    They are evaluated on random logits and on the test logits of the first student of each loss. A
+    student that diverged is left out: its logits can be so large that no temperature of the study
+    is near the limit.
+
+    Args:
+        study: the study.
+        folder: the study's folder.
+        missing: folders of networks that are not there; their students are left out.
 
     Raises:
-        InputError: the logits of a network are missing, damaged, or of another spec.
+        InputError: the logits of a network are missing or damaged, or belong to another spec.
 
     """
     random = random_cases(study.theory.samples, study.theory.seed)
@@ -45,7 +51,8 @@ def theory(
         gradient_limit(case.student, case.teacher, study.theory.temperatures).assign(
             source=case.name
         )
-        # with two classes the second order vanishes by symmetry, and the limit is reached as 1/T²
+        # With two classes the term in 1/T vanishes by symmetry and the limit is reached as 1/T², so
+        # the slope of 1/T that claim eq7-slope expects is for three or more classes.
         for case in cases
         if case.student.shape[1] > 2
     ]
@@ -54,9 +61,9 @@ def theory(
 
 
 def _trained(study: Study, folder: Path, missing: Container[Path]) -> Iterator[Case]:
-    """Test logits of one student of each loss, with its teacher's."""
+    """Yield a case of the test logits of the first student of each loss and of its teacher."""
     for job in theory_jobs(study):
-        # a student always has a teacher
+        # a student always has a teacher; the condition is for the type checker
         jobs = [one for one in (job, job.teacher) if one is not None]
         places = [folder / one.folder for one in jobs]
         if any(place in missing for place in places):

@@ -1,1 +1,1 @@
-"""The paper's equations in float64: the gradient's limit, and the identities."""
+"""The paper's equations in float64: the limit of the KD gradient, and the exact identities."""

@@ -1,7 +1,8 @@
-"""The gradient of knowledge distillation as the temperature grows: eqs (2), (4) and (7).
+"""The gradient of knowledge distillation (KD) as the temperature grows: eqs (2), (4) and (7).
 
-Everything is float64. Equation numbers are those of Chen, Wang, Chen, arXiv 2109.06458; c = z̄ is
-the mean of one sample's logits over its K classes. docs/errata.md proves the corrected form.
+All results are float64. Equation numbers are those of Chen, Wang, Chen, arXiv 2109.06458. For one
+sample with K classes, z^s and z^t are the logits of student and teacher, and c = z̄ is the mean of
+its logits over the classes. docs/errata.md proves the corrected form of eq. (7).
 """
 
 import math
@@ -26,7 +27,8 @@ __all__ = [
     "relative_distance",
 ]
 
-# Beyond this many rms of the teacher's logits the next order in 1/T no longer bends the line.
+# The slope is fitted to temperatures above this many rms of the teacher's centred logits. There the
+# distance to the limit is a power of T; below, terms of the next order in 1/T bend the line.
 _ASYMPTOTIC = 10
 
 
@@ -51,23 +53,40 @@ FORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "corrected": _corrected,
     "lm": _lm,
 }
-"""K times the gradient that each form states, by the names of table ``gradient_limit``."""
+"""By form, the function of student and teacher logits that gives K times the stated gradient.
+
+The names are the values of column ``form`` in table ``gradient_limit``.
+"""
 
 
 def infinite_temperature_gradient(
     student_logits: Tensor, teacher_logits: Tensor, form: str
 ) -> Tensor:
-    """Gradient on each sample's logits that a form states for T²-weighted KD at T → ∞.
+    """Return the limit that one form of eq. (7) states for the gradient of T²·KL as T → ∞.
+
+    The gradient is with respect to the student's logits of one sample. The forms are:
 
     - ``printed``, (4)③ and (7) as the paper has them: (1/K)(z^s_i − z^t_i + (c^s − c^t));
-    - ``corrected``: (1/K)(z^s_i − z^t_i − (c^s − c^t));
+    - ``corrected``, the true limit: (1/K)(z^s_i − z^t_i − (c^s − c^t));
     - ``lm``, the gradient of logits matching (2): (1/K)(z^s_i − z^t_i).
 
+    >>> student, teacher = torch.tensor([[3.0, 1.0]]), torch.tensor([[2.0, 4.0]])
+    >>> for form in FORMS:
+    ...     print(form, infinite_temperature_gradient(student, teacher, form).tolist())
+    printed [[0.0, -2.0]]
+    corrected [[1.0, -1.0]]
+    lm [[0.5, -1.5]]
+
+    Args:
+        student_logits: z^s, (batch, K).
+        teacher_logits: z^t, (batch, K).
+        form: ``printed``, ``corrected`` or ``lm``.
+
     Returns:
-        (batch, K), float64, not divided by the batch.
+        Each sample's own gradient, (batch, K), float64; it is not divided by the batch size.
 
     Raises:
-        ValueError: an unknown form.
+        ValueError: the form is unknown.
 
     """
     if form not in FORMS:
@@ -77,9 +96,20 @@ def infinite_temperature_gradient(
 
 
 def logit_gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
-    """Gradient of each sample's own loss on its logits (batch, K), by autograd in float64.
+    """Return the gradient of each sample's own loss with respect to its logits, by autograd.
 
-    ``loss`` maps logits to their batch mean, so autograd's gradient is taken times the batch.
+    >>> logits = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> logit_gradient(lambda z: z.square().sum(dim=1).mean(), logits).tolist()
+    [[2.0, 4.0], [6.0, 8.0]]
+
+    Args:
+        loss: maps logits (batch, K) to the mean loss of the batch, a scalar. Autograd therefore
+            divides by the batch size, which is multiplied back.
+        logits: (batch, K).
+
+    Returns:
+        (batch, K), float64.
+
     """
     leaf = logits.detach().double().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(leaf), leaf)
@@ -87,10 +117,20 @@ def logit_gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
 
 
 def kd_gradient(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """Gradient of T²-weighted KD (3) on each sample's student logits, (batch, K) float64.
+    """Return the gradient of T²·KL(p^t ‖ p^s), eq. (3), on each sample's student logits.
+
+    It is T(p^s − p^t), eq. (A.3) times T².
+
+    Args:
+        student_logits: z^s, (batch, K).
+        teacher_logits: z^t, (batch, K).
+        temperature: T in (0, inf].
+
+    Returns:
+        (batch, K), float64; not divided by the batch size.
 
     Raises:
-        ValueError: wrong shapes, or a temperature that is not in (0, inf].
+        ValueError: the shapes are wrong, or the temperature is not in (0, inf].
 
     """
     teacher = teacher_logits.double()
@@ -98,12 +138,21 @@ def kd_gradient(student_logits: Tensor, teacher_logits: Tensor, temperature: flo
 
 
 def relative_distance(gradient: Tensor, form: Tensor, scale: Tensor) -> Tensor:
-    """‖gradient − form‖₂ / ‖scale‖₂ of each sample, (batch,)."""
+    """Return ‖gradient − form‖₂ / ‖scale‖₂ of each sample, (batch,), from tensors (batch, K).
+
+    >>> zero = torch.zeros(1, 2)
+    >>> relative_distance(torch.tensor([[3.0, 4.0]]), zero, torch.tensor([[6.0, 8.0]]))
+    tensor([0.5000])
+    """
     return torch.div((gradient - form).norm(dim=1), scale.norm(dim=1))
 
 
 def centred_rms(logits: Tensor) -> float:
-    """Root mean square over samples and classes of z − c, in logits: rms(z)."""
+    """Return rms(z), the root mean square over samples and classes of the centred logits z − c.
+
+    >>> centred_rms(torch.tensor([[1.0, 3.0], [7.0, 9.0]]))
+    1.0
+    """
     z = logits.double()
     return float((z - _class_mean(z)).square().mean().sqrt())
 
@@ -111,20 +160,24 @@ def centred_rms(logits: Tensor) -> float:
 def gradient_limit(
     student_logits: Tensor, teacher_logits: Tensor, temperatures: Sequence[float]
 ) -> pd.DataFrame:
-    """How far the T²-weighted KD gradient is from each form: table ``gradient_limit`` less source.
+    """Measure how far the gradient of T²·KL is from each form of its limit.
 
-    A row per form and temperature. The slope is that of log(median relative distance) on log(T)
-    over the finite temperatures above ten rms(z), NaN where they are fewer than two. For the
-    corrected form it is −1, and −2 for two classes, where the term in 1/T vanishes; for a form that
-    is not the limit it is 0.
+    The slope is fitted to log(median relative distance) against log(T), over the finite
+    temperatures above ten rms(z) of the teacher. For the corrected form it is −1, or −2 for two
+    classes, where the term in 1/T vanishes. For a form that is not the limit the distance stays
+    constant, so the slope is 0.
 
     Args:
-        student_logits: (batch, K).
-        teacher_logits: (batch, K).
+        student_logits: z^s, (batch, K).
+        teacher_logits: z^t, (batch, K).
         temperatures: each in (0, inf].
 
+    Returns:
+        One row for each form and temperature, with the columns of table ``gradient_limit`` except
+        ``source``. The slope is NaN where fewer than two temperatures can be used.
+
     Raises:
-        ValueError: wrong shapes, or a temperature that is not in (0, inf].
+        ValueError: the shapes are wrong, or a temperature is not in (0, inf].
 
     """
     rows = pd.DataFrame(_distances(student_logits, teacher_logits, temperatures))
@@ -174,10 +227,28 @@ def random_logits(
     teacher_mean: float,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Student and teacher logits (samples, K), float64, whose class means are the given numbers.
+    """Draw normal logits of student and teacher whose class means are given.
 
-    Normal draws of the given standard deviation, less each sample's own mean, plus the given one:
-    c^s and c^t hold for every sample, not on average.
+    Each sample's own mean is subtracted and the given mean is added, so that c^s and c^t have the
+    given values in every sample, not only on average.
+
+    >>> student, teacher = random_logits(
+    ...     3, 5, 2.0, student_mean=1.0, teacher_mean=0.0, generator=torch.Generator()
+    ... )
+    >>> torch.allclose(student.mean(dim=1), torch.ones(3, dtype=torch.float64))
+    True
+
+    Args:
+        samples: number of samples.
+        num_classes: K.
+        standard_deviation: of the draws, in logits.
+        student_mean: c^s of every sample.
+        teacher_mean: c^t of every sample.
+        generator: where the random numbers come from.
+
+    Returns:
+        Student logits and teacher logits, each (samples, K), float64.
+
     """
 
     def draw(mean: float) -> Tensor:

@@ -1,7 +1,7 @@
-"""The paper's exact statements, each evaluated on given logits for its worst violation.
+"""The worst violation of each exact statement of the paper, on given logits.
 
-Everything is float64. Equation numbers are those of Chen, Wang, Chen, arXiv 2109.06458;
-docs/errata.md holds the proofs of the corrected forms.
+All results are float64. Equation numbers are those of Chen, Wang, Chen, arXiv 2109.06458;
+docs/errata.md has the proofs of the corrected forms.
 """
 
 import math
@@ -41,12 +41,13 @@ _FORMS: tuple[Form, Form] = ("printed", "corrected")
 
 @dataclass(frozen=True)
 class Case:
-    """Logits to evaluate the identities on.
+    """Logits on which the identities are evaluated.
 
     Attributes:
-        name: what they are, for the table.
-        student: (batch, K); no sample's centred logits equal to the teacher's.
-        teacher: (batch, K).
+        name: description of the logits, for column ``case`` of the table.
+        student: z^s, (batch, K). In every sample the centred logits must differ from the teacher's:
+            relative distances divide by that difference.
+        teacher: z^t, (batch, K).
         targets: class indices, (batch,).
 
     """
@@ -66,12 +67,16 @@ class _Finding:
 
 
 def identities(case: Case) -> list[dict[str, Any]]:
-    """Rows of table ``identities``: the worst violation of each exact statement of the paper.
+    """Return the worst violation of each exact statement of the paper on the logits of ``case``.
 
-    Statements about any temperature are evaluated at 1 … 10⁶ and ∞, the limit (7) at 10⁶.
+    Statements about every temperature are evaluated at `TEMPERATURES`, from 1 to 10⁶ and ∞; eq.
+    (A.3) at the finite ones, and the limit (7) at 10⁶.
+
+    Returns:
+        Rows of table ``identities``.
 
     Raises:
-        ValueError: wrong shapes.
+        ValueError: the shapes are wrong.
 
     """
     student, teacher = case.student.detach().double(), case.teacher.detach().double()
@@ -92,9 +97,16 @@ def identities(case: Case) -> list[dict[str, Any]]:
 
 
 def random_cases(samples: int, seed: int) -> Iterator[Case]:
-    """Random logits of sd 5 with teacher means 0 and 5 and gaps c^s − c^t 0, 1 and −4, K = 2 … 100.
+    """Yield cases of random logits, and one counterexample to eq. (B.4) as printed.
 
-    Targets are random too. The last case is the smallest that violates (B.4) as printed.
+    The random logits have standard deviation 5. There is a case for each combination of K = 2, 10
+    and 100 classes, teacher means c^t = 0 and 5, and gaps c^s − c^t = 0, 1 and −4. Targets are
+    random too. The last case is a single sample, z^s = (10, 10).
+
+    Args:
+        samples: number of samples in each random case.
+        seed: seed of the random numbers.
+
     """
     generator = torch.Generator().manual_seed(seed)
     for num_classes, mean, gap in product((2, 10, 100), (0.0, 5.0), (0.0, 1.0, -4.0)):
@@ -119,13 +131,17 @@ def _relative(value: Tensor, expected: Tensor) -> float:
 
 
 def _zero_sum(gradient: Tensor) -> float:
-    """Largest |Σg|/Σ|g| over samples; one without any gradient counts as 0."""
+    """Return the largest |Σg|/Σ|g| over samples; a sample whose gradient is 0 counts as 0."""
     total = gradient.abs().sum(dim=1)
     return _largest(gradient.sum(dim=1).abs() / total.where(total > 0, torch.ones_like(total)))
 
 
 def _softened(student: Tensor) -> _Finding:
-    """(1) against its definition, exp of logits less the largest; T = 1 is softmax."""
+    """Compare eq. (1), the tempered softmax, with exp(z/T)/Σ exp(z/T) computed directly.
+
+    The direct formula subtracts the largest logit first, so that nothing overflows. At T = 1 the
+    result is also compared with torch's softmax.
+    """
     worst = _largest((softened(student, 1) - torch.softmax(student, dim=1)).abs())
     for temperature in TEMPERATURES:
         p = softened(student, temperature)
@@ -151,7 +167,11 @@ def _logits_matching(student: Tensor, teacher: Tensor) -> list[_Finding]:
 
 
 def _scale(student: Tensor, teacher: Tensor) -> _Finding:
-    """(3)'s T²: without it the norms would differ by the square of the temperatures' ratio."""
+    """Return how much the size of the gradient of T²·KL, eq. (3), varies with the temperature.
+
+    Without the weight T² the gradient would shrink as 1/T² at high T, so the ratio of the norms at
+    two temperatures would be the square of the temperatures' ratio.
+    """
     rms = centred_rms(teacher)
     norms = [
         float(kd_gradient(student, teacher, temperature).square().sum(dim=1).mean().sqrt())
@@ -181,7 +201,11 @@ def _zero_sum_kd(student: Tensor, teacher: Tensor) -> _Finding:
 
 
 def _zero_sum_cross_entropy(student: Tensor, targets: Tensor) -> _Finding:
-    """(6). p − 1 of the true class is expm1(−CE); from p it would be rounding where p nears 1."""
+    """Return the worst violation of eq. (6), that the gradient p − y of CE sums to zero.
+
+    The true class's entry p − 1 is computed as expm1(−CE). Subtracting 1 from p would leave
+    nothing but rounding where p is close to 1.
+    """
     index = targets[:, None]
     above = student - student.gather(1, index)
     others = above.scatter(1, index, -math.inf)
@@ -218,9 +242,11 @@ def _regularised(student: Tensor, teacher: Tensor) -> list[_Finding]:
 
 
 def _kd_gradient_form(student: Tensor, teacher: Tensor) -> list[_Finding]:
-    """(A.3), over |p^s| + |p^t|: where p^s nears p^t only the difference's terms are known.
+    """Return the worst violations of eq. (A.3), that the gradient of KL is (p^s − p^t)/T.
 
-    The unweighted side is torch's own divergence under autograd, not this study's loss.
+    One is of KL as torch's ``kl_div`` under autograd, the other of this study's T²·KL. Distances
+    are divided by |p^s| + |p^t| and not by |p^s − p^t|: where p^s is close to p^t, the rounding of
+    both is all that is left of their difference.
     """
     plain, weighted = [], []
     for temperature in FINITE:
@@ -247,7 +273,10 @@ def _divergence(p_teacher: Tensor, temperature: float) -> Callable[[Tensor], Ten
 
 
 def _cross_entropy(student: Tensor, targets: Tensor) -> list[_Finding]:
-    """(B.3) read as CE = −Σ y_i z_i + log Σ_j e^{z_j}, with gradient p − y."""
+    """Return the worst violations of eq. (B.3), that CE is −Σ y_i z_i + log Σ_j e^{z_j}.
+
+    Its gradient p − y is checked as well.
+    """
     y = functional.one_hot(targets, student.shape[1]).double()
     stated = torch.logsumexp(student, dim=1) - (y * student).sum(dim=1)
     value = functional.cross_entropy(student, targets, reduction="none")
@@ -268,7 +297,7 @@ def _cross_entropy(student: Tensor, targets: Tensor) -> list[_Finding]:
 
 def _lower_bound(student: Tensor, targets: Tensor) -> list[_Finding]:
     cross_entropy = functional.cross_entropy(student, targets, reduction="none")
-    # the bound is a batch mean, the violation is sought sample by sample
+    # cross_entropy_lower_bound returns a batch mean, so it is called on batches of one sample
     samples = list(zip(student[:, None], targets[:, None], strict=True))
 
     def violation(form: Form) -> float:

@@ -1,1 +1,1 @@
-"""Training teachers and students: the loop, its history, its checkpoints, its outputs."""
+"""Training teachers and students: the loop, its history, its checkpoints and its files."""

@@ -1,4 +1,4 @@
-"""Taking a teacher that was trained elsewhere into the study."""
+"""Taking a teacher that was trained elsewhere into a study."""
 
 import hashlib
 import logging
@@ -25,25 +25,31 @@ __all__ = ["bring_teacher"]
 logger = logging.getLogger(__name__)
 
 _ALIKE = 0.02
-"""Largest difference of two normalisations, in pixels from 0 to 1, that round the same numbers."""
+"""Two means or sds of pixels, from 0 to 1, count as the same number, rounded, up to this."""
 _FAR_BELOW = 0.05
-"""A test accuracy that is further below the promised one is said to be."""
+"""A warning is logged if the test accuracy is further than this below the promised accuracy."""
 _AS_THEY_ARE = Recipe(
     optimizer="sgd", learning_rate=1, weight_decay=0, schedule=Schedule(name="constant"),
     epochs=1, batch_size=2, augment=False,
 )  # fmt: skip
-"""Only its precision counts: images are float32, as brought weights are."""
+"""A recipe of which only the precision is used: images are float32, like the weights."""
 
 
 def bring_teacher(spec: BroughtTeacherSpec, weights: Path, data: Path, directory: Path) -> None:
-    """Write the outputs of a teacher whose ``weights`` were trained elsewhere to ``directory``.
+    """Write the files of a teacher whose ``weights`` were trained elsewhere to ``directory``.
 
-    They are those of a teacher that was trained here: weights, logits, run.json, and a history with
-    one epoch, 0, of the weights as they came.
+    The files are the same as those of a teacher that was trained here: weights, logits, run.json,
+    and a history. The history has a single epoch, 0, with the weights as they were brought.
+
+    Args:
+        spec: the teacher's spec.
+        weights: file of the weights.
+        data: file of the prepared dataset.
+        directory: folder that the files are written to.
 
     Raises:
-        InputError: the file is another than the spec's or does not fit the architecture, or classes
-            or normalisation are not those of the data set.
+        InputError: the checksum of the weights is not that of the spec, the weights do not fit the
+            architecture, or the classes or the normalisation are not those of the dataset.
 
     """
     configure_torch(spec.threads)

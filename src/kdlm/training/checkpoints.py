@@ -1,8 +1,9 @@
-"""What an interrupted training goes on from, bit for bit.
+"""Checkpoints, from which an interrupted training goes on and ends with the same bits.
 
-A checkpoint is one sealed safetensors file: tensors, and in the metadata plain data as JSON, which
-keeps every float exactly. It is bound to all that decides a training's result. One that is of
-anything else, or damaged, is refused with the reason, and training starts over.
+A checkpoint is one sealed safetensors file. It holds the tensors of the training and, in its
+metadata, plain data as JSON, which keeps every float exactly. The metadata also name everything
+that decides the training's result (the identity). A checkpoint with another identity, or a damaged
+one, is refused: the reason is logged and the training starts over.
 """
 
 import contextlib
@@ -28,49 +29,65 @@ __all__ = ["Checkpoint", "Keeping", "State"]
 logger = logging.getLogger(__name__)
 
 _KEY = "kdlm.checkpoint"
-"""The only key of the file's metadata: safetensors writes several in a random order."""
+"""The only key of the file's metadata: safetensors writes several keys in a random order."""
 
 _ROOT = "checkpoints"
-"""Folder up to which emptied folders are removed with a checkpoint."""
+"""Name of the topmost folder that is removed, if it is empty, when a checkpoint is removed."""
 
 
 @dataclass(frozen=True)
 class Keeping:
-    """Where a training is kept while it runs, and how often; no part of what it comes to."""
+    """Where and how often a running training is saved; its result does not depend on this."""
 
     path: Path
+    """The checkpoint file."""
     epochs: int
-    """Whole epochs after which it is saved again."""
+    """Number of whole epochs from one save to the next."""
     minutes: float
-    """Minutes after which it is saved again, also within an epoch; 0 is at every batch."""
+    """Minutes from one save to the next, also within an epoch; 0 saves before every batch."""
 
 
 @dataclass(frozen=True)
 class State:
-    """A training between two batches: ``facts`` are what JSON can hold."""
+    """Everything that a training consists of between two batches."""
 
     epoch: int
+    """The epoch under way; the first is 1."""
     batch: int
-    """Batches of the epoch that are done."""
+    """How many batches of this epoch are done."""
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
+    """All that is not a tensor, in types that JSON can hold."""
 
 
 class Checkpoint:
-    """The checkpoint of one training; without a place to keep it none is written."""
+    """Loads, saves and removes the checkpoint of one training; ``keeping=None`` writes nothing."""
 
     def __init__(self, keeping: Keeping | None, identity: Mapping[str, str]) -> None:
-        """``identity`` holds by name all that decides the result: another one, another training."""
+        """Make the checkpoint of the training with this ``identity``.
+
+        Args:
+            keeping: where and how often to save; None where the training keeps no checkpoint.
+            identity: everything that decides the training's result, by name (spec, version of the
+                code, …). A checkpoint on disk is used only if all of its values are the same.
+
+        """
         self.keeping = keeping
         self.identity = dict(identity)
         self.resumptions: list[dict[str, int | str]] = []
         self.last = "none"
-        """The last good checkpoint in words."""
+        """The last good checkpoint, as the text that log messages print."""
         self._epoch = 1
         self._time = time.monotonic()
 
     def load(self) -> State | None:
-        """What to go on from; None, with the reason logged, where there is nothing fit for it."""
+        """Read the state that the training goes on from.
+
+        Returns:
+            The saved state, or None where there is no checkpoint or where it is refused; the log
+            gives the reason for a refusal.
+
+        """
         if self.keeping is None or not self.keeping.path.exists():
             return None
         path = self.keeping.path
@@ -104,10 +121,13 @@ class Checkpoint:
         }
 
     def keep(self, epoch: int, batch: int, state: Callable[[], State]) -> None:
-        """Save the ``state`` before a batch if that is due; end the process if a signal asks to.
+        """Save the training before a batch if a save is due; end the process if a signal asks.
+
+        A signal also makes a save due. ``state`` is called only if there is something to save.
 
         Raises:
-            SystemExit: after a signal, with the status that a shell gives it, 128 + its number.
+            SystemExit: a signal has arrived; the status is 128 + the signal's number, as a shell
+                reports it.
 
         """
         signal = signals.received()
@@ -139,7 +159,8 @@ class Checkpoint:
             "place": {
                 "epoch": state.epoch,
                 "batch": state.batch,
-                # another instruction set may round otherwise: worth a note, not the work done
+                # Another instruction set may round differently. run.json records that; throwing
+                # the work away over it would be too much.
                 "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             },
             "sha256": OPEN_SEAL,
@@ -153,15 +174,16 @@ class Checkpoint:
             with replacing(path) as temporary:
                 temporary.write_bytes(sealed(save(tensors, {_KEY: json.dumps(kept)})))
         except InputError as error:
-            # the training may yet come to its end, and that is what counts
+            # the training can still finish without a checkpoint, so it is not ended here
             logger.warning("no checkpoint: %s", error)
             return
         self.last = f"{path} (epoch {state.epoch}, {state.batch} batches of it done)"
 
     def remove(self) -> None:
-        """Remove the file, what killed processes left beside it, and the folders that it empties.
+        """Remove the checkpoint, temporary files of killed processes, and folders left empty.
 
-        Other trainings use the same parent folders at the same time.
+        Other trainings may be writing to the same parent folders at this moment, so a folder that
+        is not empty stays, and errors of the file system are ignored.
         """
         if self.keeping is None:
             return
@@ -178,6 +200,9 @@ class Checkpoint:
 
 
 def _laid_out(tensor: Tensor, stride: list[int]) -> Tensor:
-    """``tensor`` in the memory layout it was saved from: kernels round by it."""
+    """Return a copy of ``tensor`` with the strides it had when it was saved.
+
+    Kernels sum in an order that depends on the memory layout, so the layout decides the last bits.
+    """
     laid_out = torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype)
     return laid_out.copy_(tensor)

@@ -1,4 +1,4 @@
-"""What is recorded of a training: a row per epoch and split."""
+"""The history of a training: one row of measurements for each epoch and split."""
 
 import math
 from dataclasses import dataclass, field
@@ -14,26 +14,42 @@ __all__ = ["Objective", "Recorder", "Tally", "gradient_sums"]
 
 
 class Objective(Protocol):
-    """What a network is trained to minimise."""
+    """The loss that a network is trained to minimise."""
 
     def reference(self, images: Tensor) -> Tensor:
-        """The teacher's logits for a batch of images, (batch, K); NaN where there is no teacher."""
+        """Return the teacher's logits (batch, K) for images (batch, C, H, W).
+
+        Where there is no teacher the result is NaN, with shape (batch, 1).
+        """
         ...
 
     def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:
-        """Batch mean of the loss, a scalar."""
+        """Return the batch mean of the loss, a scalar.
+
+        Args:
+            logits: of the network in training, (batch, K).
+            reference: the result of `reference` for the same images.
+            labels: class indices, (batch,).
+
+        """
         ...
 
 
 def gradient_sums(gradient: Tensor) -> Tensor:
-    """Per sample |Σ_i g_i| / Σ_i |g_i|, eqs (5) and (6).
+    """Return |Σ_i g_i| / Σ_i |g_i| of each sample's gradient g on its logits.
+
+    Equations (5) and (6) state that the sum is 0 for KD and for cross-entropy.
+
+    >>> gradient_sums(torch.tensor([[0.5, -0.5], [0.3, 0.1], [0.0, 0.0]], dtype=torch.float64))
+    tensor([0., 1., 0.], dtype=torch.float64)
 
     Args:
-        gradient: of a batch mean on the logits, (batch, K), float64.
+        gradient: gradient of a batch mean on the logits, (batch, K), float64.
 
     Returns:
-        (batch,) A sample that is classified so surely that its whole gradient is below √ε, where
-        p_i − y_i is little more than the rounding of p_i, counts as 0.
+        (batch,), float64, each between 0 and 1. Where Σ_i |g_i| is at most √ε, ε the spacing of
+        float64 at 1, the result is 0: the sample is classified so surely that p_i − y_i is little
+        more than the rounding of p_i.
 
     """
     gradient = gradient * len(gradient)
@@ -44,7 +60,7 @@ def gradient_sums(gradient: Tensor) -> Tensor:
 
 @dataclass
 class Tally:
-    """Running totals over the batches of one split in one epoch, in float64."""
+    """Running totals, in float64, over the batches of one split in one epoch."""
 
     samples: int = 0
     loss: float = 0.0
@@ -55,9 +71,17 @@ class Tally:
     gradient_sum: float = 0.0
 
     def add(self, objective: Objective, logits: Tensor, reference: Tensor, labels: Tensor) -> None:
-        """Count one batch."""
-        # evaluated in float64 at the logits that occur, so that gradient_sum tests the formula and
-        # not float32's rounding
+        """Add one batch to the totals.
+
+        Args:
+            objective: the loss in training.
+            logits: the network's logits, (batch, K); no gradient flows back to them.
+            reference: the teacher's logits, (batch, K).
+            labels: class indices, (batch,).
+
+        """
+        # The loss is evaluated in float64 at the logits that occurred, so that gradient_sum tests
+        # the formula and not float32's rounding.
         wide, reference = logits.detach().double().requires_grad_(), reference.double()
         loss = objective(wide, reference, labels)
         (gradient,) = torch.autograd.grad(loss, wide)
@@ -70,11 +94,15 @@ class Tally:
         self.centred_square += float((wide - centre[:, None]).square().mean(dim=1).sum())
         self.gap += float((centre - reference.mean(dim=1)).sum())
         largest = gradient_sums(gradient).max()
-        # not Python's max, which would lose a NaN
+        # clamp keeps a NaN, which Python's max would lose
         self.gradient_sum = float(largest.clamp(min=self.gradient_sum))
 
     def row(self) -> dict[str, Any]:
-        """Means over the samples counted so far."""
+        """Return the totals as columns of table ``history``.
+
+        Each is a mean over the samples counted so far, except ``logit_rms``, a root mean square,
+        and ``logit_gradient_sum``, the largest over samples.
+        """
         return {
             "objective": self.loss / self.samples,
             "accuracy": self.right / self.samples,
@@ -87,7 +115,11 @@ class Tally:
 
 @dataclass
 class Recorder:
-    """Collects the history's rows."""
+    """Measures a network in training after each epoch and collects the history's rows.
+
+    ``probe`` is one fixed batch of training images, on which BatchNorm runs in train mode: the
+    running statistics that eval mode needs are not set before the first epoch.
+    """
 
     model: Network
     objective: Objective
@@ -122,7 +154,17 @@ class Recorder:
         }
 
     def record(self, epoch: int, trained: Tally | None) -> bool:
-        """Whether all that there is to record is finite; nothing is recorded otherwise."""
+        """Add the rows of one epoch, unless a number in them is NaN or infinite.
+
+        Args:
+            epoch: 0 for the untrained network.
+            trained: totals of the epoch's training batches; None for the untrained network, which
+                gets a row for the probe alone.
+
+        Returns:
+            True if the rows were added, False if a number was not finite and none was.
+
+        """
         sums = self._sums()
         probe = Tally()
         logits = train_mode_logits(self.model, self.probe)
@@ -137,7 +179,7 @@ class Recorder:
             tested = Tally()
             tested.add(self.objective, self.test_logits, self.test_reference, self.test.labels)
             rows.append(row | {"split": "test"} | tested.row())
-        # a teacher's gap is NaN by its nature
+        # a teacher has no teacher, so its gap is always NaN
         finite = all(
             math.isfinite(value)
             for each in rows

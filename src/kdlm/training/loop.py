@@ -1,7 +1,7 @@
 """One training loop for teachers and students.
 
-The loop knows no loss: whoever calls it brings an `Objective`. That keeps a teacher's code, and so
-its weights, independent of every distillation loss.
+The loop itself contains no loss: the caller passes it an `Objective`. So the digest of a teacher's
+code does not depend on any distillation loss, and editing a loss retrains no teacher.
 """
 
 import logging
@@ -36,27 +36,31 @@ def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[An
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where a training ceased to be one."""
+    """Where a number of a training first became NaN or infinite."""
 
     epoch: int
+    """The first epoch is 1."""
     batch: int
-    """The first is 1."""
+    """The first batch of an epoch is 1."""
     what: str
-    """``weights``, ``running statistics``, ``loss`` or ``gradient``: the first not finite."""
+    """The first of ``weights``, ``running statistics``, ``loss``, ``gradient`` not finite."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What training leaves: the history's rows and the last whole epoch's test logits (N, K)."""
+    """The outcome of a training, besides the network itself."""
 
     history: list[dict[str, Any]]
+    """Rows of table ``history``."""
     test_logits: Tensor
+    """Test logits (N, K) after the last whole epoch."""
     diverged: Divergence | None = None
+    """Where the training diverged; None where it ran to its end."""
 
 
 @dataclass
 class _Progress:
-    """All that changes while a network is trained."""
+    """Everything that changes while a network is trained; a checkpoint saves all of it."""
 
     model: Network
     optimizer: SGD | Adam
@@ -71,7 +75,10 @@ class _Progress:
         self.begin(self.epoch)
 
     def begin(self, epoch: int) -> None:
-        """Between two epochs, or before the first."""
+        """Start ``epoch`` with no batch done, and remember the network as it is now.
+
+        Called before the first epoch and between two epochs.
+        """
         self.epoch, self.batch, self.tally = epoch, 0, Tally()
         self.epoch_order = self.order.get_state()
         self.whole = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -120,13 +127,29 @@ def train(
     role: str,
     checkpoint: Checkpoint,
 ) -> Trained:
-    """Train ``model`` in place for the epochs of its recipe, going on from the ``checkpoint``.
+    """Train ``model`` in place for the epochs of its recipe.
 
-    Batch order and augmentation come from streams of the spec's seed and the ``role`` alone, so
-    all students of one seed see the same views in the same order, whatever their loss.
+    A training that was interrupted goes on from its ``checkpoint``. The random streams of batch
+    order and augmentation depend on the spec's seed and on the ``role`` alone, so all students of
+    one seed see the same augmented images in the same order, whatever their loss.
 
-    Training ends early where a number is not finite; the model is then that of the last whole
-    epoch, as is all else that is returned.
+    If the loss, a gradient, a weight or a running statistic becomes NaN or infinite, training ends
+    early. The weights, the history and the test logits are then those after the last whole epoch.
+
+    Args:
+        model: the network with its initial weights, on its device.
+        objective: the loss to minimise.
+        spec: recipe, seed and augmentation.
+        prepared: the dataset.
+        role: ``teacher`` or ``student``.
+        checkpoint: where the training is saved and resumed.
+
+    Returns:
+        History and test logits, and where the training diverged if it did.
+
+    Raises:
+        SystemExit: a signal asked to stop.
+
     """
     recipe = spec.recipe
     device = next(model.parameters()).device
@@ -179,19 +202,22 @@ def train(
 
 
 def _statistics(model: Network) -> list[Tensor]:
-    """Running means and variances of BatchNorm, but not its counts, which are whole numbers."""
+    """Return BatchNorm's running means and variances, without its integer batch counters."""
     return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
 
 
 def _finite(tensors: list[Tensor]) -> bool:
-    """Whether no number in ``tensors`` is NaN or infinite: both outlast a sum."""
+    """Return whether every number in ``tensors`` is finite.
+
+    Only the sum is tested: a NaN or an infinity in any term makes the sum NaN or infinite.
+    """
     return math.isfinite(torch.stack([tensor.detach().sum() for tensor in tensors]).sum())
 
 
 def _diverged(
     progress: _Progress, loss: Tensor, checkpoint: Checkpoint, test_images: Images
 ) -> Trained:
-    """Go back to the last whole epoch."""
+    """Log the divergence, restore the model of the last whole epoch, and return its outcome."""
     model = progress.model
     if not _finite(list(model.parameters())):
         what = "weights"

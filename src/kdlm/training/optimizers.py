@@ -1,7 +1,9 @@
-"""The optimisers of a recipe, through torch's functional forms, and its learning-rate schedule.
+"""The optimisers and learning-rate schedules that a recipe can name.
 
-The state is plain tensors and the schedule a function of the epoch, so there is nothing to pickle.
-The classes of torch.optim would also import the compiler at their first call: 1.5 s of every job.
+The optimisers call torch's functional forms (`torch.optim.sgd.sgd`, `torch.optim.adam.adam`) and
+keep their state as plain tensors, and the schedule is a function of the epoch, so a checkpoint has
+nothing to pickle. torch's optimiser classes would also import its compiler at their first step,
+which takes 1.5 s of every job.
 """
 
 import math
@@ -19,10 +21,21 @@ __all__ = ["OPTIMIZERS", "SGD", "Adam", "learning_rate"]
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Learning rate in ``epoch``, the first being 1.
+    """Return the learning rate in ``epoch``, where the first epoch is 1.
 
-    step: times ``factor`` for each milestone passed; cosine: from the initial rate towards 0,
-    (1 + cos(π (epoch − 1)/epochs))/2 (Loshchilov, Hutter, arXiv 1608.03983, without restarts).
+    The recipe's initial rate is multiplied by a factor that its schedule decides:
+
+    - ``constant``: 1;
+    - ``step``: ``factor`` to the power of the number of milestones passed; a milestone m is passed
+      from epoch m + 1 on;
+    - ``cosine``: (1 + cos(π (epoch − 1)/epochs))/2, which falls from 1 towards 0 (Loshchilov,
+      Hutter, arXiv 1608.03983, without restarts).
+
+    >>> step = Schedule(name="step", milestones=(2,), factor=0.1)
+    >>> recipe = Recipe(optimizer="sgd", learning_rate=0.5, weight_decay=0, schedule=step,
+    ...                 epochs=3, batch_size=2, augment=False)
+    >>> [learning_rate(recipe, epoch) for epoch in (1, 2, 3)]
+    [0.5, 0.5, 0.05]
     """
     return recipe.learning_rate * _SCHEDULES[recipe.schedule.name](
         recipe.schedule, epoch - 1, recipe.epochs
@@ -39,7 +52,19 @@ _SCHEDULES: dict[str, Callable[[Schedule, int, int], float]] = {
 
 
 class SGD:
-    """Stochastic gradient descent with momentum; weight decay is added to the gradient."""
+    """Stochastic gradient descent with momentum μ, learning rate η and weight decay λ.
+
+    For a parameter w with gradient g: v ← μ v + g + λ w, then w ← w − η v; with Nesterov's
+    momentum w ← w − η (g + λ w + μ v). Before the first step v is empty, and that step sets
+    v = g + λ w.
+
+    >>> recipe = Recipe(optimizer="sgd", learning_rate=0.5, weight_decay=0,
+    ...                 schedule=Schedule(name="constant"), epochs=1, batch_size=2, augment=False)
+    >>> weight = torch.tensor([1.0])
+    >>> SGD([weight], recipe).step([torch.tensor([1.0])], rate=0.5)
+    >>> weight
+    tensor([0.5000])
+    """
 
     def __init__(self, parameters: Iterable[Tensor], recipe: Recipe) -> None:
         self.parameters = list(parameters)
@@ -48,7 +73,13 @@ class SGD:
 
     @torch.no_grad()
     def step(self, gradients: list[Tensor], rate: float) -> None:
-        """Move the parameters against their ``gradients``."""
+        """Update the parameters in place.
+
+        Args:
+            gradients: the gradient of each parameter, in their order.
+            rate: the learning rate η.
+
+        """
         sgd(
             self.parameters,
             gradients,
@@ -63,17 +94,21 @@ class SGD:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """What the next step depends on besides parameters and gradients."""
+        """Return the tensors that the next step depends on besides parameters and gradients."""
         return {str(i): value for i, value in enumerate(self.momentum) if value is not None}
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from the `state` of another optimiser of the same recipe."""
+        """Go on from ``state``, which another optimiser of the same recipe returned."""
         for i, value in state.items():
             self.momentum[int(i)] = value.to(self.parameters[int(i)].device)
 
 
 class Adam:
-    """Adam (Kingma, Ba, arXiv 1412.6980), or AdamW, which decays weights apart from it."""
+    """Adam (Kingma, Ba, arXiv 1412.6980) with β = (0.9, 0.999) and ε = 1e-8, or AdamW.
+
+    For the recipe's ``adam`` weight decay λ is added to the gradient as λ w; for ``adamw`` it
+    shrinks the weight by the factor 1 − ηλ instead (Loshchilov, Hutter, arXiv 1711.05101).
+    """
 
     def __init__(self, parameters: Iterable[Tensor], recipe: Recipe) -> None:
         self.parameters = list(parameters)
@@ -84,7 +119,13 @@ class Adam:
 
     @torch.no_grad()
     def step(self, gradients: list[Tensor], rate: float) -> None:
-        """Move the parameters against their ``gradients``."""
+        """Update the parameters in place.
+
+        Args:
+            gradients: the gradient of each parameter, in their order.
+            rate: the learning rate η.
+
+        """
         adam(
             self.parameters,
             gradients,
@@ -107,7 +148,7 @@ class Adam:
         return {"mean": self.mean, "square": self.square, "steps": self.steps}
 
     def state(self) -> dict[str, Tensor]:
-        """What the next step depends on besides parameters and gradients."""
+        """Return the tensors that the next step depends on besides parameters and gradients."""
         return {
             f"{kind}.{i}": value
             for kind, values in self._kinds().items()
@@ -115,10 +156,11 @@ class Adam:
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from the `state` of another optimiser of the same recipe."""
+        """Go on from ``state``, which another optimiser of the same recipe returned."""
         for name, value in state.items():
             kind, i = name.split(".")
             self._kinds()[kind][int(i)].copy_(value)
 
 
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam, "adamw": Adam}
+"""The class of each optimiser, by its name in a recipe."""

@@ -1,4 +1,4 @@
-"""What a trained network leaves on disk: weights, history, logits, and the run's circumstances."""
+"""Writing and reading a training's files: weights, history, logits, and run.json."""
 
 import json
 from collections.abc import Mapping
@@ -36,9 +36,23 @@ def write_outputs(
 ) -> None:
     """Write model.safetensors, history.parquet, logits.parquet and run.json.
 
-    ``logits`` holds per split the logits (N, K) and the labels (N,), ``resumptions`` the epoch and
-    batch of each checkpoint that the training went on from, ``diverged`` where it ceased to be one.
-    Everything but run.json is a function of the spec, the code and the hardware alone.
+    All files but run.json depend on the spec, the code and the hardware alone.
+
+    Args:
+        directory: folder to write to.
+        spec: the spec of the training.
+        model: the trained network.
+        image_shape: channels, height and width of its images; the last two in pixels.
+        history: rows of table ``history``.
+        logits: logits (N, K) and labels (N,) of each split, by the split's name.
+        device: the device that the network was trained on.
+        resumptions: epoch, batch and CPU capability of each checkpoint that the training resumed.
+        diverged: epoch, batch and kind of the first number that was not finite; None where the
+            training ran to its end.
+
+    Raises:
+        InputError: a file cannot be written.
+
     """
     described = spec.model_dump(mode="json")
     save_network(
@@ -70,10 +84,10 @@ def write_outputs(
 
 
 def read_logits(path: Path, split: str) -> Tensor:
-    """Logits (N, K), float32, of one split of a logits.parquet.
+    """Read the logits (N, K), float32, of one split from the file logits.parquet at ``path``.
 
     Raises:
-        InputError: the file cannot be read, or has no such split.
+        InputError: the file cannot be read, or it has no logits of this split.
 
     """
     table = read_arrow(path, "logits").filter(pc.field("split") == split)

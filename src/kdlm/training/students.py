@@ -1,4 +1,4 @@
-"""Distilling a student: the interventions before training, the distillation loss during it."""
+"""Distilling a student: its initial weights are shifted or perturbed, then it learns by a loss."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +28,11 @@ __all__ = ["distill"]
 
 @dataclass(frozen=True)
 class _Distillation:
-    """w CE + (1 − w) loss against a teacher in eval mode; CE alone for the loss ``ce``."""
+    """The objective of a student: w CE + (1 − w) L, with w the recipe's ``ce_weight``.
+
+    L is the spec's loss, against the logits of the teacher in eval mode. For the loss ``ce``, L is
+    the cross-entropy itself, so the teacher has no influence.
+    """
 
     spec: StudentSpec
     teacher: Network
@@ -37,7 +41,7 @@ class _Distillation:
 
     @torch.no_grad()
     def reference(self, images: Tensor) -> Tensor:
-        # in the teacher's own precision, so that every student has the same teacher
+        # the teacher runs in its own precision, so that all students learn from the same logits
         logits: Tensor = self.teacher(images.to(self.teacher.classifier.bias.dtype))
         return logits.to(images.dtype)
 
@@ -58,7 +62,10 @@ class _Distillation:
 
 
 def _train_mode_mean(model: Network, images: Images) -> float:
-    """Mean logit of an untrained network over the training set, batch statistics in BatchNorm."""
+    """Return the mean logit of an untrained network over all training images and classes.
+
+    BatchNorm runs in train mode: an untrained network has no running statistics of the data.
+    """
     means = [
         train_mode_logits(model, batch).double().mean(dim=1)
         for batch in images.batches(EVALUATION_BATCH)
@@ -69,7 +76,12 @@ def _train_mode_mean(model: Network, images: Images) -> float:
 def _initial_student(
     spec: StudentSpec, prepared: Prepared, teacher_mean: float, device: torch.device
 ) -> Network:
-    """The student before training, its mean gap imposed, then its weights moved by some ulps."""
+    """Build the student as it is before training.
+
+    Its weights are drawn, its last bias is shifted so that its mean logit over the training set is
+    ``teacher_mean`` plus the spec's mean gap, and then every weight is moved by the spec's number
+    of units in the last place.
+    """
     channels, _, side = prepared.image_shape
     dtype = DTYPES[spec.recipe.precision]
     model = build(spec.architecture, prepared.num_classes, channels, dtype, side)
@@ -89,13 +101,21 @@ def distill(
     directory: Path,
     keeping: Keeping | None = None,
 ) -> None:
-    """Train one student of the teacher in folder ``teacher`` and write it to ``directory``.
+    """Train one student and write its files to ``directory``.
 
-    A student that diverges is a result: it is written as it was after its last whole epoch.
+    A student that diverges counts as a result, not as an error: its files are written as they were
+    after the last whole epoch, and their metadata say where the student diverged.
+
+    Args:
+        spec: the student's spec.
+        data: file of the prepared dataset.
+        teacher: folder with the teacher's files.
+        directory: folder that the student's files are written to.
+        keeping: where and how often to save checkpoints; None saves none.
 
     Raises:
-        InputError: a file cannot be read, the dataset leaves one image for the last batch, teacher
-            and dataset differ in their classes, or the device is not there.
+        InputError: a file cannot be read, the dataset leaves a single image for the last batch, the
+            teacher has another number of classes than the dataset, or the device is missing.
         SystemExit: a signal asked to stop.
 
     """

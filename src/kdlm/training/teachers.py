@@ -1,4 +1,4 @@
-"""Training a teacher: cross-entropy, nothing of the distillation losses."""
+"""Training a teacher by cross-entropy; this module imports no distillation loss."""
 
 from pathlib import Path
 
@@ -23,14 +23,21 @@ __all__ = ["train_teacher"]
 def train_teacher(
     spec: TeacherSpec, data: Path, directory: Path, keeping: Keeping | None = None
 ) -> None:
-    """Train one teacher on the prepared dataset ``data`` and write its outputs to ``directory``.
+    """Train one teacher and write its files to ``directory``.
 
-    Its logits are stored for the test and the training images, both in eval mode and without
-    augmentation: the students' mean gap refers to the training images' mean.
+    The teacher's logits are stored for the test images and for the training images, both in eval
+    mode and without augmentation. The students' mean gap is set relative to the teacher's mean
+    logit over the training images.
+
+    Args:
+        spec: the teacher's spec.
+        data: file of the prepared dataset.
+        directory: folder that the files are written to.
+        keeping: where and how often to save checkpoints; None saves none.
 
     Raises:
-        InputError: the dataset cannot be read or leaves one image for the last batch, the device
-            is not there, or training diverges.
+        InputError: the dataset cannot be read or leaves a single image for the last batch, the
+            device is missing, or the training diverged.
         SystemExit: a signal asked to stop.
 
     """

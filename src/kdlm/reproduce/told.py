@@ -1,0 +1,54 @@
+"""Reading what an archive says: JSON of a stranger, bounded in bytes, values and depth."""
+
+import reprlib
+from pathlib import Path
+from typing import Any
+
+from kdlm.errors import InputError
+from kdlm.study.repeated import load_json
+from kdlm.terminal import printable
+
+__all__ = ["read_object", "shown"]
+
+_LARGEST = 1 << 26
+"""Bytes; Snakemake's records of a study of 1000 jobs have some 30 MB."""
+
+_MOST_VALUES = 4_000_000
+"""Commas and brackets: each is a value at most, and takes some 100 bytes once it is read."""
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = _brief.maxlong = 80
+
+
+def shown(value: object) -> str:
+    """A value of an archive in a message: short, and with nothing that a terminal would obey."""
+    return printable(_brief.repr(value))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """What a JSON file of an archive holds.
+
+    Raises:
+        InputError: the archive has no such file, it is no JSON object, or is one that readers would
+            take for different ones, having a key twice, or that would take memory without end.
+
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"{path}: more than {_LARGEST} bytes, so no JSON of an archive")
+        content = path.read_bytes()
+        values = sum(content.count(sign) for sign in (b",", b"[", b"{"))
+        if values > _MOST_VALUES:
+            raise InputError(f"{path}: more than {_MOST_VALUES} values, so no JSON of an archive")
+        text = content.decode()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"the archive holds no {path.name}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not JSON (not text)") from None
+    try:
+        found = load_json(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: not a JSON object")
+    return found
