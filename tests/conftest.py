@@ -23,6 +23,9 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Before torch is imported. Workers that share two cores are slowed down several times by two
+    # threads each; a job of the study sets its number of threads itself.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # a machine that others use may take long over any example
     settings.register_profile("kdlm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("kdlm")

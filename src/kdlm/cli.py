@@ -7,16 +7,16 @@ import argparse
 import io
 import json
 import logging
-import os
 import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
 from kdlm import signals
+from kdlm.arguments import Parser, count_argument, one_line, path_argument
 from kdlm.errors import InputError
 from kdlm.storage.locks import in_turn
 from kdlm.study.complaints import one_line
@@ -32,9 +32,6 @@ __all__ = ["main", "parser"]
 
 _BY_HAND = ("claims", "reproduce", "salvage", "schema")
 """Commands that no rule calls. The others are jobs, whose logs end with the host they ran on."""
-
-_MOST = 10_000
-"""Characters of a message: enough for the names of a hundred files."""
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
@@ -239,29 +236,6 @@ def _consent(*, yes: bool) -> Callable[[str], bool] | None:
     return lambda question: input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _count(text: str) -> int | None:
-    """Parse a number of jobs; ``all`` becomes None.
-
-    >>> _count("3"), _count("all")
-    (3, None)
-    """
-    if text == "all":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number above 0, or all, not {text!r}")
-    return int(text)
-
-
-def _path(text: str) -> Path:
-    """A path, which no file system could have with these in it."""
-    try:
-        if b"\0" in os.fsencode(text):
-            raise argparse.ArgumentTypeError("a path cannot have a NUL in it")
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be a path") from None
-    return Path(text)
-
-
 def _schema(arguments: argparse.Namespace) -> None:
     import yaml  # noqa: PLC0415
 
@@ -280,10 +254,12 @@ _AddCommand = Callable[[str, object, str], argparse.ArgumentParser]
 
 def _add_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> None:
     report = folder_command("report", _report, "make Snakemake's report on a finished study")
-    report.add_argument("--output", type=_path, required=True)
+    report.add_argument("--output", type=path_argument, required=True)
 
     archive = folder_command("archive", _archive, "pack a finished study into one file")
-    archive.add_argument("--output", type=_path, help="default: archive/<study>.zip in the folder")
+    archive.add_argument(
+        "--output", type=path_argument, help="default: archive/<study>.zip in the folder"
+    )
     archive.add_argument("--weights", action="store_true", help="with every network's weights")
     archive.add_argument(
         "--small",
@@ -297,31 +273,31 @@ def _add_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> 
     )
 
     reproduce = command("reproduce", _reproduce, "check an archive, and rebuild or rerun it")
-    reproduce.add_argument("archive", type=_path)
+    reproduce.add_argument("archive", type=path_argument)
     reproduce.add_argument(
         "--level", nargs="+", choices=("L0", "L1", "L2", "L3", "L4"), default=["L1", "L4"],
         help="L0 integrity, L1 rebuilt, L2 rerun to the bit, L3 rerun within tolerances, "
         "L4 verdicts; default: L1 L4",
     )  # fmt: skip
     reproduce.add_argument(
-        "--jobs", type=_count, default=3, help="how many jobs L2 and L3 rerun, or all; default: 3"
+        "--jobs",
+        type=count_argument,
+        default=3,
+        help="how many jobs L2 and L3 rerun, or all; default: 3",
     )
     reproduce.add_argument("--sample-seed", type=int, default=0, help="which jobs; default: 0")
-    reproduce.add_argument("--folder", type=_path, help="new or empty; <archive>-reproduced")
+    reproduce.add_argument(
+        "--folder", type=path_argument, help="new or empty; <archive>-reproduced"
+    )
     reproduce.add_argument("--yes", action="store_true", help="run the archive's code unasked")
-    reproduce.add_argument("--json", type=_path, help="where the outcome goes, name by name")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with a command in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {printable(message[:_MOST])}; --help tells more\n")
+    reproduce.add_argument(
+        "--json", type=path_argument, help="where the outcome goes, name by name"
+    )
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    whole = _Parser(prog="kdlm", description=__doc__)
+    whole = Parser(prog="kdlm", description=__doc__)
     commands = whole.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     def command(name: str, run: object, text: str) -> argparse.ArgumentParser:
@@ -331,21 +307,21 @@ def parser() -> argparse.ArgumentParser:
 
     def folder_command(name: str, run: object, text: str) -> argparse.ArgumentParser:
         added = command(name, run, text)
-        added.add_argument("folder", type=_path, help="a study's folder, results/<study>")
+        added.add_argument("folder", type=path_argument, help="a study's folder, results/<study>")
         return added
 
     folder_command("claims", _claims, "print the claims of a finished study")
 
     resolve = command("resolve", _resolve, "write a validated config as study.json")
     resolve.add_argument("--config", required=True, help="the config as JSON")
-    resolve.add_argument("--output", type=_path, required=True)
+    resolve.add_argument("--output", type=path_argument, required=True)
 
     prepare = command("prepare", _prepare, "decode a dataset once, to the file every job maps")
     prepare.add_argument("--name", required=True, help="a name of kdlm.data.loaders.DATASETS")
-    prepare.add_argument("--root", type=_path, help="folder of the raw files")
+    prepare.add_argument("--root", type=path_argument, help="folder of the raw files")
     prepare.add_argument("--download", action=argparse.BooleanOptionalAction, default=True)
     prepare.add_argument("--image-side", type=int, help="imagefolder only, in pixels")
-    prepare.add_argument("--output", type=_path, required=True)
+    prepare.add_argument("--output", type=path_argument, required=True)
 
     for name, run, text in (
         ("train-teacher", _train_teacher, "train one teacher"),
@@ -355,16 +331,22 @@ def parser() -> argparse.ArgumentParser:
     ):
         job = command(name, run, text)
         job.add_argument("--spec", required=True, help="what to do, as JSON: see kdlm.study.specs")
-        job.add_argument("--data", type=_path, required=True, help="the prepared dataset")
+        job.add_argument("--data", type=path_argument, required=True, help="the prepared dataset")
         if name == "distill":
-            job.add_argument("--teacher", type=_path, required=True, help="the teacher's folder")
+            job.add_argument(
+                "--teacher", type=path_argument, required=True, help="the teacher's folder"
+            )
         if name == "bring-teacher":
-            job.add_argument("--weights", type=_path, required=True, help="the file brought along")
+            job.add_argument(
+                "--weights", type=path_argument, required=True, help="the file brought along"
+            )
         if name in ("train-teacher", "distill"):
-            job.add_argument("--checkpoint", type=_path, help="file to go on from after a stop")
+            job.add_argument(
+                "--checkpoint", type=path_argument, help="file to go on from after a stop"
+            )
             job.add_argument("--checkpoint-epochs", type=int, default=10, help="between saves")
             job.add_argument("--checkpoint-minutes", type=float, default=10, help="between saves")
-        job.add_argument("--output", type=_path, required=True)
+        job.add_argument("--output", type=path_argument, required=True)
 
     folder_command("collect", _collect, "gather tables runs and histories")
     folder_command("summarise", _summarise, "gather tables layer_means and init_means")
@@ -375,7 +357,9 @@ def parser() -> argparse.ArgumentParser:
     folder_command("figure", _figure, "draw one figure").add_argument("name")
 
     _add_archive_commands(command, folder_command)
-    command("schema", _schema, "write the config's JSON schema").add_argument("output", type=_path)
+    command("schema", _schema, "write the config's JSON schema").add_argument(
+        "output", type=path_argument
+    )
     return whole
 
 
@@ -396,7 +380,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.run(arguments)
     except (InputError, OSError) as error:
         # what a file system refuses is the user's to mend too; the message may quote a stranger
-        print(f"kdlm: {printable(str(error)[:_MOST])}", file=sys.stderr)
+        print(f"kdlm: {one_line(str(error))}", file=sys.stderr)
         return 1
     if arguments.command not in _BY_HAND:
         logging.getLogger(__name__).info("finished on %s", platform.node())
