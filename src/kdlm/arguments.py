@@ -22,6 +22,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong with a command in one line."""
 
     def error(self, message: str) -> NoReturn:
+        """End with status 2 and the message in one line."""
         self.exit(2, f"{self.prog}: {one_line(message)}; --help tells more\n")
 
 
