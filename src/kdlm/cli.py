@@ -19,7 +19,7 @@ from kdlm import signals
 from kdlm.arguments import Parser, shown, to_count, to_path
 from kdlm.errors import InputError
 from kdlm.storage.locks import in_turn
-from kdlm.study.complaints import one_line
+from kdlm.study.complaints import first_complaint
 from kdlm.study.config import parse, read_study, schema
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import BroughtTeacherSpec, InitMeansSpec, Spec, StudentSpec, TeacherSpec
@@ -48,7 +48,7 @@ def _spec(kind: type[SpecT], text: str) -> SpecT:
     except InputError as error:
         raise InputError(f"--spec: {error}") from None
     except ValidationError as error:
-        raise InputError(f"--spec: {one_line(error, kind)}") from None
+        raise InputError(f"--spec: {first_complaint(error, kind)}") from None
 
 
 def _resolve(arguments: argparse.Namespace) -> None:
