@@ -28,9 +28,17 @@ def _submission(job_id: str) -> Submission:
     )
 
 
+@pytest.mark.fault(
+    "a file system without locks",
+    area="cluster",
+    provoked="flock ends with ENOSYS, EOPNOTSUPP or ENOLCK",
+)
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
 def test_a_file_system_without_locks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    observed: Callable[[str], None],
+    number: int,
 ) -> None:
     def refuse(*_: Any) -> Never:
         raise OSError(number, "Function not implemented")
@@ -39,6 +47,7 @@ def test_a_file_system_without_locks(
     with pytest.raises(LockError, match=r"file system has no locks.*to test it: `flock \S+ true`"):
         Journal(tmp_path)
     assert not list(tmp_path.iterdir())
+    observed("the run is refused in one line that names locks, what is needed, and how to test it")
 
 
 MOUNTS = {

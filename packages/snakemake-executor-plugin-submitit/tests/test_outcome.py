@@ -1,5 +1,6 @@
 """How a job ended, from what it left and what its scheduler says."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,15 @@ def _submission(folder: Path) -> Submission:
     )
 
 
+@pytest.mark.fault(
+    "too little memory, in the words of each version of Slurm",
+    area="cluster",
+    provoked="what 22.05, 23.11, 24.11 and a Slurm without cgroups print into a job's output",
+)
 @pytest.mark.parametrize("version", REPORTED)
-def test_too_little_memory_in_the_words_of_every_version(tmp_path: Path, version: str) -> None:
+def test_too_little_memory_in_the_words_of_every_version(
+    tmp_path: Path, observed: Callable[[str], None], version: str
+) -> None:
     output = output_path(str(tmp_path), "7")
     output.write_text(f"submitit INFO (x) - started\n{REPORTED[version]}\n")
     text = report(_submission(tmp_path), "FAILED (exit 1:0)")
@@ -128,6 +136,7 @@ def test_too_little_memory_in_the_words_of_every_version(tmp_path: Path, version
     text = report(_submission(tmp_path), "OUT_OF_MEMORY (exit 0:125)")
     assert "out of memory: give the rule more mem_mb\n" in text
     assert "mem_mb" not in report(_submission(tmp_path), "FAILED (exit 1:0)")
+    observed("reported as out of memory, with the resource to raise")
 
 
 INNER = """\

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,13 @@ def test_a_command_that_fails(tmp_path: Path, command: str, reason: str) -> None
     assert said.strip().endswith(f"CommandError: {reason}")
 
 
+@pytest.mark.fault(
+    "an srun in a rule's command, under task/affinity",
+    area="cluster",
+    provoked="SLURM_CPU_BIND in the environment of the step that runs Snakemake",
+)
 def test_an_inner_srun_is_not_bound_to_the_cores_of_this_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observed: Callable[[str], None]
 ) -> None:
     """As task/affinity sets them; the second one tells and asks for nothing."""
     monkeypatch.setenv("SLURM_CPU_BIND", "quiet,mask_cpu:0x1")
@@ -100,6 +106,7 @@ def test_an_inner_srun_is_not_bound_to_the_cores_of_this_step(
     node = _start(_job(tmp_path, "env | grep _BIND"))
     node.communicate()
     assert _log(tmp_path).splitlines() == ["SLURM_CPU_BIND_LIST=0x1"]
+    observed("the rule's command does not inherit it, and gets the cores of its own nodes")
 
 
 def test_a_success_on_record_is_the_end(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import shlex
 import string
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -54,6 +55,34 @@ def test_nothing_is_asked_for_that_nobody_named() -> None:
 )
 def test_options(resources: dict[str, Any], options: dict[str, str | bool]) -> None:
     assert _options(**resources) == options
+
+
+@pytest.mark.fault(
+    "resources in the words of other plugins and of sbatch",
+    area="cluster",
+    provoked="clusters, time, walltime, ntasks, mem_per_cpu, slurm_qos, mpi, … of a rule",
+)
+def test_no_name_of_a_schedulers_is_ignored(observed: Callable[[str], None]) -> None:
+    names = [
+        "clusters",
+        "time",
+        "walltime",
+        "ntasks",
+        "mem_per_cpu",
+        "cpus_per_gpu",
+        "tasks_per_gpu",
+        "slurm_qos",
+        "slurm_constraint",
+        "time_min",
+        "ntasks_per_node",
+        "gpu_manufacturer",
+        "job_name",
+        "slurm_whatever",
+    ]
+    for name in names:
+        with pytest.raises(ValueError, match=f"the resource {name} has no effect; "):
+            request(1, {name: 8})
+    observed("refused by name, with the name that counts here; a workflow's own ones are free")
 
 
 def test_a_workflows_own_resources_are_free() -> None:

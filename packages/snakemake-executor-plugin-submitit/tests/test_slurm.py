@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -316,9 +317,17 @@ def test_the_controllers_own_allocation_is_hidden(
     assert os.environ["SLURM_MEM_PER_NODE"] == "100"
 
 
+@pytest.mark.fault(
+    "variables of the user's shell that change Slurm's answers",
+    area="cluster",
+    provoked="SQUEUE_PARTITION, SLURM_CLUSTERS, SLURM_TIME_FORMAT and their like",
+)
 @pytest.mark.parametrize("name", ["squeue", "sacct", "scancel", "scontrol"])
 def test_no_command_takes_the_users_defaults(
-    slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, name: str
+    slurm: FakeSlurm,
+    monkeypatch: pytest.MonkeyPatch,
+    observed: Callable[[str], None],
+    name: str,
 ) -> None:
     """With SQUEUE_PARTITION of another partition running jobs were reported as lost."""
     theirs = [f"{name.upper()}_{what}" for what in ("PARTITION", "ACCOUNT", "FORMAT", "STATE")]
@@ -331,6 +340,7 @@ def test_no_command_takes_the_users_defaults(
     words = {"squeue": ["--format=%F %k"], "sacct": ["--format=JobID,State,ExitCode", "--jobs=1"]}
     command(name, *words.get(name, ["show", "config"]))
     assert [set(names) for names in slurm.environments(name)] == [ours]
+    observed("Slurm's commands see only those that say which cluster it is; no job is called lost")
 
 
 # cancelling

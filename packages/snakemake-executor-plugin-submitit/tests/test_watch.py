@@ -1,5 +1,6 @@
 """Jobs that wait for a person, and jobs that do not leave."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,6 +64,11 @@ def _states(state: str, reason: str, count: int) -> dict[str, State | None]:
     return dict(_parse_squeue("\n".join(rows)))
 
 
+@pytest.mark.fault(
+    "jobs that only a person can let go",
+    area="cluster",
+    provoked="jobs held, suspended, requeued in held state, in a closed partition, at a limit",
+)
 @pytest.mark.parametrize(
     ("state", "reason", "said"),
     [
@@ -78,7 +84,9 @@ def _states(state: str, reason: str, count: int) -> dict[str, State | None]:
         ("RESV_DEL_HOLD", "None", "RESV_DEL_HOLD; their reservation is gone"),
     ],
 )
-def test_what_waits_for_a_person_is_said(state: str, reason: str, said: str) -> None:
+def test_what_waits_for_a_person_is_said(
+    state: str, reason: str, said: str, observed: Callable[[str], None]
+) -> None:
     log, time = _Log(), _Time()
     delays = Delays(log, time)
     delays.look(_states(state, reason, 5))
@@ -98,6 +106,7 @@ def test_what_waits_for_a_person_is_said(state: str, reason: str, said: str) -> 
     time.now += SILENCE
     delays.look(_states(state, reason, 1))
     assert log.lines[2].startswith("submitit: 1 job waits ")
+    observed("after five minutes one line a reason, with their number; again when it changes")
 
 
 @pytest.mark.parametrize(
@@ -146,12 +155,14 @@ def test_what_has_succeeded_leaves_first(tmp_path: Path) -> None:
         "preempted": State(Phase.ENDED, "PREEMPTED"),
     }
     assert watch.ended(jobs) == [gone, ends]
+    assert watch.leaving
     assert scheduler.cancelled == [["again", "preempted"]]
     scheduler.known["again"] = _alive("COMPLETING")
     assert watch.ended([again, hangs, preempted]) == [again, preempted]
     assert len(scheduler.cancelled) == 1
     time.now = GRACE
     assert watch.ended([hangs]) == []
+    assert not watch.leaving
     assert scheduler.cancelled[1:] == [["hangs"]]
     # cancelled once, and once more where that was of no use
     for now in (GRACE + 10, GRACE + 30):

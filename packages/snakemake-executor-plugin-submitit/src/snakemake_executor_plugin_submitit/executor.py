@@ -177,6 +177,9 @@ class Executor(RemoteExecutor):
         except Exception as error:
             self.logger.warning(f"submitit: status of jobs: {type(error).__name__}: {error}")
             ended = set()
+        # what has ended need not wait for a whole round until it is reported
+        usual = self.workflow.remote_execution_settings.seconds_between_status_checks
+        self.next_seconds_between_status_checks = min(1, usual) if self._watch.leaving else None
         left = 0
         for one in watched:
             if self._cancelling or id(one) not in ended:

@@ -17,6 +17,9 @@ __all__ = ["Delays", "Watch", "Watched"]
 SILENCE = 300.0
 """Seconds for which jobs may wait for a person before that is said, and before it is said again."""
 
+SOON = 3.0
+"""Seconds within which a job that has ended well usually leaves the queue."""
+
 AGAIN = 30.0
 """Seconds after which a job that was cancelled and is still queued is cancelled once more."""
 
@@ -60,6 +63,8 @@ class Watch:
         self._clock = clock
         self._delays = Delays(logger, clock)
         self._unreachable = False
+        self.leaving = False
+        """Whether, at the last look, jobs that had just ended were about to leave the queue."""
 
     def ended(self, watched: Sequence[Watched]) -> list[Watched]:
         """Those that have ended and left the scheduler; `failure` says why, where one failed."""
@@ -83,6 +88,8 @@ class Watch:
         decided = [one for one in watched if one.decided is not None]
         queued = [one for one in decided if self._is_queued(one, states)]
         self._cancel([one for one in queued if self._must_go(one, states)])
+        soon = self._clock() - SOON
+        self.leaving = any(one.decided is not None and one.decided > soon for one in queued)
         still = {id(one) for one in queued}
         return [one for one in decided if id(one) not in still]
 
