@@ -130,7 +130,7 @@ class TestedExecutor(Executor):
 
     def close(self, one: Watched, failure: str | None = None) -> None:
         one.failure = failure
-        self._close(one)
+        self._close([one])
 
     def report_job_submission(self, info: Any, register_job: bool = True) -> None:
         del register_job

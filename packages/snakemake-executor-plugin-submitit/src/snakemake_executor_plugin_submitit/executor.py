@@ -1,7 +1,7 @@
 """The executor: Snakemake's jobs out to a cluster, and how they ended back to Snakemake."""
 
 import os
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -173,39 +173,39 @@ class Executor(RemoteExecutor):
         # an exception here would end the run and leave its jobs to themselves
         try:
             async with self.status_rate_limiter:
-                ended = {id(one) for one in self._watch.ended(watched)}
+                ended = self._watch.ended(watched)
         except Exception as error:
             self.logger.warning(f"submitit: status of jobs: {type(error).__name__}: {error}")
-            ended = set()
+            ended = []
         # what has ended need not wait for a whole round until it is reported
         usual = self.workflow.remote_execution_settings.seconds_between_status_checks
         self.next_seconds_between_status_checks = min(1, usual) if self._watch.leaving else None
-        left = 0
+        if self._cancelling:
+            ended = []
+        self._close(ended)
+        done = {id(one) for one in ended}
         for one in watched:
-            if self._cancelling or id(one) not in ended:
+            if id(one) not in done:
                 yield one.info
-                continue
-            left += 1
-            self._close(one)
-            if one.failure is None:
+            elif one.failure is None:
                 self.report_job_success(one.info)
             else:
                 self.report_job_error(one.info, msg=report(one.submission, one.failure))
         try:
-            self._submitter.try_again(left)
+            self._submitter.try_again(len(ended))
         except Exception as error:
             self.logger.warning(f"submitit: submission: {type(error).__name__}: {error}")
 
-    def _close(self, one: Watched) -> None:
-        """Forget a job that has ended, and what a success leaves behind."""
-        submission = one.submission
-        del self._watched[submission.job_id]
-        # On a full disk the next run finds a job that no cluster knows, and forgets it then.
+    def _close(self, ended: Sequence[Watched]) -> None:
+        """Forget jobs that have ended, and what a success leaves behind."""
+        # On a full disk the next run finds jobs that no cluster knows, and forgets them then.
         try:
-            self._journal.ended([submission.job_id])
+            self._journal.ended([one.submission.job_id for one in ended])
         except OSError as error:
             self.logger.debug(f"submitit: {error}")
-        self._leftovers.remove(submission, succeeded=one.failure is None)
+        for one in ended:
+            del self._watched[one.submission.job_id]
+            self._leftovers.remove(one.submission, succeeded=one.failure is None)
 
     # end
 
