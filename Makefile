@@ -3,7 +3,8 @@
 # started through Python: a script's first line cannot name an interpreter whose path has spaces.
 
 # The folder's name may have letters that the locale does not know. setuptools writes the path of an
-# editable installation in the locale's encoding, even where Python's UTF-8 mode is on.
+# editable installation in the locale's encoding, even where Python's UTF-8 mode is on; `install`
+# makes it a relative one, which is ASCII and so is read in every locale.
 export PYTHONUTF8 := 1
 ifneq ($(shell locale charmap 2>/dev/null),UTF-8)
 export LC_ALL := C.UTF-8
@@ -101,6 +102,7 @@ define install
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock \
 	  --editable '.[$(1)]' --editable $(PLUGIN)
+	$(BIN)/python -c 'import os, pathlib, sysconfig; files = pathlib.Path(sysconfig.get_path("purelib")).glob("__editable__*.pth"); [file.write_text(os.path.relpath(file.read_text().strip(), file.parent) + chr(10)) for file in files]'
 endef
 
 $(STUDY_READY): $(SOURCES)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kdlm.storage.locks import waiting
+from kdlm.storage.locks import lock_file
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("Snakefile", "workflow", "src")
@@ -52,7 +52,7 @@ def pristine(
     """A folder in which the tiny study is done, and its config tiny.yaml; not to be changed."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "tiny study"
-    with waiting(folder.with_name("tiny study.lock")):
+    with lock_file(folder.with_name("tiny study.lock")):
         if not (folder / "done").exists():
             folder.mkdir()
             (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny))

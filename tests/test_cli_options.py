@@ -26,7 +26,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         (loaders, "prepare_dataset"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, lambda *args, **keys: found.append((*args, keys)))
-    monkeypatch.setattr(signals, "heed", lambda: None)
+    monkeypatch.setattr(signals, "install_handlers", lambda: None)
     return found
 
 

@@ -18,15 +18,15 @@ from pydantic import ValidationError
 from kdlm import signals
 from kdlm.arguments import Parser, shown, to_count, to_path
 from kdlm.errors import InputError
-from kdlm.storage.locks import in_turn
-from kdlm.study.complaints import one_line
+from kdlm.storage.locks import lock_folder
+from kdlm.study.complaints import first_complaint
 from kdlm.study.config import parse, read_study, schema
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import BroughtTeacherSpec, InitMeansSpec, Spec, StudentSpec, TeacherSpec
 from kdlm.terminal import printable
 
 if TYPE_CHECKING:
-    from kdlm.training.checkpoints import Keeping
+    from kdlm.training.checkpoints import CheckpointPolicy
 
 __all__ = ["main", "parser"]
 
@@ -48,7 +48,7 @@ def _spec(kind: type[SpecT], text: str) -> SpecT:
     except InputError as error:
         raise InputError(f"--spec: {error}") from None
     except ValidationError as error:
-        raise InputError(f"--spec: {one_line(error, kind)}") from None
+        raise InputError(f"--spec: {first_complaint(error, kind)}") from None
 
 
 def _resolve(arguments: argparse.Namespace) -> None:
@@ -72,11 +72,11 @@ def _prepare(arguments: argparse.Namespace) -> None:
 
 
 def _train_teacher(arguments: argparse.Namespace) -> None:
-    signals.heed()
+    signals.install_handlers()
     from kdlm.training.teachers import train_teacher  # noqa: PLC0415
 
     spec = _spec(TeacherSpec, arguments.spec)
-    with in_turn(arguments.output):
+    with lock_folder(arguments.output):
         train_teacher(spec, arguments.data, arguments.output, _keeping(arguments))
 
 
@@ -84,32 +84,34 @@ def _bring_teacher(arguments: argparse.Namespace) -> None:
     from kdlm.training.brought import bring_teacher  # noqa: PLC0415
 
     spec = _spec(BroughtTeacherSpec, arguments.spec)
-    with in_turn(arguments.output):
+    with lock_folder(arguments.output):
         bring_teacher(spec, arguments.weights, arguments.data, arguments.output)
 
 
 def _distill(arguments: argparse.Namespace) -> None:
-    signals.heed()
+    signals.install_handlers()
     from kdlm.training.students import distill  # noqa: PLC0415
 
     spec = _spec(StudentSpec, arguments.spec)
-    with in_turn(arguments.output):
+    with lock_folder(arguments.output):
         distill(spec, arguments.data, arguments.teacher, arguments.output, _keeping(arguments))
 
 
-def _keeping(arguments: argparse.Namespace) -> "Keeping | None":
-    from kdlm.training.checkpoints import Keeping  # noqa: PLC0415
+def _keeping(arguments: argparse.Namespace) -> "CheckpointPolicy | None":
+    from kdlm.training.checkpoints import CheckpointPolicy  # noqa: PLC0415
 
     if arguments.checkpoint is None:
         return None
-    return Keeping(arguments.checkpoint, arguments.checkpoint_epochs, arguments.checkpoint_minutes)
+    return CheckpointPolicy(
+        arguments.checkpoint, arguments.checkpoint_epochs, arguments.checkpoint_minutes
+    )
 
 
 def _init_means(arguments: argparse.Namespace) -> None:
     from kdlm.networks.init_means import draw_init_means  # noqa: PLC0415
 
     spec = _spec(InitMeansSpec, arguments.spec)
-    with in_turn(arguments.output.parent):
+    with lock_folder(arguments.output.parent):
         draw_init_means(spec, arguments.data, arguments.output)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdlm.claims import CLAIMS, decide
-from kdlm.claims.evidence import Evidence, NotMeasured, whole
+from kdlm.claims.evidence import Evidence, NotMeasured, require_complete
 from tests.claims.world import (
     ALL,
     AS_STATED,
@@ -233,5 +233,5 @@ def test_a_claim_that_would_have_counted_a_lost_student_is_not_decided(
 def test_several_reasons_are_counted() -> None:
     rows = pd.DataFrame({"reason": ["a", "b", "b", None, "c"], "value": [math.nan] * 3 + [1, 2]})
     with pytest.raises(NotMeasured, match=r"^a; and 1 more$"):
-        whole(rows, "value")
-    assert whole(rows[rows["value"].notna()], "value")["value"].tolist() == [1, 2]
+        require_complete(rows, "value")
+    assert require_complete(rows[rows["value"].notna()], "value")["value"].tolist() == [1, 2]

@@ -217,7 +217,8 @@ def test_archives_that_lie(
         assert {path.name for path in place.iterdir()} <= {"a.zip", "out", "out.report", "again"}
         held += status == 0
         _remove(place)
-    assert 0 < held < (number - seconds * 1_000_000)
+    # a busy machine may come to a few only, of which none may hold
+    assert held < number - seconds * 1_000_000
     observed("an outcome or a refusal of one line, within the time and memory allowed; L0 holds "
              "of none whose records contradict its files")  # fmt: skip
 

@@ -19,7 +19,7 @@ from kdlm.errors import InputError
 from kdlm.networks.architectures import build
 from kdlm.networks.saved import load_network, save_network
 from kdlm.storage.files import OPEN_SEAL, read_sealed, replacing, sealed, verify
-from kdlm.storage.locks import hold
+from kdlm.storage.locks import acquire_folder
 from kdlm.storage.parquet import read_table, write_table
 
 Observed = Callable[[str], None]
@@ -202,7 +202,7 @@ def test_a_read_only_disk(small_disk: Callable[[str], Path], observed: Observed)
     with pytest.raises(InputError, match=r"cannot be written \(Read-only.*on a disk that can be"):
         table(path)
     with pytest.raises(InputError, match=r"\.lock cannot be written \(Read-only"):
-        hold(path.parent / "study")
+        acquire_folder(path.parent / "study")
     assert path.read_bytes() == before
     observed(OLD_STAYS)
 

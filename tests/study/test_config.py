@@ -15,7 +15,7 @@ from kdlm.errors import InputError
 from kdlm.study import config as study_config
 from kdlm.study.config import parse, read_study
 from kdlm.study.jobs import student_jobs
-from kdlm.study.specs import spell
+from kdlm.study.specs import format_number
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "workflow/presets").glob("*.yaml"))]
@@ -164,7 +164,7 @@ def test_a_resolved_config_is_the_same_study(config: Config) -> None:
 
 @given(st.floats(min_value=0, exclude_min=True, allow_nan=False))
 def test_temperatures_survive_paths_and_json(temperature: float) -> None:
-    assert float(spell(temperature)) == temperature
+    assert float(format_number(temperature)) == temperature
 
 
 def test_reading_a_config_imports_neither_arrow_nor_torch() -> None:

@@ -14,7 +14,7 @@ from kdlm.data.dataset import Dataset
 from kdlm.data.prepared import prepare
 from kdlm.study.specs import Recipe, StudentSpec, TeacherSpec
 from kdlm.training import students, teachers
-from kdlm.training.checkpoints import Checkpoint, Keeping, State
+from kdlm.training.checkpoints import Checkpoint, CheckpointPolicy, State
 from kdlm.training.students import distill
 from kdlm.training.teachers import train_teacher
 
@@ -91,7 +91,7 @@ def identity(
         for module in (students, teachers):
             monkeypatch.setattr(module, "train", stopped)
         with pytest.raises(_Stop):
-            start(*arguments, tmp_path / "out", Keeping(tmp_path / "kept", 1, 1000))
+            start(*arguments, tmp_path / "out", CheckpointPolicy(tmp_path / "kept", 1, 1000))
         return found[0]
 
     return of
@@ -152,7 +152,7 @@ def state(epoch: int, batch: int) -> State:
 
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_each_part_of_an_identity_is_looked_at(tmp_path: Path, name: str) -> None:
-    keeping = Keeping(tmp_path / "kept", 1, 0)
+    keeping = CheckpointPolicy(tmp_path / "kept", 1, 0)
     known = {"a": "1", "b": "2"}
     Checkpoint(keeping, known).keep(1, 3, lambda: state(1, 3))
     found = Checkpoint(keeping, known).load()
@@ -186,7 +186,7 @@ def saved(checkpoint: Checkpoint, epoch: int, batch: int) -> bool:
 def test_a_save_by_minutes_starts_the_minutes_anew(
     tmp_path: Path, clock: Callable[[float], None]
 ) -> None:
-    checkpoint = Checkpoint(Keeping(tmp_path / "kept", 1000, 10), {})
+    checkpoint = Checkpoint(CheckpointPolicy(tmp_path / "kept", 1000, 10), {})
     times = itertools.count(0, 60)
     when = []
     for batch, second in enumerate(itertools.islice(times, 41)):
@@ -199,7 +199,7 @@ def test_a_save_by_minutes_starts_the_minutes_anew(
 def test_a_save_by_epochs_starts_the_epochs_anew_and_the_minutes(
     tmp_path: Path, clock: Callable[[float], None]
 ) -> None:
-    checkpoint = Checkpoint(Keeping(tmp_path / "kept", 3, 10), {})
+    checkpoint = Checkpoint(CheckpointPolicy(tmp_path / "kept", 3, 10), {})
     when = []
     for epoch in range(1, 12):
         for batch in range(3):
@@ -212,7 +212,7 @@ def test_a_save_by_epochs_starts_the_epochs_anew_and_the_minutes(
 
 def test_whole_epochs_alone_count(tmp_path: Path, clock: Callable[[float], None]) -> None:
     clock(0)
-    checkpoint = Checkpoint(Keeping(tmp_path / "kept", 1, 1000), {})
+    checkpoint = Checkpoint(CheckpointPolicy(tmp_path / "kept", 1, 1000), {})
     assert not any(saved(checkpoint, 1, batch) for batch in range(5))
     assert saved(checkpoint, 2, 0)
     assert not saved(checkpoint, 2, 1)
@@ -222,7 +222,7 @@ def test_epochs_are_counted_from_where_a_training_went_on(
     tmp_path: Path, clock: Callable[[float], None]
 ) -> None:
     clock(0)
-    keeping = Keeping(tmp_path / "kept", 3, 1000)
+    keeping = CheckpointPolicy(tmp_path / "kept", 3, 1000)
     first = Checkpoint(keeping, {})
     assert saved(first, 4, 0)
     again = Checkpoint(keeping, {})

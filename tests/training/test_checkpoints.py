@@ -26,7 +26,7 @@ from kdlm.data.loaders import load
 from kdlm.data.prepared import open_prepared, prepare
 from kdlm.storage.parquet import read_divergence
 from kdlm.study.specs import Recipe, StudentSpec, TeacherSpec
-from kdlm.training.checkpoints import Keeping
+from kdlm.training.checkpoints import CheckpointPolicy
 from kdlm.training.students import distill
 from kdlm.training.teachers import train_teacher
 
@@ -108,7 +108,9 @@ def stopping() -> Iterator[Stopping]:
         yield Stopping(monkeypatch)
 
 
-def run(folder: Path, spec: StudentSpec, output: Path, keeping: Keeping | None = None) -> None:
+def run(
+    folder: Path, spec: StudentSpec, output: Path, keeping: CheckpointPolicy | None = None
+) -> None:
     distill(spec, folder / "digits.safetensors", folder / "teacher0", output, keeping)
 
 
@@ -148,7 +150,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bytes(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     output = tmp_path_factory.mktemp("interrupted")
-    keeping = Keeping(output / "checkpoints/a/checkpoint.safetensors", 1000, 1000)
+    keeping = CheckpointPolicy(output / "checkpoints/a/checkpoint.safetensors", 1000, 1000)
     passed, expected = 0, []
     for stop in stops:
         if passed + stop >= BATCHES:
@@ -180,7 +182,7 @@ def test_a_teacher_goes_on_too(
     spec = TeacherSpec(recipe=Recipe(**RECIPE), **COMMON)
     data = folder / "digits.safetensors"
     train_teacher(spec, data, tmp_path / "whole")
-    keeping = Keeping(tmp_path / "checkpoint.safetensors", 1000, 1000)
+    keeping = CheckpointPolicy(tmp_path / "checkpoint.safetensors", 1000, 1000)
     stopping.left = 6
     with pytest.raises(SystemExit):
         train_teacher(spec, data, tmp_path / "interrupted", keeping)
@@ -204,7 +206,7 @@ def test_what_diverges_ends_with_the_same_bytes_too(
     run(folder, wild, tmp_path / "whole")
     diverged = read_divergence(tmp_path / "whole/history.parquet")
     assert diverged is not None
-    keeping = Keeping(tmp_path / "checkpoint.safetensors", 1000, 1000)
+    keeping = CheckpointPolicy(tmp_path / "checkpoint.safetensors", 1000, 1000)
     # before the batch in which it diverges: what was the last whole epoch is in the checkpoint
     stopping.left = 4 * (diverged["epoch"] - 1) + diverged["batch"] - 1
     with pytest.raises(SystemExit):
@@ -227,15 +229,15 @@ def test_it_is_saved_after_epochs_and_after_minutes(
 ) -> None:
     saved = []
     monkeypatch.setattr("kdlm.training.checkpoints.Checkpoint._save", lambda *_: saved.append(1))
-    keeping = Keeping(tmp_path / "checkpoint.safetensors", epochs, minutes)
+    keeping = CheckpointPolicy(tmp_path / "checkpoint.safetensors", epochs, minutes)
     run(folder, student(), tmp_path / "student", keeping)
     assert len(saved) == expected
 
 
 @pytest.fixture
-def interrupted(folder: Path, stopping: Stopping, tmp_path: Path) -> Keeping:
+def interrupted(folder: Path, stopping: Stopping, tmp_path: Path) -> CheckpointPolicy:
     """A checkpoint in the middle of the second epoch."""
-    keeping = Keeping(tmp_path / "checkpoint.safetensors", 1000, 1000)
+    keeping = CheckpointPolicy(tmp_path / "checkpoint.safetensors", 1000, 1000)
     stopping.left = 6
     with pytest.raises(SystemExit):
         run(folder, student(), tmp_path / "student", keeping)
@@ -258,7 +260,7 @@ def refused(caplog: pytest.LogCaptureFixture) -> str:
 @pytest.mark.parametrize("damage", ["truncated", "emptied", *range(8)])
 def test_a_damaged_checkpoint_is_refused(
     damage: str | int,
-    interrupted: Keeping,
+    interrupted: CheckpointPolicy,
     folder: Path,
     uninterrupted: Callable[[str], dict[str, bytes]],
     tmp_path: Path,
@@ -292,7 +294,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(
     caplog: pytest.LogCaptureFixture,
     observed: Observed,
 ) -> None:
-    keeping = Keeping(tmp_path / "checkpoint.safetensors", 1000, 1000)
+    keeping = CheckpointPolicy(tmp_path / "checkpoint.safetensors", 1000, 1000)
     shutil.copy(folder / "teacher0" / file, keeping.path)
     run(folder, student(), tmp_path / "student", keeping)
     assert f"{keeping.path} is no checkpoint" in refused(caplog)
@@ -301,7 +303,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(
 
 
 def start_over(
-    spec: StudentSpec, data: Path, teacher: Path, tmp_path: Path, interrupted: Keeping
+    spec: StudentSpec, data: Path, teacher: Path, tmp_path: Path, interrupted: CheckpointPolicy
 ) -> None:
     """Train beside a checkpoint of something else, and without one: both end the same."""
     distill(spec, data, teacher, tmp_path / "student", interrupted)
@@ -313,7 +315,7 @@ def start_over(
     "a checkpoint of another spec", area="training", provoked="the checkpoint of another seed"
 )
 def test_another_spec_is_refused(
-    interrupted: Keeping,
+    interrupted: CheckpointPolicy,
     folder: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -352,7 +354,7 @@ def test_another_version_is_refused(
     attribute: str,
     value: object,
     other: str,
-    interrupted: Keeping,
+    interrupted: CheckpointPolicy,
     folder: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -372,7 +374,7 @@ def test_another_version_is_refused(
     provoked="the checkpoint of a student of a teacher with the same spec but its seed",
 )
 def test_another_teacher_is_refused(
-    interrupted: Keeping,
+    interrupted: CheckpointPolicy,
     folder: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -390,7 +392,7 @@ def test_another_teacher_is_refused(
     provoked="one label of the prepared dataset changed since it was saved",
 )
 def test_another_dataset_is_refused(
-    interrupted: Keeping,
+    interrupted: CheckpointPolicy,
     folder: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -420,7 +422,7 @@ def test_a_checkpoint_that_cannot_be_written_stops_no_training(
     observed: Observed,
 ) -> None:
     (tmp_path / "checkpoints").write_text("a file in the place of a folder")
-    keeping = Keeping(tmp_path / "checkpoints/checkpoint.safetensors", 1, 1000)
+    keeping = CheckpointPolicy(tmp_path / "checkpoints/checkpoint.safetensors", 1, 1000)
     run(folder, student(), tmp_path / "student", keeping)
     assert contents(tmp_path / "student") == uninterrupted("sgd")
     assert "checkpoint.safetensors cannot be written" in caplog.text
@@ -428,7 +430,7 @@ def test_a_checkpoint_that_cannot_be_written_stops_no_training(
 
 
 def test_folders_that_others_use_stay(
-    folder: Path, stopping: Stopping, tmp_path: Path, interrupted: Keeping
+    folder: Path, stopping: Stopping, tmp_path: Path, interrupted: CheckpointPolicy
 ) -> None:
     root = tmp_path / "checkpoints"
     mine, other = root / "a/b/checkpoint.safetensors", root / "a/c/checkpoint.safetensors"
@@ -437,10 +439,10 @@ def test_folders_that_others_use_stay(
         path.write_bytes(interrupted.path.read_bytes())
     (mine.parent / f".{mine.name}.host.1.part").write_text("killed while it was written")
     stopping.left = -1
-    run(folder, student(), tmp_path / "student", Keeping(mine, 10, 10))
+    run(folder, student(), tmp_path / "student", CheckpointPolicy(mine, 10, 10))
     assert other.exists()
     assert not mine.parent.exists()
-    run(folder, student(), tmp_path / "student", Keeping(other, 10, 10))
+    run(folder, student(), tmp_path / "student", CheckpointPolicy(other, 10, 10))
     assert not root.exists()
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from kdlm.data.images import Images
 from kdlm.networks.initialisation import initialise, stream
 from kdlm.networks.resnet import ARCHITECTURES, ResNet
-from kdlm.training.history import Recorder, Tally, gradient_sums
+from kdlm.training.history import Recorder, RunningMetrics, gradient_sums
 
 
 class Squares:
@@ -48,7 +48,7 @@ def test_batches_of_any_size_count_by_their_samples() -> None:
     generator = torch.manual_seed(1)
     logits, reference = torch.randn(2, 7, 3, dtype=torch.float64, generator=generator)
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 0])
-    tally, whole = Tally(), Tally()
+    tally, whole = RunningMetrics(), RunningMetrics()
     for part in (slice(0, 4), slice(4, 6), slice(6, 7)):
         tally.add(Squares(), logits[part], reference[part], labels[part])
     whole.add(Squares(), logits, reference, labels)
@@ -109,7 +109,7 @@ def test_recording_leaves_the_network_alone(network: ResNet) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.eval()
     found = recorder(network)
-    trained = Tally()
+    trained = RunningMetrics()
     trained.add(Squares(), torch.zeros(2, 3), torch.ones(2, 3), torch.tensor([0, 1]))
     assert found.record(1, trained)
     assert [row["split"] for row in found.rows] == ["probe", "train", "test"]

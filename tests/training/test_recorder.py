@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdlm.data.images import Images
-from kdlm.training.history import Objective, Recorder, Tally
+from kdlm.training.history import Objective, Recorder, RunningMetrics
 
 CLASSES = 4
 
@@ -43,7 +43,7 @@ def samples(number: int = 23) -> tuple[Tensor, Tensor, Tensor]:
 
 def row(*sizes: int, objective: Objective = OBJECTIVE) -> dict[str, Any]:
     """A row of the same samples, counted in batches of these sizes."""
-    tally = Tally()
+    tally = RunningMetrics()
     for part in zip(*(torch.split(one, [*sizes]) for one in samples()), strict=True):
         tally.add(objective, *part)
     return tally.row()
@@ -81,7 +81,7 @@ def test_the_gap_has_the_sign_of_student_less_teacher() -> None:
 
 def test_a_constant_moves_means_and_gap_alone() -> None:
     logits, reference, labels = samples()
-    tallies = Tally(), Tally()
+    tallies = RunningMetrics(), RunningMetrics()
     for tally, shift in zip(tallies, (0.0, 7.0), strict=True):
         tally.add(_CrossEntropy(), logits + shift, reference, labels)
     one, other = (tally.row() for tally in tallies)
@@ -96,7 +96,7 @@ def test_the_largest_gradient_sum_of_any_sample_is_kept() -> None:
     whole = row(23)["logit_gradient_sum"]
     singly = []
     for i in range(len(labels)):
-        tally = Tally()
+        tally = RunningMetrics()
         tally.add(OBJECTIVE, logits[i : i + 1], reference[i : i + 1], labels[i : i + 1])
         singly.append(tally.row()["logit_gradient_sum"])
     assert whole == pytest.approx(max(singly))
@@ -109,7 +109,7 @@ def test_what_is_not_a_number_is_not_lost_in_the_largest(where: int) -> None:
     logits, reference, labels = samples(4)
     parts = [(logits, reference), (logits, reference)]
     parts[where] = (logits * math.nan, reference)
-    tally = Tally()
+    tally = RunningMetrics()
     for z, of_teacher in parts:
         tally.add(OBJECTIVE, z, of_teacher, labels)
     assert math.isnan(tally.row()["logit_gradient_sum"])
@@ -147,8 +147,8 @@ def recorder() -> Recorder:
     return Recorder(_Model(), OBJECTIVE, test, probe, labels[:8])
 
 
-def trained() -> Tally:
-    tally = Tally()
+def trained() -> RunningMetrics:
+    tally = RunningMetrics()
     tally.add(OBJECTIVE, *samples())
     return tally
 

@@ -28,7 +28,7 @@ from kdlm.study.config import parse
 from kdlm.study.jobs import student_jobs
 from kdlm.study.specs import Recipe, StudentSpec, TeacherSpec
 from kdlm.tables.comparisons import load_outcome
-from kdlm.training.checkpoints import Keeping
+from kdlm.training.checkpoints import CheckpointPolicy
 from kdlm.training.optimizers import SGD
 from kdlm.training.outputs import read_logits
 from kdlm.training.students import distill
@@ -403,7 +403,7 @@ def test_a_number_that_is_not_finite_stops_training_at_once(
     recipe = Recipe(**RECIPE | {"epochs": 3, "precision": "float32"})
     keys = {"initialisation": "he", "mean_gap": 0.0, "perturbation": 0}
     spec = StudentSpec(recipe=recipe, loss="kd", temperature=4.0, **COMMON | keys)
-    keeping = Keeping(tmp_path / "checkpoint.safetensors", 1, 1000)
+    keeping = CheckpointPolicy(tmp_path / "checkpoint.safetensors", 1, 1000)
     # three batches an epoch
     spoil(monkeypatch, 5, value)
     distill(spec, student.data, student.teachers["he"], tmp_path / "student", keeping)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from kdlm.data.loaders import load
-from kdlm.storage.locks import hold
+from kdlm.storage.locks import acquire_folder
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Observed = Callable[[str], None]
@@ -31,7 +31,7 @@ def test_two_runs_of_one_study(snakemake: Run, checkout: Path, observed: Observe
     whole = claims.read_bytes()
     claims.unlink()
     arguments = ("--nolock", "--configfile", "tiny.yaml", "--", "results/tiny/claims.parquet")
-    with hold(checkout / "results/tiny"):
+    with acquire_folder(checkout / "results/tiny"):
         refused = snakemake(checkout, *arguments)
         assert refused.returncode == 1
         assert f"results/tiny is being worked on by process {os.getpid()} on" in refused.stdout
@@ -128,8 +128,10 @@ def test_two_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, observed
     provoked="SIGKILL of the process that holds a study, then snakemake",
 )
 def test_a_killed_run_leaves_no_lock(snakemake: Run, checkout: Path, observed: Observed) -> None:
-    code = "import os, sys; from pathlib import Path; from kdlm.storage.locks import hold;"
-    code += "held = hold(Path('results/tiny')); os.kill(os.getpid(), 9)"
+    code = (
+        "import os, sys; from pathlib import Path; from kdlm.storage.locks import acquire_folder;"
+    )
+    code += "held = acquire_folder(Path('results/tiny')); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", code], cwd=checkout, check=False)
     (checkout / "results/tiny/figures/accuracy.png").unlink()
     run = snakemake(checkout, "--nolock", "--configfile", "tiny.yaml")

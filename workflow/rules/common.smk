@@ -15,7 +15,7 @@ from kdlm.figures import FIGURES as FIGURE_NAMES
 from kdlm.figures import inputs as figure_inputs
 from kdlm.sources import digest
 from kdlm.study import names
-from kdlm.storage.locks import hold
+from kdlm.storage.locks import acquire_folder
 from kdlm.study.config import parse as parse_config
 from kdlm.study.teacher import BROUGHT
 from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs, theory_jobs
@@ -48,7 +48,7 @@ onstart:
     # take the lock, which the main process holds.
     if workflow.is_main_process:
         try:
-            HELD.append(hold(Path(FOLDER)))
+            HELD.append(acquire_folder(Path(FOLDER)))
         except InputError as error:
             raise WorkflowError(str(error))
 

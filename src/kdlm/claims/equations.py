@@ -12,7 +12,7 @@ from kdlm.claims.evidence import (
     NotMeasured,
     at_most,
     exactly,
-    whole,
+    require_complete,
 )
 from kdlm.study.margins import Margins
 
@@ -42,7 +42,7 @@ def _all_logits(evidence: Evidence) -> None:
     """
     runs = evidence.runs
     students = runs[runs["role"] == "student"].groupby("loss", sort=False).head(1)
-    whole(pd.concat([runs[runs["role"] == "teacher"], students]), "last_accuracy")
+    require_complete(pd.concat([runs[runs["role"] == "teacher"], students]), "last_accuracy")
 
 
 def _identity(claim: str, form: str) -> Callable[[Evidence], Finding]:
@@ -117,7 +117,7 @@ def _zero_sum(claim: str, loss: str) -> Callable[[Evidence], Finding]:
             trained = (table["loss"] == loss) | ((loss == "ce") & (table["role"] == "teacher"))
             return table[trained & table["recipe"].isin(pure)]
 
-        whole(chosen(runs), "last_accuracy")
+        require_complete(chosen(runs), "last_accuracy")
         rows = chosen(evidence.histories)
         if rows.empty:
             raise NotMeasured(f"no network of this study is trained with {loss} alone")

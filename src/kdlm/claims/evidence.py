@@ -20,7 +20,7 @@ __all__ = [
     "at_most",
     "exactly",
     "over_seeds",
-    "whole",
+    "require_complete",
     "worst",
 ]
 
@@ -124,7 +124,7 @@ def at_most(limit: float) -> tuple[float, float]:
     return -math.inf, limit
 
 
-def whole(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
+def require_complete(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """Return ``rows`` unchanged, after a check that none of their numbers is lost.
 
     A student that diverged or is missing still has its rows in the tables, with a reason in place

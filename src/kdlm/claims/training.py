@@ -20,13 +20,13 @@ from kdlm.claims.evidence import (
     at_most,
     exactly,
     over_seeds,
-    whole,
+    require_complete,
     worst,
 )
 from kdlm.claims.statistics import confidence_interval, verdict
 from kdlm.study import names
 from kdlm.study.margins import Margins
-from kdlm.study.specs import spell
+from kdlm.study.specs import format_number
 
 __all__ = ["CLAIMS"]
 
@@ -79,12 +79,12 @@ def _worst_group(
     """
     if rows.empty:
         raise NotMeasured("no such pair of students in this study")
-    measured = whole(rows, *columns)
+    measured = require_complete(rows, *columns)
     measured = measured.assign(most=rows[columns].max(axis=1, skipna=False)).dropna(subset="most")
     if measured.empty:
         raise NotMeasured("one seed only, so no distance between seeds to compare with")
     controls = _pairs(evidence, "floor").merge(measured[GROUP].drop_duplicates())
-    controls = whole(controls, *(control or columns))
+    controls = require_complete(controls, *(control or columns))
     controls = controls.assign(most=controls[control or columns].max(axis=1)).groupby(GROUP)["most"]
     means, largest = controls.mean(), controls.max()
     limit, findings = evidence.margins.floor, []
@@ -192,7 +192,7 @@ def _indistinguishable(rows: pd.DataFrame, column: str, margin: tuple[float, flo
         if verdict(*confidence_interval(at[column]), *margin) != "supported":
             break
         ratio = at["temperature_over_rms"].mean()
-        found = f"the same from T = {spell(float(temperature))} (T/rms = {ratio:.3g}) on"
+        found = f"the same from T = {format_number(float(temperature))} (T/rms = {ratio:.3g}) on"
     return found or "the same at no T"
 
 
@@ -208,7 +208,7 @@ def _equivalence(other: str, measure_name: str) -> Callable[[Evidence], Finding]
         if finite.empty:
             raise NotMeasured(f"no KD at a finite temperature beside {other}")
         column, margin_of = _MEASURES[measure_name]
-        rows = whole(rows.assign(disagreement=1 - rows["agreement"]), column)
+        rows = require_complete(rows.assign(disagreement=1 - rows["agreement"]), column)
         margin = margin_of(evidence.margins)
         temperature = finite["temperature_a"].max()
         at = rows[rows["temperature_a"] == temperature]
@@ -216,7 +216,9 @@ def _equivalence(other: str, measure_name: str) -> Callable[[Evidence], Finding]
         # seeds, so the control of the logits stands in for theirs.
         control = None if column in SHARES else ["logits_share"]
         finding = _worst_group(at, evidence, [column], margin, control)
-        note = f"T = {spell(float(temperature))}; {_indistinguishable(rows, column, margin)}"
+        note = (
+            f"T = {format_number(float(temperature))}; {_indistinguishable(rows, column, margin)}"
+        )
         return replace(finding, measured_on=f"{note}; {finding.measured_on}")
 
     return measure
@@ -290,7 +292,9 @@ def _conserving(rows: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
         return table[table["loss"].isin(["ce", "kd"]) & plain]
 
     runs = evidence.runs
-    whole(chosen(runs[(runs["role"] == "student") & (runs["perturbation"] == 0)]), "last_accuracy")
+    require_complete(
+        chosen(runs[(runs["role"] == "student") & (runs["perturbation"] == 0)]), "last_accuracy"
+    )
     kept = chosen(rows)
     if kept.empty:
         raise NotMeasured("no CE or KD student under SGD without weight decay")
@@ -329,7 +333,7 @@ def _l1_like(evidence: Evidence) -> Finding:
     chosen = (runs["role"] == "student") & (runs["mean_gap"] != 0) & (runs["perturbation"] == 0)
     signs = ["regularised-lm-printed", "regularised-lm-corrected"]
     chosen &= (runs["ce_weight"] == 0) & runs["loss"].isin(["lm", *signs])
-    magnitudes = whole(runs[chosen], "logit_magnitude").pivot_table(
+    magnitudes = require_complete(runs[chosen], "logit_magnitude").pivot_table(
         index=[*GROUP, "mean_gap", "seed"], columns="loss", values="logit_magnitude"
     )
     if not {"lm", *signs} <= set(magnitudes.columns):

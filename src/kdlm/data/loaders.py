@@ -25,7 +25,7 @@ from kdlm.data.idx import one_line, read_split
 from kdlm.data.imagefolder import imagefolder
 from kdlm.data.prepared import prepare
 from kdlm.storage.files import reading
-from kdlm.storage.locks import waiting
+from kdlm.storage.locks import lock_file
 from kdlm.study import names
 
 __all__ = ["DATASETS", "Source", "load", "prepare_dataset"]
@@ -94,7 +94,7 @@ def photographs(_source: Source) -> Dataset:
 
 def _download(kind: Any, root: Path) -> None:
     """Fetch torchvision's ``kind`` to ``root``, once, however many studies ask at the same time."""
-    with waiting(root / ".download.lock"):
+    with lock_file(root / ".download.lock"):
         # what another process fetched in the meantime, torchvision finds and keeps
         kind(root, train=False, download=True)
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from kdlm.figures.style import COLOURS, DASHES, LABELS, empty, positions, temperature_axis
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
-from kdlm.study.specs import spell
+from kdlm.study.specs import format_number
 
 __all__ = ["READS", "draw"]
 
@@ -44,7 +44,7 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
         temperatures = rows.loc[rows["loss"] == "kd", "temperature"]
         kd = rows[rows["loss"] == "kd"].assign(
             place=lambda frame, t=temperatures: _places(frame["temperature"], t),
-            gap=lambda frame: frame["mean_gap"].map(lambda g: f"KD, mean gap {spell(g)}"),
+            gap=lambda frame: frame["mean_gap"].map(lambda g: f"KD, mean gap {format_number(g)}"),
         )
         sns.lineplot(
             kd, x="place", y="accuracy", hue="gap", style="gap", markers=True,
@@ -58,7 +58,7 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
                     level["accuracy"].mean(),
                     color=COLOURS[loss],
                     dashes=DASHES[loss] or (1, 0),
-                    label=f"{LABELS[loss]}, mean gap {spell(smallest)}",
+                    label=f"{LABELS[loss]}, mean gap {format_number(smallest)}",
                 )
         teacher = runs[(runs["role"] == "teacher") & _is_teacher(runs, key)]
         axes.axhline(teacher["accuracy"].mean(), color="black", linewidth=2, label="teacher")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from kdlm.figures.style import LABELS, empty, positions, share_legend, temperature_axis
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
-from kdlm.study.specs import spell
+from kdlm.study.specs import format_number
 
 __all__ = ["READS", "draw"]
 
@@ -53,7 +53,7 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     gap = "mean gap at the start"
     pairs = pairs.assign(
         place=pairs["temperature_a"].map(where),
-        **{gap: pairs["mean_gap_a"].map(lambda value: f"{spell(value)} logits")},
+        **{gap: pairs["mean_gap_a"].map(lambda value: f"{format_number(value)} logits")},
     )
     figure, grid = plt.subplots(2, 2, figsize=(8, 5.6), sharex=True, sharey=True)
     for row, (measure, name) in zip(grid, MEASURES.items(), strict=True):

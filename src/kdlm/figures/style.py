@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from kdlm.storage.files import replacing
 from kdlm.study import names
-from kdlm.study.specs import spell
+from kdlm.study.specs import format_number
 
 __all__ = [
     "COLOURS",
@@ -135,8 +135,8 @@ def positions(temperatures: Iterable[float]) -> npt.NDArray[np.float64]:
 def temperature_axis(axes: Axes, temperatures: Iterable[float], label: str) -> None:
     """Label the x axis of a plot whose points are at `positions` with the temperatures."""
     values = sorted(set(temperatures))
-    texts = [spell(v) if v < 1e4 else f"$10^{{{np.log10(v):.3g}}}$" for v in values[:-1]]
+    texts = [format_number(v) if v < 1e4 else f"$10^{{{np.log10(v):.3g}}}$" for v in values[:-1]]
     last = values[-1]
-    texts.append("∞" if np.isinf(last) else spell(last))
+    texts.append("∞" if np.isinf(last) else format_number(last))
     axes.set_xticks(positions(values), texts)
     axes.set_xlabel(label)

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from kdlm.figures.style import COLOURS, DASHES, LABELS, MARKERS, empty, share_legend
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
-from kdlm.study.specs import spell
+from kdlm.study.specs import format_number
 
 __all__ = ["READS", "draw"]
 
@@ -87,7 +87,7 @@ def draw(study: Study, folder: Path) -> Figure:
         figure,
         "band: all seeds"
         if np.isnan(temperature)
-        else f"KD at T = {spell(temperature)}; band: all seeds",
+        else f"KD at T = {format_number(temperature)}; band: all seeds",
     )
     return figure
 

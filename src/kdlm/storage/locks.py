@@ -19,7 +19,7 @@ from kdlm import signals
 from kdlm.errors import InputError
 from kdlm.storage.files import refusals
 
-__all__ = ["hold", "in_turn", "waiting"]
+__all__ = ["acquire_folder", "lock_file", "lock_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def _holder(file: TextIO) -> str:
     return file.read().strip() or "another process"
 
 
-def hold(folder: Path) -> TextIO:
+def acquire_folder(folder: Path) -> TextIO:
     """Take the lock on ``folder`` for this process, or fail at once.
 
     Returns:
@@ -99,7 +99,7 @@ def hold(folder: Path) -> TextIO:
 
 
 @contextmanager
-def in_turn(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Wait for the lock on ``folder``, and hold it while the context is open.
 
     Two processes can meet in one folder: if Snakemake alone is killed, its jobs go on, and the next
@@ -135,7 +135,7 @@ def _wait(file: TextIO, folder: Path) -> None:
 
 
 @contextmanager
-def waiting(path: Path) -> Iterator[None]:
+def lock_file(path: Path) -> Iterator[None]:
     """Wait for the lock on the file ``path``, and hold it while the context is open.
 
     On a file system without locks the context opens at once.

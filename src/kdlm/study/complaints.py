@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-__all__ = ["one_line"]
+__all__ = ["first_complaint"]
 
 
 def _known_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
@@ -26,7 +26,7 @@ def _dotted(location: tuple[int | str, ...]) -> str:
     return text.lstrip(".")
 
 
-def one_line(error: ValidationError, model: type[BaseModel]) -> str:
+def first_complaint(error: ValidationError, model: type[BaseModel]) -> str:
     """The first complaint of a validation of ``model``, in the user's words."""
     first = error.errors()[0]
     location, where = first["loc"], _dotted(first["loc"])

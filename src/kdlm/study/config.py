@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from kdlm.errors import InputError
 from kdlm.study import names
-from kdlm.study.complaints import one_line
+from kdlm.study.complaints import first_complaint
 from kdlm.study.margins import Margins
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import (
@@ -334,7 +334,7 @@ def parse(config: Any) -> Study:
     try:
         return Study.model_validate(dict(config) if isinstance(config, Mapping) else config)
     except ValidationError as error:
-        raise InputError(f"config: {one_line(error, Study)}") from None
+        raise InputError(f"config: {first_complaint(error, Study)}") from None
 
 
 def read_study(folder: Path) -> Study:

@@ -18,7 +18,7 @@ from kdlm.study.specs import (
     Spec,
     StudentSpec,
     TeacherSpec,
-    spell,
+    format_number,
 )
 from kdlm.study.teacher import Teacher
 
@@ -74,7 +74,11 @@ StudentJob = Job[StudentSpec]
 def teacher_jobs(study: Study) -> list[TeacherJob]:
     """Return the job of each teacher, in the order of the config."""
     return [
-        Job("teachers", teacher.keys | {"seed": spell(teacher.seed)}, _teacher_spec(study, teacher))
+        Job(
+            "teachers",
+            teacher.keys | {"seed": format_number(teacher.seed)},
+            _teacher_spec(study, teacher),
+        )
         for teacher in study.teachers
     ]
 
@@ -110,15 +114,15 @@ def student_jobs(study: Study) -> Iterator[StudentJob]:
         ):
             keys = {
                 "teacher": arm.teacher,
-                "teacher_seed": spell(arm.teacher_seed),
+                "teacher_seed": format_number(arm.teacher_seed),
                 "architecture": arm.architecture,
                 "initialisation": arm.initialisation,
                 "recipe": arm.recipe,
                 "loss": loss,
-                "temperature": spell(temperature),
-                "mean_gap": spell(gap),
-                "perturbation": spell(ulps),
-                "seed": spell(seed),
+                "temperature": format_number(temperature),
+                "mean_gap": format_number(gap),
+                "perturbation": format_number(ulps),
+                "seed": format_number(seed),
             }
             if tuple(keys.values()) in seen:
                 continue
@@ -163,7 +167,7 @@ def init_means_jobs(study: Study) -> Iterator[Job[InitMeansSpec]]:
             "architecture": architecture,
             "initialisation": initialisation,
             "batchnorm": batchnorm,
-            "shard": spell(first // means.shard_size),
+            "shard": format_number(first // means.shard_size),
         }
         spec = InitMeansSpec(
             architecture=architecture,

@@ -39,14 +39,14 @@ __all__ = [
     "TeacherSpec",
     "Temperature",
     "Threads",
-    "spell",
+    "format_number",
 ]
 
 _MOST = 1_000_000
 """No config needs more epochs, images a step, or seeds a job."""
 
 
-def spell(number: float) -> str:
+def format_number(number: float) -> str:
     """The one spelling of a number in paths and specs: ``4``, ``0.5``, ``10000``, ``inf``."""
     return str(int(number)) if math.isfinite(number) and number == int(number) else repr(number)
 
@@ -72,7 +72,7 @@ def _known(kind: str, known: Collection[str]) -> Any:
 
 def _temperature(value: float) -> float:
     if not value > 0:
-        raise ValueError(f"a temperature is a positive number or inf, not {spell(value)}")
+        raise ValueError(f"a temperature is a positive number or inf, not {format_number(value)}")
     if not (1e-9 <= value <= 1e30 or math.isinf(value)):
         raise ValueError(f"a temperature is at least 1e-9, and at most 1e30 or inf, not {value:g}")
     return value
@@ -85,7 +85,7 @@ Number = Annotated[
     float,
     AllowInfNan(True),
     BeforeValidator(_to_number, json_schema_input_type=float | str),
-    PlainSerializer(lambda x: spell(x) if math.isinf(x) else x),
+    PlainSerializer(lambda x: format_number(x) if math.isinf(x) else x),
 ]
 Temperature = Annotated[Number, AfterValidator(_temperature)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$", max_length=100)]

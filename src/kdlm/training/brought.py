@@ -16,7 +16,7 @@ from kdlm.networks.brought import load_brought
 from kdlm.networks.devices import configure_torch, resolve_device, to_device
 from kdlm.storage.files import reading
 from kdlm.study.specs import BroughtTeacherSpec, Recipe, Schedule
-from kdlm.training.history import Tally
+from kdlm.training.history import RunningMetrics
 from kdlm.training.objectives import CrossEntropy
 from kdlm.training.outputs import write_outputs
 
@@ -72,7 +72,7 @@ def bring_teacher(spec: BroughtTeacherSpec, weights: Path, data: Path, directory
     for split, labels in (("train", prepared.train_labels), ("test", prepared.test_labels)):
         images = Images.of(prepared, split, _AS_THEY_ARE, device)
         logits[split] = predict(model, images), labels
-        measured = Tally()
+        measured = RunningMetrics()
         reference = CrossEntropy().reference(logits[split][0])
         measured.add(CrossEntropy(), logits[split][0], reference, images.labels)
         rows.append({"epoch": 0, "split": split} | measured.row())

@@ -24,7 +24,7 @@ from kdlm import signals
 from kdlm.errors import InputError
 from kdlm.storage.files import OPEN_SEAL, replacing, sealed, verify
 
-__all__ = ["Checkpoint", "Keeping", "State"]
+__all__ = ["Checkpoint", "CheckpointPolicy", "State"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _ROOT = "checkpoints"
 
 
 @dataclass(frozen=True)
-class Keeping:
+class CheckpointPolicy:
     """Where and how often a running training is saved; its result does not depend on this."""
 
     path: Path
@@ -63,7 +63,7 @@ class State:
 class Checkpoint:
     """Loads, saves and removes the checkpoint of one training; ``keeping=None`` writes nothing."""
 
-    def __init__(self, keeping: Keeping | None, identity: Mapping[str, str]) -> None:
+    def __init__(self, keeping: CheckpointPolicy | None, identity: Mapping[str, str]) -> None:
         """Make the checkpoint of the training with this ``identity``.
 
         Args:
@@ -144,7 +144,7 @@ class Checkpoint:
             )
             raise SystemExit(128 + signal)
 
-    def _is_due(self, keeping: Keeping, epoch: int, batch: int) -> bool:
+    def _is_due(self, keeping: CheckpointPolicy, epoch: int, batch: int) -> bool:
         whole_epochs = batch == 0 and epoch - self._epoch >= keeping.epochs
         return whole_epochs or time.monotonic() - self._time >= 60 * keeping.minutes
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from kdlm.data.images import EVALUATION_BATCH, Images, predict, train_mode_logits
 from kdlm.networks.network import Network
 
-__all__ = ["Objective", "Recorder", "Tally", "gradient_sums"]
+__all__ = ["Objective", "Recorder", "RunningMetrics", "gradient_sums"]
 
 
 class Objective(Protocol):
@@ -59,7 +59,7 @@ def gradient_sums(gradient: Tensor) -> Tensor:
 
 
 @dataclass
-class Tally:
+class RunningMetrics:
     """Running totals, in float64, over the batches of one split in one epoch."""
 
     samples: int = 0
@@ -153,7 +153,7 @@ class Recorder:
             "classifier_bias_change": float(bias.norm()),
         }
 
-    def record(self, epoch: int, trained: Tally | None) -> bool:
+    def record(self, epoch: int, trained: RunningMetrics | None) -> bool:
         """Add the rows of one epoch, unless a number in them is NaN or infinite.
 
         Args:
@@ -166,7 +166,7 @@ class Recorder:
 
         """
         sums = self._sums()
-        probe = Tally()
+        probe = RunningMetrics()
         logits = train_mode_logits(self.model, self.probe)
         probe.add(self.objective, logits, self.probe_reference, self.probe_labels)
         drift = (logits.double().mean(dim=1) - self.initial["centre"]).square().mean().sqrt()
@@ -176,7 +176,7 @@ class Recorder:
             rows.append(row | {"split": "train"} | trained.row())
             self.model.eval()
             self.test_logits = predict(self.model, self.test)
-            tested = Tally()
+            tested = RunningMetrics()
             tested.add(self.objective, self.test_logits, self.test_reference, self.test.labels)
             rows.append(row | {"split": "test"} | tested.row())
         # a teacher has no teacher, so its gap is always NaN

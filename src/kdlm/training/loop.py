@@ -20,7 +20,7 @@ from kdlm.networks.initialisation import stream
 from kdlm.networks.network import Network
 from kdlm.study.specs import Recipe, StudentSpec, TeacherSpec
 from kdlm.training.checkpoints import Checkpoint, State
-from kdlm.training.history import Objective, Recorder, Tally
+from kdlm.training.history import Objective, Recorder, RunningMetrics
 from kdlm.training.optimizers import OPTIMIZERS, SGD, Adam, learning_rate
 
 __all__ = ["Divergence", "Trained", "train"]
@@ -69,7 +69,7 @@ class _Progress:
     recorder: Recorder
     epoch: int = 1
     batch: int = 0
-    tally: Tally = field(default_factory=Tally)
+    tally: RunningMetrics = field(default_factory=RunningMetrics)
 
     def __post_init__(self) -> None:
         self.begin(self.epoch)
@@ -79,7 +79,7 @@ class _Progress:
 
         Called before the first epoch and between two epochs.
         """
-        self.epoch, self.batch, self.tally = epoch, 0, Tally()
+        self.epoch, self.batch, self.tally = epoch, 0, RunningMetrics()
         self.epoch_order = self.order.get_state()
         self.whole = {name: value.clone() for name, value in self.model.state_dict().items()}
 
@@ -115,7 +115,7 @@ class _Progress:
         self.epoch_order = state.tensors["stream:order"]
         self.order.set_state(self.epoch_order)
         self.views.set_state(state.tensors["stream:views"])
-        self.tally = Tally(**state.facts["tally"])
+        self.tally = RunningMetrics(**state.facts["tally"])
         self.recorder.rows = state.facts["history"]
 
 

@@ -19,7 +19,7 @@ from kdlm.networks.saved import load_network
 from kdlm.sources import digest
 from kdlm.storage.files import verify
 from kdlm.study.specs import StudentSpec
-from kdlm.training.checkpoints import Checkpoint, Keeping
+from kdlm.training.checkpoints import Checkpoint, CheckpointPolicy
 from kdlm.training.loop import train
 from kdlm.training.outputs import read_logits, write_outputs
 
@@ -99,7 +99,7 @@ def distill(
     data: Path,
     teacher: Path,
     directory: Path,
-    keeping: Keeping | None = None,
+    keeping: CheckpointPolicy | None = None,
 ) -> None:
     """Train one student and write its files to ``directory``.
 

@@ -12,7 +12,7 @@ from kdlm.networks.devices import configure_torch, resolve_device, to_device
 from kdlm.networks.initialisation import initialise, stream
 from kdlm.sources import digest
 from kdlm.study.specs import TeacherSpec
-from kdlm.training.checkpoints import Checkpoint, Keeping
+from kdlm.training.checkpoints import Checkpoint, CheckpointPolicy
 from kdlm.training.loop import train
 from kdlm.training.objectives import CrossEntropy
 from kdlm.training.outputs import write_outputs
@@ -21,7 +21,7 @@ __all__ = ["train_teacher"]
 
 
 def train_teacher(
-    spec: TeacherSpec, data: Path, directory: Path, keeping: Keeping | None = None
+    spec: TeacherSpec, data: Path, directory: Path, keeping: CheckpointPolicy | None = None
 ) -> None:
     """Train one teacher and write its files to ``directory``.
 
