@@ -37,7 +37,8 @@ study: $(STUDY_READY)
 test: $(READY) $(VALIDATOR) lint plugin-test
 	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --durations 10
 
-slow: $(READY)
+slow: $(READY) $(PLUGIN_READY)
+	.venv-plugin/bin/python -m pytest $(PLUGIN) -m slow -n 2 --dist loadfile
 	$(BIN)/python -m pytest tests -m slow -n 2 --dist loadfile --durations 10
 
 # Every fault test, the slow ones too; a cluster's where a Slurm can be started.
@@ -66,7 +67,7 @@ lint: $(READY)
 
 # The plugin's tests, in an environment that has the plugin and neither kdlm nor torch.
 plugin-test: $(PLUGIN_READY)
-	.venv-plugin/bin/python -m pytest $(PLUGIN) -n 3 --dist loadfile --durations 10
+	.venv-plugin/bin/python -m pytest $(PLUGIN) -m "not slow" -n 3 --dist loadfile --durations 10
 
 # The plugin's wheel and source distribution, and whether an index would take them.
 plugin-build:

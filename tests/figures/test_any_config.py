@@ -78,7 +78,13 @@ def _config(config: Config, arms: list[dict[str, Any]]) -> Config:
     return config
 
 
-@pytest.mark.parametrize("name", ODD)
+QUICK = ("KD at one temperature", "CE only")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*QUICK, *(pytest.param(one, marks=pytest.mark.slow) for one in ODD if one not in QUICK)],
+)
 def test_a_config_that_asks_for_little_ends_with_claims_and_figures(
     name: str, config: Config, tmp_path: Path
 ) -> None:

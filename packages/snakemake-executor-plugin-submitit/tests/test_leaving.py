@@ -79,6 +79,7 @@ def test_no_query_more_for_jobs_that_leave(slurm: FakeSlurm, study: Study) -> No
     assert not slurm.calls("sacct")
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_a_throttle_at_the_start(slurm: FakeSlurm, study: Study) -> None:
     """The base class starts its thread before it is ready."""
     code = """

@@ -23,6 +23,7 @@ rule one:
     area="cluster",
     provoked="40 jobs where MaxSubmitJobs is 15",
 )
+@pytest.mark.slow
 def test_what_does_not_fit_waits(
     slurm: FakeSlurm, study: Study, observed: Callable[[str], None]
 ) -> None:

@@ -5,6 +5,7 @@ import signal
 from functools import partial
 
 import psutil
+import pytest
 
 from fake_slurm import FakeSlurm
 from study import Study
@@ -98,6 +99,7 @@ def test_on_this_machine(study: Study) -> None:
     assert study.lines("begun") == ["begun"]
 
 
+@pytest.mark.slow
 def test_killed_on_this_machine(study: Study) -> None:
     _training(study)
     study.write("""
