@@ -35,6 +35,7 @@ __all__ = [
     "centred_lm_loss",
     "cross_entropy_lower_bound",
     "kd_loss",
+    "l1_lm_loss",
     "lm_loss",
     "named_loss",
     "regularised_lm_loss",
@@ -266,6 +267,28 @@ def regularised_lm_loss(
     return _lm(student_logits, teacher_logits) + (coefficient * student_logits.mean(dim=1)).mean()
 
 
+@_of_two_sides
+def l1_lm_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    student_mean: float | Tensor,
+    teacher_mean: float | Tensor,
+) -> Tensor:
+    """Return logits matching with an l1 penalty as strong as the term of eq. (8).
+
+    The loss of one sample is L_LM + |c^s − c^t|/K · ‖z^s‖₁, with L_LM = `lm_loss`. The paper
+    compares the term of (8) to such a penalty; (8) has Σ_i z^s_i where an l1 penalty has
+    Σ_i |z^s_i|. Arguments, unit, result and errors are those of `regularised_lm_loss`.
+
+    >>> student, teacher = torch.tensor([[3.0, -1.0]]), torch.tensor([[3.0, -1.0]])
+    >>> l1_lm_loss(student, teacher, student_mean=2.0, teacher_mean=1.0).item()
+    2.0
+    """
+    gap = _constant(teacher_mean, student_logits) - _constant(student_mean, student_logits)
+    penalty = gap.abs() * student_logits.abs().mean(dim=1)
+    return _lm(student_logits, teacher_logits) + penalty.mean()
+
+
 def cross_entropy_lower_bound(logits: Tensor, targets: Tensor, form: Form = "corrected") -> Tensor:
     """Return the lower bound of the cross-entropy that eq. (B.4) states.
 
@@ -321,6 +344,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "centred-lm": centred_lm_loss,
     "regularised-lm-corrected": functools.partial(regularised_lm_loss, form="corrected"),
     "regularised-lm-printed": functools.partial(regularised_lm_loss, form="printed"),
+    "l1-lm": l1_lm_loss,
 }
 """The function of each loss, by its name in a config.
 

@@ -8,6 +8,7 @@ rule distill:
         data=dataset_file(study.dataset),
         teacher=teacher_file("model.safetensors"),
         teacher_logits=teacher_file("logits.parquet"),
+        teacher_history=teacher_file("history.parquet"),
     output:
         model=f"{STUDENT}/model.safetensors",
         history=f"{STUDENT}/history.parquet",

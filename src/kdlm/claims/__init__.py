@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdlm.claims import equations, initial, training
+from kdlm.claims import equations, initial, means, pointwise
 from kdlm.claims.evidence import Claim, Evidence, NotMeasured
 from kdlm.storage.parquet import write_table
 from kdlm.study.config import Study
@@ -25,7 +25,12 @@ __all__ = ["CLAIMS", "decide", "format_claims", "judge", "judge_study"]
 
 _WIDTH = 110
 
-CLAIMS: tuple[Claim, ...] = (*equations.CLAIMS, *training.CLAIMS, *initial.CLAIMS)
+CLAIMS: tuple[Claim, ...] = (
+    *equations.CLAIMS,
+    *means.CLAIMS,
+    *pointwise.CLAIMS,
+    *initial.CLAIMS,
+)
 """Every claim, in the order of table ``claims``."""
 
 

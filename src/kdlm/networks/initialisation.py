@@ -15,6 +15,7 @@ __all__ = [
     "VARIANCES",
     "classifier_variances",
     "initialise",
+    "jitter",
     "perturb",
     "stream",
 ]
@@ -202,9 +203,29 @@ def classifier_variances(name: str, in_features: int, num_classes: int) -> tuple
 def perturb(model: Network, ulps: int) -> None:
     """Move every parameter of ``model``, in place, by ``ulps`` units in the last place towards +∞.
 
-    The study's control is a student perturbed by one unit: it shows what rounding alone does.
+    A student perturbed by one unit shows what rounding alone does.
     """
     with torch.no_grad():
         for parameter in model.parameters():
             for _ in range(ulps):
                 parameter.copy_(parameter.nextafter(parameter.new_tensor(math.inf)))
+
+
+def jitter(model: Network, size: float, generator: torch.Generator) -> None:
+    """Multiply every parameter of ``model``, in place, by 1 + εξ, where ξ is 1 or −1.
+
+    A ladder of such students, with ε from the rounding of the weights to a hundredth, shows how far
+    training carries a difference of a known size.
+
+    Args:
+        model: the network.
+        size: ε, a pure number; at 0 nothing is drawn and nothing moves.
+        generator: where the signs come from; every ε has the same signs.
+
+    """
+    if size == 0:
+        return
+    with torch.no_grad():
+        for parameter in model.parameters():
+            signs = torch.randint(0, 2, parameter.shape, generator=generator, device="cpu") * 2 - 1
+            parameter.mul_(1 + size * signs.to(parameter))

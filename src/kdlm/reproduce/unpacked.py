@@ -135,11 +135,7 @@ def _jobs_at_most(study: Study) -> int:
     """How many jobs a config asks for, those of several arms counted once for each."""
     means = study.init_means
     kinds = len(means.architectures) * len(means.initialisations) * len(means.batchnorm)
-    students = sum(
-        sum(len(arm.temperatures_of(loss)) for loss in arm.losses)
-        * len(arm.mean_gaps) * len(arm.perturbations) * len(arm.seeds)
-        for arm in study.arms
-    )  # fmt: skip
+    students = sum(arm.students for arm in study.arms)
     return len(study.teachers) + students + kinds * -(-means.seeds // means.shard_size)
 
 

@@ -39,7 +39,7 @@ _TYPES = {
     "float": pa.float64(),
     "float32": pa.float32(),
     "bool": pa.bool_(),
-    "logits": pa.list_(pa.float32()),
+    "logits": pa.list_(pa.float64()),
 }
 
 

@@ -20,9 +20,11 @@ from kdlm.study.complaints import first_complaint
 from kdlm.study.margins import Margins
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import (
+    LARGEST_JITTER,
     Architecture,
     Initialisation,
     Loss,
+    Means,
     Name,
     Number,
     Recipe,
@@ -31,7 +33,7 @@ from kdlm.study.specs import (
     Temperature,
     Threads,
 )
-from kdlm.study.teacher import Teacher
+from kdlm.study.teacher import BROUGHT, Teacher
 from kdlm.study.tolerances import TOLERANCES, Tolerances
 
 __all__ = [
@@ -68,6 +70,15 @@ def _gap(value: float) -> float:
     return value
 
 
+def _jitter(value: float) -> float:
+    if not 0 <= value <= LARGEST_JITTER:
+        raise ValueError(
+            f"a relative perturbation is 0, or a positive number up to {LARGEST_JITTER}, "
+            f"not {value:g}"
+        )
+    return value
+
+
 def _path(value: str) -> str:
     try:
         if value and b"\0" not in value.encode():
@@ -77,8 +88,6 @@ def _path(value: str) -> str:
         pass
     raise ValueError(f"{value!r} cannot be a path")
 
-
-# as a part of folders' names
 
 _MOST_BYTES = 100_000_000
 """Of a resolved config."""
@@ -151,6 +160,12 @@ class Arm(Spec):
         description="of the losses that have one (kd and its kin), and only for them; a positive "
         "number or inf",
     )
+    means: Annotated[tuple[Means, ...], AfterValidator(_distinct)] = Field(
+        default=("trained-teacher",),
+        min_length=1,
+        description="whose mean logit is c^t: the trained-teacher's, or the untrained-teacher's as "
+        "the paper's text has it; natural imposes no gap at all, and takes none",
+    )
     mean_gaps: Annotated[
         tuple[Annotated[Number, AfterValidator(_gap)], ...], AfterValidator(_distinct)
     ] = Field(
@@ -164,8 +179,15 @@ class Arm(Spec):
     ] = Field(
         default=(0,),
         min_length=1,
-        description="units in the last place added to every initial weight; 1 is the control "
-        "that gives the rounding floor",
+        description="units in the last place added to every initial weight",
+    )
+    relative_perturbations: Annotated[
+        tuple[Annotated[Number, AfterValidator(_jitter)], ...], AfterValidator(_distinct)
+    ] = Field(
+        default=(0.0,),
+        min_length=1,
+        description="rungs of the ladder: every initial weight w becomes w (1 + e x), x = 1 or -1 "
+        "at random; a distance between two losses is read off as the e that does the same",
     )
     seeds: Annotated[tuple[Seed, ...], AfterValidator(_distinct)] = _some(
         "of weights, batch order and augmentation"
@@ -183,6 +205,18 @@ class Arm(Spec):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_thing_at_a_time(self) -> "Arm":
+        if any(self.perturbations) and any(self.relative_perturbations):
+            raise ValueError(
+                "relative_perturbations: not in an arm that has perturbations; make two arms"
+            )
+        if "natural" in self.means and self.mean_gaps != (0.0,):
+            raise ValueError(
+                "mean_gaps: natural means impose no gap; make an arm of its own for them"
+            )
+        return self
+
     def temperatures_of(self, loss: str) -> tuple[float, ...]:
         """The temperatures a loss is run at: the arm's, or the one that is fixed for the loss."""
         facts = names.LOSSES[loss]
@@ -192,7 +226,8 @@ class Arm(Spec):
     def students(self) -> int:
         """Number of students."""
         pairs = sum(len(self.temperatures_of(loss)) for loss in self.losses)
-        return pairs * len(self.mean_gaps) * len(self.perturbations) * len(self.seeds)
+        moved = len(self.perturbations) * len(self.relative_perturbations)
+        return pairs * len(self.means) * len(self.mean_gaps) * moved * len(self.seeds)
 
 
 class InitMeans(Spec):
@@ -297,6 +332,19 @@ class Study(Spec):
                 raise ValueError(
                     f"arms[{position}].teacher: {arm.teacher!r} with seed {arm.teacher_seed} is "
                     f"not trained in this study; trained: {trained}"
+                )
+            brought = f"-{BROUGHT}-" in arm.teacher
+            if brought and "untrained-teacher" in arm.means:
+                raise ValueError(
+                    f"arms[{position}].means: untrained-teacher is not known of {arm.teacher!r}, "
+                    f"which was trained elsewhere"
+                )
+            least = self.recipes[arm.recipe].rounding
+            lost = [e for e in arm.relative_perturbations if 0 < e < least]
+            if lost:
+                raise ValueError(
+                    f"arms[{position}].relative_perturbations: {lost[0]:g} is below the precision "
+                    f"of recipe {arm.recipe!r}, whose weights resolve {least:.1e}"
                 )
         for position, teacher in enumerate(self.teachers):
             _fits(f"teachers[{position}].architecture", teacher.architecture, self.dataset)

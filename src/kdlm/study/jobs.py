@@ -109,8 +109,13 @@ def student_jobs(study: Study) -> Iterator[StudentJob]:
     seen = set()
     for arm in study.arms:
         pairs = [(loss, t) for loss in arm.losses for t in arm.temperatures_of(loss)]
-        for (loss, temperature), gap, ulps, seed in product(
-            pairs, arm.mean_gaps, arm.perturbations, arm.seeds
+        for (loss, temperature), means, gap, ulps, jitter, seed in product(
+            pairs,
+            arm.means,
+            arm.mean_gaps,
+            arm.perturbations,
+            arm.relative_perturbations,
+            arm.seeds,
         ):
             keys = {
                 "teacher": arm.teacher,
@@ -120,8 +125,10 @@ def student_jobs(study: Study) -> Iterator[StudentJob]:
                 "recipe": arm.recipe,
                 "loss": loss,
                 "temperature": format_number(temperature),
+                "means": means,
                 "mean_gap": format_number(gap),
                 "perturbation": format_number(ulps),
+                "relative_perturbation": format_number(jitter),
                 "seed": format_number(seed),
             }
             if tuple(keys.values()) in seen:
@@ -132,8 +139,10 @@ def student_jobs(study: Study) -> Iterator[StudentJob]:
                 seed=seed,
                 loss=loss,
                 temperature=temperature,
+                means=means,
                 mean_gap=gap,
                 perturbation=ulps,
+                relative_perturbation=jitter,
             )
             yield Job("students", keys, spec, teachers[arm.teacher, arm.teacher_seed])
 

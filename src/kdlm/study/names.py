@@ -13,6 +13,7 @@ __all__ = [
     "DATASETS",
     "INITIALISATIONS",
     "LOSSES",
+    "MEANS",
     "MINIMUM_IMAGE_SIDE",
     "ArchitectureFacts",
     "DatasetFacts",
@@ -88,7 +89,19 @@ LOSSES = {
     "centred-lm": LossFacts("centred LM", _TEACHER, "logits matching"),
     "regularised-lm-corrected": LossFacts("(8) corrected", _MEANS, "logits matching"),
     "regularised-lm-printed": LossFacts("(8) printed", _MEANS, "logits matching"),
+    "l1-lm": LossFacts("LM + l1", _MEANS, "logits matching"),
 }
+
+MEANS = ("trained-teacher", "untrained-teacher", "natural")
+"""What decides a student's mean gap at the start, and the constants c^s and c^t of (8).
+
+- ``trained-teacher``: c^t is the trained teacher's mean logit over the training set, and the
+  student's last bias is shifted until c^s − c^t is the arm's mean gap;
+- ``untrained-teacher``: the same, but c^t is the teacher's mean logit before its own training. This
+  is what the paper's text says, since it holds that means stay where they are;
+- ``natural``: nothing is shifted; c^s is the mean as the initialisation left it, and c^t the
+  trained teacher's.
+"""
 
 # Two stages of a ResNet halve the image; of a smaller image the last stage would have no pixel.
 MINIMUM_IMAGE_SIDE = 4

@@ -18,7 +18,7 @@ __all__ = [
     "table_path",
 ]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the tables, part of every job's parameters.
 
 Increase it when a column changes its name, type or meaning.
@@ -67,8 +67,10 @@ STUDENT_KEYS: Columns = {
         "1",
         "softmax temperature; 1 for ce, inf for the logits-matching family",
     ),
+    "means": ("text", "1", "whose c^t the gap refers to, a name of kdlm.study.names.MEANS"),
     "mean_gap": ("float", "logit", "training-set mean of c^s - c^t imposed before training"),
     "perturbation": ("int", "ulp", "units in the last place added to every initial weight"),
+    "relative_perturbation": ("float", "1", "e in w (1 + e x), x = 1 or -1, of initial weights"),
     "seed": TEACHER_KEYS["seed"],
 }
 
@@ -85,6 +87,7 @@ _HISTORY: Columns = {
         "1",
         "train: the augmented batches as trained on, BatchNorm in train mode; "
         "test: the test set, eval mode, absent at epoch 0; "
+        "initial: the training set before training, not augmented, train mode, epoch 0 only; "
         "probe: one fixed batch of training images, train mode",
     ),
     # Not called "loss" and "mean_gap", which are keys of the folders: a reader of the whole tree
@@ -92,6 +95,7 @@ _HISTORY: Columns = {
     "objective": ("float", "nat", "mean of the loss that is trained"),
     "accuracy": ("float", "1", "share of right predictions"),
     "mean_logit": ("float", "logit", "mean over samples and classes"),
+    "mean_logit_rms": ("float", "logit", "root mean square over samples of c(x)"),
     "mean_logit_drift": (
         "float",
         "logit",
@@ -108,7 +112,14 @@ _HISTORY: Columns = {
     "classifier_bias_sum": ("float", "1", "absolute value of sum_k b_k minus its initial value"),
     "classifier_weight_change": ("float", "1", "Frobenius norm of W minus its initial value"),
     "classifier_bias_change": ("float", "1", "2-norm of b minus its initial value"),
-    "gap": ("float", "logit", "students only: mean over samples of c^s - c^t"),
+    "gap": ("float", "logit", "students only: mean over samples of g = c^s - c^t"),
+    "gap_rms": ("float", "logit", "students only: root mean square over samples of g"),
+    "gap_energy": (
+        "float",
+        "1",
+        "students only: half the mean of g^2, which is the loss of LM minus that of centred LM",
+    ),
+    "gap_share": ("float", "1", "students only: gap_energy over the loss of LM"),
 }
 
 _STATUS: Columns = {
@@ -131,14 +142,29 @@ _RUN: Columns = {
     "best_epoch": ("int", "epoch", "first epoch with the highest test accuracy"),
     "logit_mean": ("float", "logit", "mean test logit after the last epoch"),
     "logit_rms": ("float", "logit", "root mean square of z - c on the test set, last epoch"),
-    "logit_magnitude": ("float", "logit", "mean of |z - c| on the test set, last epoch"),
+    "logit_magnitude": ("float", "logit", "mean of |z| on the test set, last epoch"),
+    "calibration_error": (
+        "float",
+        "1",
+        "expected calibration error on the test set, 15 bins of equal width, last epoch",
+    ),
     "weight_decay": ("float", "1", "the recipe's weight decay"),
     "ce_weight": ("float", "1", "the recipe's weight of the cross-entropy"),
     "optimizer": ("text", "1", "the recipe's optimiser"),
+    "precision": ("text", "1", "the recipe's precision"),
 }
 
 _SIDE: Columns = {
-    key: STUDENT_KEYS[key] for key in ("loss", "temperature", "mean_gap", "perturbation", "seed")
+    key: STUDENT_KEYS[key]
+    for key in (
+        "loss",
+        "temperature",
+        "means",
+        "mean_gap",
+        "perturbation",
+        "relative_perturbation",
+        "seed",
+    )
 }
 
 _MEANS: Columns = {
@@ -179,8 +205,9 @@ SCHEMAS: Mapping[str, Columns] = {
         "kind": (
             "text",
             "1",
-            "objective: same seed, another loss, temperature or mean gap; "
-            "floor: the same student, initial weights one ulp apart; "
+            "objective: same seed, another loss, temperature, mean gap or kind of means; "
+            "floor: the same student, initial weights some units in the last place apart; "
+            "rung: the same student, initial weights w and w (1 + e x), x = 1 or -1; "
             "seed: the same student, another seed",
         ),
         **{k: STUDENT_KEYS[k] for k in list(STUDENT_KEYS)[:5]},
@@ -203,7 +230,13 @@ SCHEMAS: Mapping[str, Columns] = {
         ),
         "logits_share": ("float", "1", "logits_distance over that between seeds, likewise"),
         "agreement": ("float", "1", "share of test images with the same prediction"),
+        "disagreement_share": ("float", "1", "1 - agreement over that between seeds, likewise"),
         "accuracy_difference": ("float", "1", "test accuracy of a minus that of b, last epoch"),
+        "calibration_difference": (
+            "float",
+            "1",
+            "expected calibration error of a minus that of b, test set, last epoch",
+        ),
     },
     "means": _MEANS,
     "layer_means": {**INIT_MEANS_KEYS, **_MEANS},

@@ -24,11 +24,13 @@ from kdlm.errors import InputError
 from kdlm.study import names
 
 __all__ = [
+    "LARGEST_JITTER",
     "Architecture",
     "BroughtTeacherSpec",
     "InitMeansSpec",
     "Initialisation",
     "Loss",
+    "Means",
     "Name",
     "Normalisation",
     "Recipe",
@@ -41,6 +43,9 @@ __all__ = [
     "Threads",
     "format_number",
 ]
+
+LARGEST_JITTER = 0.1
+"""Beyond a tenth of itself a moved weight is another draw, not a rung of a ladder."""
 
 _MOST = 1_000_000
 """No config needs more epochs, images a step, or seeds a job."""
@@ -81,6 +86,7 @@ def _temperature(value: float) -> float:
 Architecture = Annotated[str, _known("architecture", names.ARCHITECTURES)]
 Initialisation = Annotated[str, _known("initialisation", names.INITIALISATIONS)]
 Loss = Annotated[str, _known("loss", names.LOSSES)]
+Means = Annotated[str, _known("means", names.MEANS)]
 Number = Annotated[
     float,
     AllowInfNan(True),
@@ -182,6 +188,11 @@ class Recipe(Spec):
             raise ValueError("nesterov needs a momentum above 0")
         return self
 
+    @property
+    def rounding(self) -> float:
+        """Spacing of the numbers at 1 that the weights are kept in: 2⁻⁵² or 2⁻²³."""
+        return 2.0**-52 if self.precision == "float64" else 2.0**-23
+
     def refuse_last_image(self, images: int) -> None:
         """Refuse a number of training ``images`` that leaves a single one for the last batch.
 
@@ -227,8 +238,10 @@ class StudentSpec(_NetworkSpec):
 
     loss: Loss
     temperature: Temperature
+    means: Means
     mean_gap: Number
     perturbation: int = Field(ge=0, le=10_000)
+    relative_perturbation: float = Field(ge=0, le=LARGEST_JITTER)
 
 
 class InitMeansSpec(Spec):

@@ -17,7 +17,14 @@ from kdlm.storage.parquet import write_tables
 from kdlm.study import names
 from kdlm.study.config import Study
 from kdlm.study.schemas import SCHEMAS, STUDENT_KEYS
-from kdlm.tables.networks import Network, networks, none_missing, rms, test_logits
+from kdlm.tables.networks import (
+    Network,
+    calibration_error,
+    networks,
+    none_missing,
+    rms,
+    test_logits,
+)
 
 __all__ = ["Outcome", "compare", "compare_study", "comparisons", "load_outcome"]
 
@@ -72,6 +79,8 @@ class Outcome:
     """Predicted class of each test image, (N,)."""
     accuracy: float
     """Share of right predictions, between 0 and 1."""
+    calibration_error: float
+    """Expected calibration error on the test images, between 0 and 1."""
 
 
 def load_outcome(folder: Path) -> Outcome:
@@ -97,6 +106,7 @@ def load_outcome(folder: Path) -> Outcome:
         logits=logits - logits.mean(axis=1, keepdims=True),
         predictions=predictions,
         accuracy=float((predictions == labels).mean()),
+        calibration_error=calibration_error(logits, labels),
     )
 
 
@@ -110,13 +120,14 @@ def compare(
     Both students of a pair have the same teacher, architecture, initialisation and recipe. The
     kinds of pairs are:
 
-    - ``objective``: the same seed and another loss, temperature or mean gap;
-    - ``floor``: a student and its control, whose initial weights are one unit in the last place
-      away;
+    - ``objective``: the same seed and another loss, temperature, mean gap or kind of means;
+    - ``floor``: a student and the same with initial weights one unit in the last place away;
+    - ``rung``: a student and the same with initial weights w (1 + εξ), a rung of the ladder;
     - ``seed``: the same objective and another seed.
 
-    A distance is also given as a share of the mean distance between seeds. If one of the distances
-    between these seeds is lost, the share is null.
+    A distance is also given as a share of the mean distance between seeds, and so is the share of
+    test images predicted otherwise. If one of the distances between these seeds is lost, the share
+    is null.
 
     Args:
         students: path keys, typed as in `STUDENT_KEYS`, and folder of each student.
@@ -155,17 +166,17 @@ def _with_shares(pairs: pd.DataFrame) -> pd.DataFrame:
     The divisor is the mean of two numbers: for each student of the pair, the mean distance between
     the seeds of its own objective.
     """
-    arm = ["loss", "temperature", "mean_gap"]
+    arm = ["loss", "temperature", "means", "mean_gap"]
+    pairs["disagreement"] = 1 - pairs["agreement"]
     seeds = pairs[pairs["kind"] == "seed"]
     own = seeds.rename(columns={f"{key}_a": key for key in arm})
     # If the distance to one seed is lost there is no mean: that of the others would be another
     # measure.
     groups = own.groupby([*GROUP, *arm])
-    distances = groups[["weights_distance", "logits_distance"]]
+    distances = groups[list(_SHARES)]
     between = distances.mean().where(distances.count().eq(groups.size(), axis=0))
     missed = groups["reason"].first()
-    for measure in ("weights", "logits"):
-        distance = f"{measure}_distance"
+    for distance, share in _SHARES.items():
         sides = [
             pairs.merge(
                 between[[distance]].rename(columns={distance: "between"}),
@@ -175,12 +186,12 @@ def _with_shares(pairs: pd.DataFrame) -> pd.DataFrame:
             )["between"]
             for side in ("a", "b")
         ]
-        pairs[f"{measure}_share"] = pairs[distance] / (sum(sides) / 2)
+        pairs[share] = pairs[distance] / (sum(sides) / 2)
     for side in ("a", "b"):
         keys = [*GROUP, *(f"{key}_{side}" for key in arm)]
         merged = pairs.merge(missed.rename("missed"), how="left", left_on=keys, right_index=True)
         pairs["reason"] = pairs["reason"].where(pairs["reason"].notna(), merged["missed"])
-    return pairs
+    return pairs.drop(columns="disagreement")
 
 
 Lost = tuple[str, str]
@@ -202,10 +213,12 @@ def _order(keys: Keys) -> tuple[Any, ...]:
 
 def _kind(a: Keys, b: Keys) -> str | None:
     differing = {key for key in SIDE if a[key] != b[key]}
-    if differing == {"perturbation"}:
-        return "floor" if {a["perturbation"], b["perturbation"]} == {0, 1} else None
-    if a["perturbation"] or b["perturbation"]:
-        return None
+    for key, kind in (("perturbation", "floor"), ("relative_perturbation", "rung")):
+        if differing == {key}:
+            # a rung is compared with the student whose weights were not moved
+            return None if a[key] and b[key] else kind
+        if a[key] or b[key]:
+            return None
     if differing == {"seed"}:
         return "seed"
     return None if "seed" in differing else "objective"
@@ -220,7 +233,20 @@ def _compared(a: Outcome | Lost, b: Outcome | Lost) -> dict[str, Any]:
     return {"status": "finished", "reason": None} | _distances(a, b)
 
 
-_MEASURES = ("weights_distance", "logits_distance", "agreement", "accuracy_difference")
+_MEASURES = (
+    "weights_distance",
+    "logits_distance",
+    "agreement",
+    "accuracy_difference",
+    "calibration_difference",
+)
+
+_SHARES = {
+    "weights_distance": "weights_share",
+    "logits_distance": "logits_share",
+    "disagreement": "disagreement_share",
+}
+"""By measure, the column that has it as a share of its mean between seeds."""
 
 
 def _distances(a: Outcome, b: Outcome) -> dict[str, float]:
@@ -229,4 +255,5 @@ def _distances(a: Outcome, b: Outcome) -> dict[str, float]:
         "logits_distance": float(np.sqrt(np.square(a.logits - b.logits).mean())),
         "agreement": float((a.predictions == b.predictions).mean()),
         "accuracy_difference": a.accuracy - b.accuracy,
+        "calibration_difference": a.calibration_error - b.calibration_error,
     }

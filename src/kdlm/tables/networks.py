@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from kdlm.errors import InputError
 from kdlm.storage.files import verify
@@ -17,7 +18,17 @@ from kdlm.study.jobs import StudentJob, TeacherJob, network_jobs
 from kdlm.study.schemas import STUDENT_KEYS
 from kdlm.study.specs import Spec
 
-__all__ = ["Network", "networks", "none_missing", "rms", "test_logits"]
+__all__ = [
+    "Network",
+    "calibration_error",
+    "networks",
+    "none_missing",
+    "rms",
+    "test_logits",
+]
+
+_BINS = 15
+"""As in Guo et al., arXiv 1706.04599."""
 
 _ROLES = {"teachers": "teacher", "students": "student"}
 
@@ -124,3 +135,29 @@ def rms(values: npt.NDArray[np.float64]) -> float:
     5.0
     """
     return float(np.sqrt(np.square(values).mean()))
+
+
+def calibration_error(logits: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
+    """Return the expected calibration error of a network.
+
+    Images are put into 15 bins of equal width by confidence, the largest softmax probability. The
+    result is Σ_b n_b/N |accuracy_b − mean confidence_b| (Guo et al., arXiv 1706.04599, eq. (3)).
+
+    >>> logits, labels = np.log([[0.9, 0.1], [0.9, 0.1]]), np.array([0, 1])
+    >>> round(calibration_error(logits, labels), 12)
+    0.4
+
+    Args:
+        logits: test logits (N, K).
+        labels: true classes (N,).
+
+    Returns:
+        A number between 0 and 1.
+
+    """
+    confidence = softmax(logits, axis=1).max(axis=1)
+    right = logits.argmax(axis=1) == labels
+    # a bin includes its upper end, so that a confidence of 1 is in the last one
+    bins = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
+    surplus = np.bincount(bins, weights=right - confidence, minlength=_BINS)
+    return float(np.abs(surplus).sum() / len(labels))

@@ -13,7 +13,13 @@ from kdlm.networks.architectures import build
 from kdlm.storage.parquet import read_table, write_tables
 from kdlm.study.config import Study
 from kdlm.study.specs import BroughtTeacherSpec
-from kdlm.tables.networks import Network, networks, none_missing, test_logits
+from kdlm.tables.networks import (
+    Network,
+    calibration_error,
+    networks,
+    none_missing,
+    test_logits,
+)
 
 __all__ = ["collect", "histories", "runs"]
 
@@ -74,6 +80,7 @@ def _recipe(network: Network) -> dict[str, Any]:
         "weight_decay": recipe.weight_decay,
         "ce_weight": recipe.ce_weight,
         "optimizer": recipe.optimizer,
+        "precision": recipe.precision,
     }
 
 
@@ -81,7 +88,7 @@ def _outcome(network: Network) -> dict[str, Any]:
     history = read_table(network.folder / "history.parquet", "history")
     test = history[history["split"] == "test"].sort_values("epoch")
     best = test.loc[test["accuracy"].idxmax()]
-    z, _ = test_logits(network.folder)
+    z, labels = test_logits(network.folder)
     centred = z - z.mean(axis=1, keepdims=True)
     return {
         "num_classes": z.shape[1],
@@ -93,7 +100,8 @@ def _outcome(network: Network) -> dict[str, Any]:
         "best_epoch": int(best["epoch"]),
         "logit_mean": z.mean(),
         "logit_rms": np.sqrt(np.square(centred).mean()),
-        "logit_magnitude": np.abs(centred).mean(),
+        "logit_magnitude": np.abs(z).mean(),
+        "calibration_error": calibration_error(z, labels),
     }
 
 

@@ -66,8 +66,11 @@ class RunningMetrics:
     loss: float = 0.0
     right: int = 0
     logit_total: float = 0.0
+    mean_square: float = 0.0
     centred_square: float = 0.0
     gap: float = 0.0
+    gap_square: float = 0.0
+    distance: float = 0.0
     gradient_sum: float = 0.0
 
     def add(self, objective: Objective, logits: Tensor, reference: Tensor, labels: Tensor) -> None:
@@ -91,8 +94,12 @@ class RunningMetrics:
         self.loss += float(loss.detach()) * len(labels)
         self.right += int((wide.argmax(dim=1) == labels).sum())
         self.logit_total += float(centre.sum())
+        self.mean_square += float(centre.square().sum())
         self.centred_square += float((wide - centre[:, None]).square().mean(dim=1).sum())
-        self.gap += float((centre - reference.mean(dim=1)).sum())
+        gap = centre - reference.mean(dim=1)
+        self.gap += float(gap.sum())
+        self.gap_square += float(gap.square().sum())
+        self.distance += float((wide - reference).square().mean(dim=1).sum())
         largest = gradient_sums(gradient).max()
         # clamp keeps a NaN, which Python's max would lose
         self.gradient_sum = float(largest.clamp(min=self.gradient_sum))
@@ -100,16 +107,26 @@ class RunningMetrics:
     def row(self) -> dict[str, Any]:
         """Return the totals as columns of table ``history``.
 
-        Each is a mean over the samples counted so far, except ``logit_rms``, a root mean square,
-        and ``logit_gradient_sum``, the largest over samples.
+        Each is a mean over the samples counted so far, except the root mean squares
+        ``mean_logit_rms``, ``logit_rms`` and ``gap_rms``; ``gap_share``, a ratio of two means; and
+        ``logit_gradient_sum``, the largest over samples.
+
+        ``gap_energy`` is ½ E[g²], g = c^s − c^t: exactly the difference between the losses of
+        logits matching and of centred logits matching, which is KD at T = ∞.
         """
+        # 0/0 where the student's logits are the teacher's: then no share is due to the gap
+        share = self.gap_square / self.distance if self.distance else 0.0
         return {
             "objective": self.loss / self.samples,
             "accuracy": self.right / self.samples,
             "mean_logit": self.logit_total / self.samples,
+            "mean_logit_rms": (self.mean_square / self.samples) ** 0.5,
             "logit_rms": (self.centred_square / self.samples) ** 0.5,
             "logit_gradient_sum": self.gradient_sum,
             "gap": self.gap / self.samples,
+            "gap_rms": (self.gap_square / self.samples) ** 0.5,
+            "gap_energy": self.gap_square / self.samples / 2,
+            "gap_share": share,
         }
 
 
@@ -153,6 +170,19 @@ class Recorder:
             "classifier_bias_change": float(bias.norm()),
         }
 
+    def record_start(self, images: Images) -> None:
+        """Add the row of the untrained network over all training ``images``, not augmented.
+
+        BatchNorm runs in train mode. The mean logit of a teacher's row is c^t before its training.
+        """
+        total, done = RunningMetrics(), 0
+        for batch in images.batches(EVALUATION_BATCH):
+            labels = images.labels[done : done + len(batch)]
+            done += len(batch)
+            logits = train_mode_logits(self.model, batch)
+            total.add(self.objective, logits, self.objective.reference(batch), labels)
+        self.rows.append({"epoch": 0, "split": "initial", **self._sums()} | total.row())
+
     def record(self, epoch: int, trained: RunningMetrics | None) -> bool:
         """Add the rows of one epoch, unless a number in them is NaN or infinite.
 
@@ -184,7 +214,7 @@ class Recorder:
             math.isfinite(value)
             for each in rows
             for key, value in each.items()
-            if key not in ("split", "gap")
+            if key != "split" and not key.startswith("gap")
         )
         if finite:
             self.rows += rows

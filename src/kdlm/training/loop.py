@@ -166,6 +166,7 @@ def train(
     if saved := checkpoint.load():
         progress.restore(saved)
     else:
+        recorder.record_start(train_images)
         recorder.record(0, None)
 
     for epoch in range(progress.epoch, recipe.epochs + 1):

@@ -19,7 +19,7 @@ from kdlm.storage.parquet import read_arrow, write_table
 from kdlm.storage.provenance import circumstances
 from kdlm.study.specs import BroughtTeacherSpec, StudentSpec, TeacherSpec
 
-__all__ = ["read_logits", "write_outputs"]
+__all__ = ["read_initial_mean", "read_logits", "write_outputs"]
 
 
 def write_outputs(
@@ -70,7 +70,7 @@ def write_outputs(
                 "split": pa.array([split] * len(labels)),
                 "index": np.arange(len(labels)),
                 "label": labels.numpy(),
-                "logits": list(values.float().cpu().numpy()),
+                "logits": list(values.double().cpu().numpy()),
             }
         )
         for split, (values, labels) in logits.items()
@@ -83,8 +83,24 @@ def write_outputs(
         temporary.write_text(json.dumps(run, indent=2) + "\n")
 
 
+def read_initial_mean(path: Path) -> float:
+    """Read the mean logit of the untrained network from its file history.parquet at ``path``.
+
+    It is the mean over the training set and the classes, with BatchNorm in train mode.
+
+    Raises:
+        InputError: the file cannot be read, or the network was not trained here.
+
+    """
+    history = read_arrow(path, "history")
+    rows = history.filter((pc.field("epoch") == 0) & (pc.field("split") == "initial"))
+    if len(rows) != 1:
+        raise InputError(f"{path}: it does not say what the mean logit was before training")
+    return float(rows["mean_logit"][0].as_py())
+
+
 def read_logits(path: Path, split: str) -> Tensor:
-    """Read the logits (N, K), float32, of one split from the file logits.parquet at ``path``.
+    """Read the logits (N, K), float64, of one split from the file logits.parquet at ``path``.
 
     Raises:
         InputError: the file cannot be read, or it has no logits of this split.

@@ -13,7 +13,7 @@ from kdlm.errors import InputError
 from kdlm.losses import named_loss
 from kdlm.networks.architectures import build
 from kdlm.networks.devices import configure_torch, resolve_device, to_device
-from kdlm.networks.initialisation import initialise, perturb, stream
+from kdlm.networks.initialisation import initialise, jitter, perturb, stream
 from kdlm.networks.network import Network
 from kdlm.networks.saved import load_network
 from kdlm.sources import digest
@@ -21,7 +21,7 @@ from kdlm.storage.files import verify
 from kdlm.study.specs import StudentSpec
 from kdlm.training.checkpoints import Checkpoint, CheckpointPolicy
 from kdlm.training.loop import train
-from kdlm.training.outputs import read_logits, write_outputs
+from kdlm.training.outputs import read_initial_mean, read_logits, write_outputs
 
 __all__ = ["distill"]
 
@@ -75,12 +75,12 @@ def _train_mode_mean(model: Network, images: Images) -> float:
 
 def _initial_student(
     spec: StudentSpec, prepared: Prepared, teacher_mean: float, device: torch.device
-) -> Network:
-    """Build the student as it is before training.
+) -> tuple[Network, float]:
+    """Build the student as it is before training, and return it with its mean logit c^s.
 
-    Its weights are drawn, its last bias is shifted so that its mean logit over the training set is
-    ``teacher_mean`` plus the spec's mean gap, and then every weight is moved by the spec's number
-    of units in the last place.
+    Its weights are drawn. Unless the spec's means are natural, its last bias is shifted so that its
+    mean logit over the training set is ``teacher_mean`` plus the spec's mean gap. Then every weight
+    is moved by the spec's perturbations.
     """
     channels, _, side = prepared.image_shape
     dtype = DTYPES[spec.recipe.precision]
@@ -88,10 +88,13 @@ def _initial_student(
     initialise(model, spec.initialisation, stream(spec.seed, "student weights"))
     to_device(model, device)
     student_mean = _train_mode_mean(model, Images.of(prepared, "train", spec.recipe, device))
-    with torch.no_grad():
-        model.get_parameter("classifier.bias").add_(spec.mean_gap + teacher_mean - student_mean)
+    if spec.means != "natural":
+        with torch.no_grad():
+            model.get_parameter("classifier.bias").add_(spec.mean_gap + teacher_mean - student_mean)
+        student_mean = teacher_mean + spec.mean_gap
     perturb(model, spec.perturbation)
-    return model
+    jitter(model, spec.relative_perturbation, stream(spec.seed, "student jitter"))
+    return model, student_mean
 
 
 def distill(
@@ -130,12 +133,15 @@ def distill(
             f"{teacher}: the teacher knows {teacher_classes} classes, "
             f"but {data} has {prepared.num_classes}; teacher and student must share theirs"
         )
-    teacher_mean = float(read_logits(teacher / "logits.parquet", "train").double().mean())
-    model = _initial_student(spec, prepared, teacher_mean, device)
+    if spec.means == "untrained-teacher":
+        teacher_mean = read_initial_mean(teacher / "history.parquet")
+    else:
+        teacher_mean = float(read_logits(teacher / "logits.parquet", "train").mean())
+    model, student_mean = _initial_student(spec, prepared, teacher_mean, device)
     objective = _Distillation(
         spec,
         to_device(teacher_network, device).eval(),
-        student_mean=teacher_mean + spec.mean_gap,
+        student_mean=student_mean,
         teacher_mean=teacher_mean,
     )
     checkpoint = Checkpoint(
@@ -146,7 +152,10 @@ def distill(
             "version of torch": torch.__version__,
             "kind of device": device.type,
             "data set": prepared.sha256,
-            "teacher": verify(teacher / "model.safetensors") + verify(teacher / "logits.parquet"),
+            "teacher": "".join(
+                verify(teacher / name)
+                for name in ("model.safetensors", "logits.parquet", "history.parquet")
+            ),
         },
     )
     trained = train(model, objective, spec, prepared, "student", checkpoint)

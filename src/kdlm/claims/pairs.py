@@ -1,0 +1,34 @@
+"""Choosing pairs of students from table `comparisons`."""
+
+import pandas as pd
+
+from kdlm.claims.evidence import Evidence
+from kdlm.study import names
+
+__all__ = ["GROUP", "LM_FAMILY", "between", "chosen_pairs", "same"]
+
+GROUP = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
+LM_FAMILY = [name for name, facts in names.LOSSES.items() if facts.family == "logits matching"]
+
+
+def chosen_pairs(evidence: Evidence, kind: str = "objective") -> pd.DataFrame:
+    """Return the pairs of one kind whose recipe adds no cross-entropy to the distillation loss."""
+    mixed = evidence.runs.loc[evidence.runs["ce_weight"] > 0, "recipe"].unique()
+    table = evidence.comparisons
+    return table[(table["kind"] == kind) & ~table["recipe"].isin(mixed)]
+
+
+def same(rows: pd.DataFrame, *keys: str) -> pd.Series:
+    """Return for each pair whether its two students have the same values of ``keys``."""
+    alike = pd.Series(data=True, index=rows.index)
+    for key in keys:
+        alike &= rows[f"{key}_a"] == rows[f"{key}_b"]
+    return alike
+
+
+def between(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
+    """Return the pairs of a student of loss ``one`` and a student of loss ``other``."""
+    return rows[
+        ((rows["loss_a"] == one) & (rows["loss_b"] == other))
+        | ((rows["loss_a"] == other) & (rows["loss_b"] == one))
+    ]
