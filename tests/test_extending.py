@@ -77,6 +77,7 @@ def test_the_page_says_how_many_files_an_addition_takes() -> None:
     assert sum(file == "src/kdlm/study/names.py" for _, file in files) == 3
 
 
+@pytest.mark.slow
 def test_what_the_recipes_add_passes_its_tests(extended: Path) -> None:
     added = [file for how, file, _ in _recipes() if how == "new" and file.startswith("tests/")]
     assert len(added) == 2

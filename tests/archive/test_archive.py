@@ -346,6 +346,7 @@ def test_files_that_the_source_does_not_need_are_no_difference(
     assert (tmp_path / "x.zip").read_bytes() == archived.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["results", "results/tiny"])
 @pytest.mark.fault(
     "results behind a symbolic link",

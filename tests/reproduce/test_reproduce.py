@@ -61,6 +61,7 @@ def test_what_was_archived_is_rebuilt_to_the_byte(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_with_weights_nothing_starts_from_tables(
     kdlm: Kdlm, with_weights: Path, tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_sample_of_jobs_is_rerun_to_the_bit(kdlm: Kdlm, archived: Path, tmp_pa
     assert [name for name in outcome["outputs"] if name.endswith("model.safetensors")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="no other instructions to forgo"
 )
@@ -200,6 +202,7 @@ def test_what_is_noted_is_on_the_terminal_and_in_the_report(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_rerun_as_a_whole_the_claims_are_those_of_the_rerun(
     kdlm: Kdlm, archived: Path, tmp_path: Path
 ) -> None:
@@ -291,6 +294,7 @@ def test_a_locale_of_ascii_alone(kdlm: Kdlm, archived: Path, tmp_path: Path) -> 
     assert json.loads((tmp_path / "out.json").read_text("utf-8"))["levels"]["L0"]["holds"]
 
 
+@pytest.mark.slow
 def test_shell_code_in_a_crate_is_text(
     kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path
 ) -> None:

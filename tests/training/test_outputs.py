@@ -27,7 +27,7 @@ def write(folder: Path, config: dict[str, Any], **changes: Any) -> dict[str, Any
     told: dict[str, Any] = {
         "spec": spec,
         "model": model,
-        "in_channels": 1,
+        "image_shape": (1, 8, 8),
         "history": HISTORY,
         "logits": {
             "train": (logits[:4], torch.tensor([0, 1, 2, 3])),

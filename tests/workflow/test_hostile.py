@@ -60,6 +60,7 @@ def test_a_path_of_the_checkout(
     observed("the study runs there; the student has the same bits")
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "`make study` in a path with spaces and quotes",
     area="hostile input",

@@ -205,6 +205,7 @@ def restored(checkout: Path, archive: Path) -> None:
         os.utime(file, (age, age))
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "a fresh clone with the results restored",
     area="reruns",
@@ -245,6 +246,7 @@ def test_a_teacher_deleted(
     observed("nothing while nobody needs it; once a new student does, the teacher and its students")
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "images changed, added, moved or removed",
     area="reruns",

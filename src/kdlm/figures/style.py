@@ -93,7 +93,11 @@ def empty(reason: str) -> Figure:
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """Write the figure as ``stem``.svg and ``stem``.png, without dates or versions in the files."""
+    """Write the figure as ``stem``.svg and ``stem``.png, without dates or versions in the files.
+
+    The figure is then closed: pyplot keeps every open one, and a hundred would fill the memory.
+    """
+    plt.close(figure)
     for suffix, metadata in (
         (".svg", {"Date": None, "Creator": None}),
         (".png", {"Software": None}),
