@@ -111,7 +111,10 @@ def views(pixels: Tensor, padding: int, flip: bool, generator: torch.Generator) 
 
 def _numbers(loss: Loss, logits: Tensor, teacher: Tensor | None, labels: Tensor) -> dict[str, Any]:
     """The columns of a row that are functions of the logits, a sample at a time, in float64."""
-    objective = centred = total_mean = gap = right = largest = 0.0
+    objective = centred = total_mean = right = largest = 0.0
+    means: list[float] = []
+    gaps: list[float] = []
+    logits_matching: list[float] = []
     for i in range(len(labels)):
         z = logits[i].double().requires_grad_()
         of_teacher = None if teacher is None else teacher[i : i + 1].double()
@@ -122,19 +125,28 @@ def _numbers(loss: Loss, logits: Tensor, teacher: Tensor | None, labels: Tensor)
         right += int(z.argmax()) == int(labels[i])
         total_mean += float(z.mean())
         centred += float((z - z.mean()).square().mean())
-        gap += math.nan if of_teacher is None else float(z.mean() - of_teacher.mean())
+        means.append(float(z.mean()))
+        if of_teacher is not None:
+            gaps.append(float(z.mean() - of_teacher.mean()))
+            logits_matching.append(float((z - of_teacher[0]).square().sum()) / (2 * len(z)))
         size = float(gradient.abs().sum())
         # below this a gradient is rounding
         if size > math.sqrt(torch.finfo(torch.float64).eps):
             largest = max(largest, abs(float(gradient.sum())) / size)
     number = len(labels)
+    energies = [gap**2 / 2 for gap in gaps]
+    known = bool(gaps)
     return {
         "objective": objective / number,
         "accuracy": right / number,
         "mean_logit": total_mean / number,
+        "mean_logit_rms": math.sqrt(sum(mean**2 for mean in means) / number),
         "logit_rms": math.sqrt(centred / number),
         "logit_gradient_sum": largest,
-        "gap": gap / number,
+        "gap": sum(gaps) / number if known else math.nan,
+        "gap_rms": math.sqrt(sum(gap**2 for gap in gaps) / number) if known else math.nan,
+        "gap_energy": sum(energies) / number if known else math.nan,
+        "gap_share": sum(energies) / sum(logits_matching) if known else math.nan,
     }
 
 
@@ -203,14 +215,16 @@ def fit(
             epoch, "probe", numbers | {"mean_logit_drift": float(moved.square().mean().sqrt())}
         )
 
-    rows = [probed(0)]
+    whole = pictures.scaled(pictures.train_images, dtype)
+    start = _numbers(loss, _train_logits(model, whole), of_teacher(whole), pictures.train_labels)
+    rows = [row(0, "initial", start), probed(0)]
     logits = _eval_logits(model, test)
     for epoch in range(1, recipe.epochs + 1):
         model.train()
         seen: list[tuple[Tensor, Tensor | None, Tensor]] = []
         indices = torch.randperm(len(pictures.train_labels), generator=order).tolist()
-        for start in range(0, len(indices), recipe.batch_size):
-            batch = indices[start : start + recipe.batch_size]
+        for first in range(0, len(indices), recipe.batch_size):
+            batch = indices[first : first + recipe.batch_size]
             pixels, labels = pictures.train_images[batch], pictures.train_labels[batch]
             if recipe.augment:
                 pixels = views(pixels, spec.crop_padding, spec.flip, eyes)
@@ -256,20 +270,23 @@ def train_teacher(spec: TeacherSpec, pictures: Pictures) -> Result:
     return fit(model, cross_entropy, None, spec, pictures, "teacher")
 
 
-def distil(
-    spec: StudentSpec, teacher: ResNet, teacher_train_logits: Tensor, pictures: Pictures
-) -> Result:
-    """A student: w CE + (1 − w) loss, its mean logit brought to the teacher's plus the gap."""
+def distil(spec: StudentSpec, teacher: ResNet, of_teacher: float, pictures: Pictures) -> Result:
+    """A student: w CE + (1 − w) loss, its mean logit brought to ``of_teacher`` plus the gap."""
     model = network(spec, pictures, "student weights")
     images = pictures.scaled(pictures.train_images, next(model.parameters()).dtype)
-    of_teacher = float(teacher_train_logits.double().mean())
     of_student = float(_train_logits(model, images).double().mean())
+    wanted = of_student if spec.means == "natural" else of_teacher + spec.mean_gap
+    signs = stream(spec.seed, "student jitter")
     with torch.no_grad():
-        model.get_parameter("classifier.bias").add_(of_teacher + spec.mean_gap - of_student)
+        model.get_parameter("classifier.bias").add_(wanted - of_student)
         for parameter in model.parameters():
+            if spec.relative_perturbation:
+                coins = torch.randint(0, 2, parameter.shape, generator=signs)
+                away = coins.double().mul(2).sub(1).mul(spec.relative_perturbation)
+                parameter.mul_(away.add(1).to(parameter.dtype))
             for _ in range(spec.perturbation):
                 parameter.copy_(torch.nextafter(parameter, torch.full_like(parameter, math.inf)))
-    distillation = _distillation(spec, of_teacher + spec.mean_gap, of_teacher)
+    distillation = _distillation(spec, wanted, of_teacher)
 
     def objective(z: Tensor, reference: Tensor | None, labels: Tensor) -> Tensor:
         assert reference is not None
@@ -322,6 +339,11 @@ def _distillation(
 
         return loss
 
+    def l1(z: Tensor, reference: Tensor) -> Tensor:
+        classes = z.shape[1]
+        penalty = abs(teacher_mean - student_mean) / classes * z.abs().sum(dim=1).mean()
+        return lm(z, reference) + penalty
+
     return {
         "ce": lm,
         "kd": centred if math.isinf(T) else kd,
@@ -331,4 +353,5 @@ def _distillation(
         "centred-lm": centred,
         "regularised-lm-corrected": regularised(1),
         "regularised-lm-printed": regularised(-1),
+        "l1-lm": l1,
     }[spec.loss]

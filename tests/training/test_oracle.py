@@ -43,6 +43,7 @@ LOSSES = [
     ("centred-lm", INF),
     ("regularised-lm-corrected", INF),
     ("regularised-lm-printed", INF),
+    ("l1-lm", INF),
 ]
 RECIPE: dict[str, Any] = {
     "optimizer": "sgd",
@@ -124,8 +125,15 @@ class World:
 
     def expected(self, spec: StudentSpec) -> Result:
         """The student that the reference trains."""
-        logits = read_logits(self.teacher_folder / "logits.parquet", "train")
-        return reference.distil(spec, self.teacher, logits, self.pictures)
+        if spec.means == "untrained-teacher":
+            untrained = reference.network(teacher_spec(), self.pictures, "teacher weights")
+            dtype = next(untrained.parameters()).dtype
+            images = self.pictures.scaled(self.pictures.train_images, dtype)
+            with torch.no_grad():
+                logits = untrained.train()(images)
+        else:
+            logits = read_logits(self.teacher_folder / "logits.parquet", "train")
+        return reference.distil(spec, self.teacher, float(logits.double().mean()), self.pictures)
 
 
 def teacher_spec(**changes: Any) -> TeacherSpec:
@@ -174,7 +182,7 @@ def assert_same(folder: Path, expected: Result, tolerance: float) -> None:
         torch.testing.assert_close(state[name], value, rtol=tolerance, atol=tolerance, msg=name)
     logits = read_logits(folder / "logits.parquet", "test")
     torch.testing.assert_close(
-        logits, expected.test_logits.float(), rtol=max(tolerance, 1e-6), atol=max(tolerance, 1e-6)
+        logits, expected.test_logits.double(), rtol=tolerance, atol=tolerance
     )
 
 
@@ -219,6 +227,19 @@ def test_every_initialisation(world: World, initialisation: str) -> None:
 def test_views(world: World, flip: bool, padding: int, augment: bool) -> None:
     spec = student_spec({"augment": augment, "epochs": 1}, flip=flip, crop_padding=padding)
     assert_student(world, spec)
+
+
+@pytest.mark.parametrize("means", ["trained-teacher", "untrained-teacher", "natural"])
+@pytest.mark.parametrize("loss", ["lm", "regularised-lm-corrected", "l1-lm"])
+def test_every_kind_of_means(world: World, loss: str, means: str) -> None:
+    gap = 0.0 if means == "natural" else 1.5
+    spec = student_spec(loss=loss, temperature=INF, means=means, mean_gap=gap)
+    assert_student(world, spec)
+
+
+@pytest.mark.parametrize("size", [1e-14, 1e-6, 0.1])
+def test_every_rung_of_the_ladder(world: World, size: float) -> None:
+    assert_student(world, student_spec(relative_perturbation=size))
 
 
 @pytest.mark.parametrize("ulps", [0, 300])
@@ -267,7 +288,7 @@ def test_a_teacher_is_that_of_the_reference(
     dtype = next(expected.model.parameters()).dtype
     images = world.pictures.scaled(world.pictures.train_images, dtype)
     with torch.no_grad():
-        logits = expected.model.eval()(images).float()
+        logits = expected.model.eval()(images).double()
     found = read_logits(tmp_path / "teacher/logits.parquet", "train")
     torch.testing.assert_close(found, logits, rtol=tolerance, atol=tolerance)
     table = read_table(tmp_path / "teacher/logits.parquet", "logits")

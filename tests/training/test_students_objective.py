@@ -190,7 +190,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 def start(prepared: Prepared, **changes: Any) -> Network:
-    return _initial_student(spec("kd", **changes), prepared, TEACHER_MEAN, CPU)
+    return _initial_student(spec("kd", **changes), prepared, TEACHER_MEAN, CPU)[0]
 
 
 def mean_of(model: Network, prepared: Prepared) -> float:

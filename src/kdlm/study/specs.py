@@ -238,10 +238,10 @@ class StudentSpec(_NetworkSpec):
 
     loss: Loss
     temperature: Temperature
-    means: Means
+    means: Means = "trained-teacher"
     mean_gap: Number
     perturbation: int = Field(ge=0, le=10_000)
-    relative_perturbation: float = Field(ge=0, le=LARGEST_JITTER)
+    relative_perturbation: float = Field(default=0.0, ge=0, le=LARGEST_JITTER)
 
 
 class InitMeansSpec(Spec):
