@@ -94,7 +94,7 @@ def test_a_failing_student_leaves_the_rest_complete_and_the_next_run_mends_it(
     counts = _counts(snakemake(folder, "-n", "--configfile", "tiny.yaml"))
     assert counts.pop("distill") == 1
     assert set(counts) == {
-        "collect", "compare", "claims",
+        "collect", "compare", "judge",
         "figure_accuracy", "figure_distances", "figure_routes", "figure_training_means",
     }  # fmt: skip
     run = snakemake(folder, "--configfile", "tiny.yaml")

@@ -33,7 +33,7 @@ Observed = Callable[[str], None]
 Counts = Callable[..., dict[str, int]]
 
 TRAINING = {"prepare_dataset", "train_teacher", "distill", "init_means"}
-GATHERING = {"collect", "compare", "theory", "claims"}
+GATHERING = {"collect", "compare", "theory", "judge"}
 DRAWN_FROM_STUDENTS = {
     "figure_accuracy",
     "figure_distances",
@@ -101,7 +101,7 @@ def test_a_loss(checkout: Path, tiny: dict[str, Any], to_do: Counts, observed: O
 @pytest.mark.fault("a claim's code edited", area="reruns", provoked="a line added to claims/")
 def test_a_claim(checkout: Path, to_do: Counts, observed: Observed) -> None:
     append(checkout, "claims/equations.py", "UNUSED = 1\n")
-    assert to_do() == {"claims": 1, "figure_routes": 1}
+    assert to_do() == {"judge": 1, "figure_routes": 1}
     observed("the claims and the one figure that shows them")
 
 
@@ -140,7 +140,7 @@ def test_a_margin(checkout: Path, tiny: dict[str, Any], to_do: Counts, observed:
     (checkout / "changed.yaml").write_text(yaml.safe_dump(tiny | {"margins": margins}))
     counts = to_do("changed.yaml")
     assert not set(counts) & TRAINING
-    assert set(counts) >= {"resolve", "claims"}
+    assert set(counts) >= {"resolve", "judge"}
     observed("tables, claims and figures; nothing is trained")
 
 
@@ -316,7 +316,7 @@ def test_a_table_deleted(checkout: Path, to_do: Counts, observed: Observed) -> N
     assert to_do() == {}
     (checkout / "results/tiny/claims.parquet").unlink()
     counts = to_do()
-    assert {"collect", "claims"} <= set(counts)
+    assert {"collect", "judge"} <= set(counts)
     assert not set(counts) & TRAINING
     observed("nothing while nobody needs it; then it is gathered anew, and nothing is trained")
 

@@ -4,7 +4,7 @@
 rule render_report:
     input:
         study=STUDY,
-        claims=rules.claims.output.claims,
+        claims=rules.judge.output.claims,
         figures=FIGURES,
     output:
         report=f"{FOLDER}/report.html",

@@ -1,7 +1,7 @@
 """The claims: a verdict on each is the output of the study."""
 
 
-rule claims:
+rule judge:
     input:
         study=STUDY,
         runs=rules.collect.output.runs,
@@ -14,9 +14,9 @@ rule claims:
     output:
         claims=f"{FOLDER}/claims.parquet",
     log:
-        f"{FOLDER}/logs/claims.log",
+        f"{FOLDER}/logs/judge.log",
     benchmark:
-        f"{FOLDER}/benchmarks/claims.tsv"
+        f"{FOLDER}/benchmarks/judge.tsv"
     resources:
         mem_mb=growing(1000),
         runtime=10,
