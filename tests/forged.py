@@ -67,7 +67,7 @@ def made_up(config: Mapping[str, Any]) -> dict[str, bytes]:
         "README.md": b"what this is\n",
         STUDY: json.dumps(config).encode(),
         CLAIMS: b"PAR1 not read by L0 PAR1",
-        "results/tiny/logs/claims.log": b"finished on a machine\n",
+        "results/tiny/logs/judge.log": b"finished on a machine\n",
         "source/src/kdlm/__main__.py": b"raise SystemExit(0)\n",
         "source/Snakefile": b"rule all:\n",
         "environment/installed.json": b"{}",
@@ -77,7 +77,7 @@ def made_up(config: Mapping[str, Any]) -> dict[str, bytes]:
     records = {
         STUDY: {"rule": "resolve", "input": [], "input_checksums": {}, "starttime": 1.0},
         CLAIMS: {
-            "rule": "claims",
+            "rule": "judge",
             "input": [STUDY, LEFT_OUT],
             "input_checksums": {
                 STUDY: f"sha256:{digests[STUDY]}", LEFT_OUT: f"sha256:{prepared}",
