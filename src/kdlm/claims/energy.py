@@ -131,7 +131,7 @@ def _largest_share(
 
 def _described(rows: pd.DataFrame) -> str:
     """Describe the students of ``rows``, the worst of them, and the worst by initialisation."""
-    worst = rows.loc[rows["gap_share"].idxmax()]
+    worst = rows.iloc[rows["gap_share"].argmax()]
     students = len(rows[[*_NETWORK, "recipe", "loss", "temperature", "means"]].drop_duplicates())
     teachers = len(rows[["teacher", "teacher_seed"]].drop_duplicates())
     by = rows.groupby(["initialisation", "loss"], sort=False)["gap_share"].max()
