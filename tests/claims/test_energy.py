@@ -12,7 +12,7 @@ import pytest
 
 from kdlm.claims.evidence import Evidence
 from kdlm.study.config import Study, parse
-from kdlm.study.jobs import StudentJob, network_jobs
+from kdlm.study.jobs import StudentJob, student_jobs
 from kdlm.tables.networks import networks
 from kdlm.tables.runs import histories, runs
 from tests.claims.world import AS_STATED, CORRECTED, EVIDENCE, row
@@ -74,13 +74,13 @@ def centred(job: StudentJob) -> bool:
 
 def equal_on_average(job: StudentJob) -> bool:
     """Whether the claims about equal average means are about the student."""
-    keys = job.keys
-    return (
-        (keys["initialisation"], keys["recipe"], keys["means"]) == ("he", "short", "trained-teacher")
-        and (keys["loss"], keys["temperature"]) in (("kd", "inf"), ("lm", "inf"))
-        and (keys["mean_gap"], keys["perturbation"], keys["relative_perturbation"])
-        == ("0", "0", "0")
-    )  # fmt: skip
+    wanted = {
+        "initialisation": "he", "recipe": "short", "temperature": "inf",
+        "means": "trained-teacher", "mean_gap": "0", "perturbation": "0",
+        "relative_perturbation": "0",
+    }  # fmt: skip
+    alike = all(job.keys[key] == value for key, value in wanted.items())
+    return alike and job.keys["loss"] in ("kd", "lm")
 
 
 def made_up(job: StudentJob, epoch: int, split: str) -> tuple[Array, Array]:
@@ -106,7 +106,7 @@ def share(student: Array, teacher: Array) -> float:
 
 
 def students(study: Study, about: Callable[[StudentJob], bool]) -> list[StudentJob]:
-    return [job for job in network_jobs(study) if job.teacher and about(job)]
+    return [job for job in student_jobs(study) if about(job)]
 
 
 def judged(
@@ -135,12 +135,15 @@ def changed(
 
 def without_gap(student: Array, teacher: Array) -> Array:
     """The student's logits with the teacher's mean in each sample."""
-    return student - (student - teacher).mean(axis=1, keepdims=True)
+    gap: Array = (student - teacher).mean(axis=1, keepdims=True)
+    return student - gap
 
 
 def of_one_sample(student: Array, teacher: Array) -> Array:  # noqa: ARG001
     """The student's logits, one sample's all one logit higher."""
-    return student + np.eye(SAMPLES)[:, [3]]
+    changed = student.copy()
+    changed[3] += 1
+    return changed
 
 
 START = [(0, "initial")]
@@ -201,11 +204,11 @@ def test_shares_are_said_by_initialisation_and_loss_and_beside_other_means(
 ) -> None:
     said = row(judged(study, tmp_path, made_up), "energy-start", AS_STATED)["measured_on"]
     for loss, label in (("kd", "KD"), ("lm", "LM")):
-        jobs = students(study, lambda job: equal_on_average(job) and job.keys["loss"] == loss)
+        jobs = [job for job in students(study, equal_on_average) if job.keys["loss"] == loss]
         largest = max(share(*made_up(job, 0, "initial")) for job in jobs)
         assert f"he, {label} {largest:.1e}" in said
     for means in ("natural", "untrained-teacher"):
-        (job,) = students(study, lambda job: job.keys["means"] == means)
+        (job,) = [job for job in student_jobs(study) if job.keys["means"] == means]
         assert f"{means} means {share(*made_up(job, 0, 'initial')):.1e}" in said
 
 

@@ -49,8 +49,8 @@ FLIPS: dict[tuple[str, str], Callable[[Evidence], Evidence]] = {
         (name, form): identity(name, 1e-15 if (name, form) in PRINTED else 0.5)
         for name, form in [
             ("eq1", AS_STATED), ("eq2", AS_STATED), ("eq4-zero-mean", AS_STATED),
-            ("eq8-corrected", CORRECTED), ("energy-identity", CORRECTED), ("a3", AS_STATED), ("b3", AS_STATED),
-            ("b4-corrected", CORRECTED),
+            ("eq8-corrected", CORRECTED), ("energy-identity", CORRECTED), ("a3", AS_STATED),
+            ("b3", AS_STATED), ("b4-corrected", CORRECTED),
         ]
     },
     **{

@@ -89,7 +89,7 @@ def test_each_panel_has_the_shares_of_its_initialisation(
     assert len(found) == len(LOSSES)
     for (loss, (label, _)), band in zip(LOSSES.items(), found, strict=True):
         n = 5 if loss == "lm" else 3
-        values = [(epoch, share(initialisation, loss, epoch)) for epoch in EPOCHS]
+        values = [(float(epoch), share(initialisation, loss, epoch)) for epoch in EPOCHS]
         assert line(axes, f"{label}, n = {n}") == approximately(values)
         for epoch, value in values:
             low, high = max(value / 2, energy.NOTHING), 2 * value
@@ -122,7 +122,9 @@ def test_a_legend_says_what_lines_and_bands_are(figure: Figure) -> None:
 def test_a_share_of_nothing_is_drawn_as_0(tiny: dict[str, Any], tmp_path: Path) -> None:
     nothing = {"gap_share_mean": 0.0, "gap_share_min": 0.0, "gap_share_max": 0.0}
     axes, _ = panels(drawn(tiny, tmp_path, rows(["lm"], **nothing)))
-    assert line(axes, "LM, n = 5") == approximately([(e, energy.NOTHING) for e in EPOCHS])
+    assert line(axes, "LM, n = 5") == approximately(
+        [(float(epoch), energy.NOTHING) for epoch in EPOCHS]
+    )
     assert axes.get_ylim()[0] < energy.NOTHING
     labels = dict(
         zip(axes.get_yticks(), [text.get_text() for text in axes.get_yticklabels()], strict=True)

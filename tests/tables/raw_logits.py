@@ -11,7 +11,8 @@ from torch import Tensor
 
 from kdlm.storage.parquet import write_table
 from kdlm.study.config import Study
-from kdlm.study.jobs import StudentJob, network_jobs
+from kdlm.study.jobs import StudentJob, student_jobs, teacher_jobs
+from kdlm.study.specs import Spec
 from kdlm.training.history import RunningMetrics
 
 Array = npt.NDArray[np.float64]
@@ -49,17 +50,22 @@ def _history(job: StudentJob, raw: Raw) -> list[dict[str, Any]]:
 
 def write(study: Study, folder: Path, raw: Raw, diverged: Callable[[StudentJob], bool]) -> None:
     """Write the history and the logits of every network."""
-    for job in network_jobs(study):
-        if job.teacher is None:
-            rows = [
-                {"epoch": epoch, "split": split, "accuracy": 0.9}
-                for epoch, split in SPLITS
-                if split != "initial"
-            ]
-        else:
-            rows = _history(job, raw)
-        where = {"epoch": 1, "batch": 0, "what": "loss"} if job.teacher and diverged(job) else None
-        described = job.spec.model_dump(mode="json")
-        write_table("history", rows, folder / job.folder / "history.parquet", described, where)
-        logits = [{"split": "test", "index": 0, "label": 0, "logits": [1.0, 0.0, 2.0]}]
-        write_table("logits", logits, folder / job.folder / "logits.parquet", described, where)
+    for teacher in teacher_jobs(study):
+        rows = [
+            {"epoch": epoch, "split": split, "accuracy": 0.9}
+            for epoch, split in SPLITS
+            if split != "initial"
+        ]
+        _write(folder / teacher.folder, teacher.spec, rows, None)
+    for job in student_jobs(study):
+        where = {"epoch": 1, "batch": 0, "what": "loss"} if diverged(job) else None
+        _write(folder / job.folder, job.spec, _history(job, raw), where)
+
+
+def _write(
+    folder: Path, spec: Spec, rows: list[dict[str, Any]], where: dict[str, Any] | None
+) -> None:
+    described = spec.model_dump(mode="json")
+    write_table("history", rows, folder / "history.parquet", described, where)
+    logits = [{"split": "test", "index": 0, "label": 0, "logits": [1.0, 0.0, 2.0]}]
+    write_table("logits", logits, folder / "logits.parquet", described, where)

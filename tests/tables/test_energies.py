@@ -13,7 +13,7 @@ import pytest
 
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study, parse
-from kdlm.study.jobs import StudentJob, network_jobs
+from kdlm.study.jobs import StudentJob, student_jobs
 from kdlm.study.schemas import ENERGY_KEYS, SCHEMAS
 from kdlm.tables.energies import energies
 from kdlm.tables.networks import networks
@@ -79,15 +79,20 @@ def measured(student: Array, teacher: Array) -> dict[str, float]:
 
 def expected(study: Study) -> dict[tuple[Any, ...], list[dict[str, float]]]:
     """What is measured of each student, by the keys of the table."""
-    found = defaultdict(list)
-    for job in network_jobs(study):
+    found: dict[tuple[Any, ...], list[dict[str, float]]] = defaultdict(list)
+    for job in student_jobs(study):
         keys = job.keys
-        if not job.teacher or lost(job):
+        if lost(job):
             continue
         if keys["perturbation"] != "0" or keys["relative_perturbation"] != "0":
             continue
-        arm = [keys[key] for key in ("teacher", "architecture", "initialisation", "recipe", "loss")]
-        arm += [float(keys["temperature"]), keys["means"], float(keys["mean_gap"])]
+        names = ("teacher", "architecture", "initialisation", "recipe", "loss")
+        arm = (
+            *(keys[name] for name in names),
+            float(keys["temperature"]),
+            keys["means"],
+            float(keys["mean_gap"]),
+        )
         for place in SPLITS:
             found[*arm, *place].append(measured(*made_up(job, *place)))
     return found

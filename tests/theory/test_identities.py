@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from kdlm.losses import centred_lm_loss, lm_loss
 from kdlm.study.schemas import SCHEMAS
 from kdlm.theory import identities as module
 from kdlm.theory.gradient_limit import random_logits
@@ -164,17 +165,16 @@ def test_the_identity_of_the_energy_is_that_of_plain_arithmetic(
     # d = (1, 3): LM is (1 + 9)/4, the gap 2, and centred LM ((-1)^2 + 1^2)/4
     student = torch.tensor([[1.0, 3.0]], dtype=torch.float64)
     case = case_of(student, torch.zeros(1, 2, dtype=torch.float64))
-    assert float(module.lm_loss(student, case.teacher)) == 2.5
-    assert float(module.centred_lm_loss(student, case.teacher)) == 2.5 - 2**2 / 2
+    assert float(lm_loss(student, case.teacher)) == 2.5
+    assert float(centred_lm_loss(student, case.teacher)) == 2.5 - 2**2 / 2
     assert worst(case)["energy-identity"] == pytest.approx(0, abs=1e-15)
-    right = module.lm_loss
 
     def heavier(s: Tensor, t: Tensor) -> Tensor:
-        return right(s, t) + 1e-6
+        return lm_loss(s, t) + 1e-6
 
     def steeper(s: Tensor, t: Tensor) -> Tensor:
         # the value stays, the gradient of one logit does not
-        return right(s, t) + 1e-6 * (s - s.detach())[:, 0].mean()
+        return lm_loss(s, t) + 1e-6 * (s - s.detach())[:, 0].mean()
 
     for wrong in (heavier, steeper):
         monkeypatch.setattr(module, "lm_loss", wrong)
