@@ -106,9 +106,9 @@ def test_the_margin_of_the_claims_is_in_every_panel(
     figure: Figure, tiny: dict[str, Any], tmp_path: Path
 ) -> None:
     for axes in panels(figure):
-        assert level(axes, "margin of the claims") == 1e-3
+        assert level(axes, "margin of the claims") == 1e-4
         low, high = axes.get_ylim()
-        assert low < 1e-3 < high
+        assert low < 1e-4 < high
     stricter = tiny | {"margins": tiny["margins"] | {"energy": 1e-5}}
     (axes, _) = panels(drawn(stricter, tmp_path / "stricter", rows(["lm"])))
     assert level(axes, "margin of the claims") == 1e-5
