@@ -342,7 +342,7 @@ def parser() -> argparse.ArgumentParser:
             job.add_argument("--checkpoint-minutes", type=float, default=10, help="between saves")
         job.add_argument("--output", type=to_path, required=True)
 
-    folder_command("collect", _collect, "gather tables runs and histories")
+    folder_command("collect", _collect, "gather tables runs, histories and energies")
     folder_command("summarise", _summarise, "gather tables layer_means and init_means")
     folder_command("compare", _compare, "measure how far students are apart")
     folder_command("theory", _theory, "measure the gradient's limit and the identities")

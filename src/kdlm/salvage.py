@@ -21,6 +21,7 @@ from kdlm.storage.parquet import write_tables
 from kdlm.study.config import Study
 from kdlm.study.schemas import SCHEMAS
 from kdlm.tables.comparisons import comparisons
+from kdlm.tables.energies import energies
 from kdlm.tables.init_means import init_means
 from kdlm.tables.networks import Network, networks
 from kdlm.tables.runs import histories, runs
@@ -72,10 +73,12 @@ def _write_tables(study: Study, folder: Path, found: list[Network], stage: Path)
     except InputError as error:
         logger.warning("no initialisation means: %s", error)
         means, summary = (pd.DataFrame(columns=list(SCHEMAS[t])) for t in _MEANS)
+    by_epoch = histories(found)
     write_tables(
         stage,
         runs=runs(found),
-        histories=histories(found),
+        histories=by_epoch,
+        energies=energies(by_epoch),
         comparisons=comparisons(found),
         gradient_limit=limits,
         identities=identities,

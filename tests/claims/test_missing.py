@@ -36,7 +36,7 @@ def test_an_empty_table_leaves_its_claims_undecided(table: str) -> None:
         "identities": ["eq1", "eq5", "b4-printed"],
         "gradient_limit": ["eq7-slope"],
         "runs": ["means-stay", "sums-stay", "l1-like"],
-        "histories": ["means-stay", "sums-stay", "eq5", "eq6"],
+        "histories": ["means-stay", "sums-stay", "eq5", "eq6", "energy-start", "energy-centred"],
         "comparisons": ["gap-kd", "equal-means", "centred-classifier", "equivalence-weights"],
         "layer_means": ["prop1-linear", "prop1-conv", "prop1-batchnorm", "table1"],
         "init_means": [],
@@ -91,7 +91,12 @@ def test_whatever_is_missing_every_claim_is_there(empty: set[str], seed: int) ->
 NUMBERS = {
     "identities": ["value"],
     "gradient_limit": ["relative_distance_max", "slope"],
-    "histories": ["mean_logit_drift", "logit_gradient_sum", "classifier_weight_sum"],
+    "histories": [
+        "mean_logit_drift",
+        "logit_gradient_sum",
+        "classifier_weight_sum",
+        "gap_share",
+    ],
     "runs": ["logit_magnitude"],
     "comparisons": ["weights_share", "logits_share", "agreement", "accuracy_difference"],
     "layer_means": ["mean"],

@@ -39,6 +39,7 @@ IDS = {
     "b4-printed", "b4-corrected", "gap-kd", "gap-ce", "gap-lm", "gap-centred", "equal-means",
     "centred-classifier", "equivalence-weights", "equivalence-logits",
     "equivalence-predictions", "equivalence-accuracy",
+    "energy-identity", "energy-start", "energy-solution", "energy-centred",
 }  # fmt: skip
 
 
@@ -48,8 +49,8 @@ FLIPS: dict[tuple[str, str], Callable[[Evidence], Evidence]] = {
         (name, form): identity(name, 1e-15 if (name, form) in PRINTED else 0.5)
         for name, form in [
             ("eq1", AS_STATED), ("eq2", AS_STATED), ("eq4-zero-mean", AS_STATED),
-            ("eq8-corrected", CORRECTED), ("a3", AS_STATED), ("b3", AS_STATED),
-            ("b4-corrected", CORRECTED),
+            ("eq8-corrected", CORRECTED), ("energy-identity", CORRECTED), ("a3", AS_STATED),
+            ("b3", AS_STATED), ("b4-corrected", CORRECTED),
         ]
     },
     **{
@@ -95,6 +96,16 @@ FLIPS: dict[tuple[str, str], Callable[[Evidence], Evidence]] = {
         batchnorm="eval",
     ),
     ("table1", AS_STATED): changed("layer_means", "mean", scaled(1e-2), kind="linear"),
+    ("energy-start", AS_STATED): changed(
+        "histories", "gap_share", 1e-6, initialisation="he", split="initial"
+    ),
+    ("energy-solution", AS_STATED): changed(
+        "histories", "gap_share", 1e-6, initialisation="he", split="test"
+    ),
+    # one epoch of one student is enough
+    ("energy-centred", CORRECTED): changed(
+        "histories", "gap_share", 0.01, initialisation="he-centred", loss="kd", epoch=1, seed=2
+    ),
     # one temperature is enough
     ("gap-kd", AS_STATED): shares(0.5, loss_a="kd", loss_b="kd", temperature_a=4.0),
     ("gap-ce", AS_STATED): shares(0.5, loss_a="ce", loss_b="ce"),

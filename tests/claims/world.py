@@ -13,6 +13,7 @@ from kdlm.claims import CLAIMS, _row
 from kdlm.claims.evidence import Evidence
 from kdlm.study.margins import Margins
 from kdlm.study.schemas import SCHEMAS
+from tests.claims import world_energy
 
 MARGINS = Margins(
     identity=1e-9,
@@ -247,8 +248,8 @@ def made_up() -> Evidence:
     return Evidence(
         identities=identities(),
         gradient_limit=gradient_limit(),
-        runs=runs(),
-        histories=histories(),
+        runs=pd.concat([runs(), world_energy.runs()], ignore_index=True),
+        histories=pd.concat([histories(), world_energy.histories()], ignore_index=True),
         comparisons=comparisons(),
         layer_means=layer_means(),
         init_means=pd.DataFrame(columns=list(SCHEMAS["init_means"])),
@@ -271,6 +272,8 @@ REFUTED = {
     ("l1-like", AS_STATED),
     ("gap-lm", AS_STATED),
     ("equal-means", AS_STATED),
+    ("energy-start", AS_STATED),
+    ("energy-solution", AS_STATED),
     ("equivalence-weights", AS_STATED),
     ("equivalence-logits", AS_STATED),
     ("equivalence-predictions", AS_STATED),

@@ -9,12 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from kdlm.losses import centred_lm_loss, lm_loss
 from kdlm.study.schemas import SCHEMAS
 from kdlm.theory import identities as module
 from kdlm.theory.gradient_limit import random_logits
 from kdlm.theory.identities import Case, identities, random_cases
 
-EXACT = ["eq1", "eq2", "eq4-zero-mean", "eq5", "eq6", "eq8-corrected", "a3", "b3", "b4-corrected"]
+EXACT = [
+    "eq1",
+    "eq2",
+    "eq4-zero-mean",
+    "eq5",
+    "eq6",
+    "eq8-corrected",
+    "energy-identity",
+    "a3",
+    "b3",
+    "b4-corrected",
+]
 PRINTED = ["eq7-printed", "eq8-printed", "b4-printed"]
 
 CASES = list(random_cases(samples=20, seed=0))
@@ -124,9 +136,12 @@ def test_confident_samples_do_not_pass_for_a_violation_of_eq6() -> None:
 # a wrong loss in the place of the right one, and the claims that have to notice
 WRONG: dict[str, tuple[Callable[..., Tensor], set[str]]] = {
     "softened": (lambda z, t: torch.softmax(z / t, dim=1) * (1 + 1e-6), {"eq1"}),
-    "lm_loss": (lambda s, t: (s - t).square().mean(), {"eq2"}),
+    "lm_loss": (lambda s, t: (s - t).square().mean(), {"eq2", "energy-identity"}),
     "kd_gradient": (lambda s, t, temp: (s - t) / s.shape[1] / min(temp, 1e6) ** 2, {"eq3-scale"}),
-    "centred_lm_loss": (lambda s, t: (s - t).square().mean() / 2, {"eq8-corrected"}),
+    "centred_lm_loss": (
+        lambda s, t: (s - t).square().mean() / 2,
+        {"eq8-corrected", "energy-identity"},
+    ),
     "cross_entropy_lower_bound": (
         lambda z, y, **_: z.logsumexp(dim=1).mean() - z.gather(1, y[:, None]).mean() + 1e-6,
         {"b4-corrected"},
@@ -141,6 +156,29 @@ def test_a_wrong_formula_is_noticed(monkeypatch: pytest.MonkeyPatch, name: str) 
     values = worst(CASES[8])
     for claim in claims:
         assert values[claim] > (10 if claim == "eq3-scale" else 1e-7)
+
+
+def test_the_identity_of_the_energy_is_that_of_plain_arithmetic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One sample by hand, and an energy that is wrong in either its value or its gradient."""
+    # d = (1, 3): LM is (1 + 9)/4, the gap 2, and centred LM ((-1)^2 + 1^2)/4
+    student = torch.tensor([[1.0, 3.0]], dtype=torch.float64)
+    case = case_of(student, torch.zeros(1, 2, dtype=torch.float64))
+    assert float(lm_loss(student, case.teacher)) == 2.5
+    assert float(centred_lm_loss(student, case.teacher)) == 2.5 - 2**2 / 2
+    assert worst(case)["energy-identity"] == pytest.approx(0, abs=1e-15)
+
+    def heavier(s: Tensor, t: Tensor) -> Tensor:
+        return lm_loss(s, t) + 1e-6
+
+    def steeper(s: Tensor, t: Tensor) -> Tensor:
+        # the value stays, the gradient of one logit does not
+        return lm_loss(s, t) + 1e-6 * (s - s.detach())[:, 0].mean()
+
+    for wrong in (heavier, steeper):
+        monkeypatch.setattr(module, "lm_loss", wrong)
+        assert worst(case)["energy-identity"] > 1e-7
 
 
 def test_lm_in_the_place_of_kd_breaks_what_is_about_kd(monkeypatch: pytest.MonkeyPatch) -> None:

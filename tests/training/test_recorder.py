@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdlm.data.images import Images
+from kdlm.losses import centred_lm_loss, lm_loss
 from kdlm.training.history import Objective, Recorder, RunningMetrics
 
 CLASSES = 4
@@ -72,6 +73,33 @@ def test_a_row_is_means_over_samples() -> None:
     assert found["gap"] == pytest.approx(float(logits.mean() - reference.mean()))
     centred = logits - logits.mean(dim=1, keepdim=True)
     assert found["logit_rms"] == pytest.approx(float(centred.square().mean().sqrt()))
+
+
+def test_the_energy_of_the_gap_is_what_lm_has_more_than_centred_lm() -> None:
+    logits, reference, _ = samples()
+    found = row(20, 3)
+    energy = distance = centred = 0.0
+    for student, teacher in zip(logits.tolist(), reference.tolist(), strict=True):
+        gap = sum(student) / CLASSES - sum(teacher) / CLASSES
+        energy += gap**2 / 2 / 23
+        for z, of_teacher in zip(student, teacher, strict=True):
+            distance += (z - of_teacher) ** 2 / (2 * CLASSES) / 23
+            centred += (z - of_teacher - gap) ** 2 / (2 * CLASSES) / 23
+    assert found["gap_energy"] == pytest.approx(energy)
+    assert found["gap_energy"] == pytest.approx(distance - centred)
+    assert found["gap_share"] == pytest.approx(energy / distance)
+    assert found["gap_rms"] == pytest.approx((2 * energy) ** 0.5)
+    # and by the losses of the study
+    assert found["gap_energy"] == pytest.approx(
+        float(lm_loss(logits, reference) - centred_lm_loss(logits, reference))
+    )
+
+
+def test_a_student_with_its_teacher_s_logits_has_no_share() -> None:
+    logits, _, labels = samples()
+    tally = RunningMetrics()
+    tally.add(OBJECTIVE, logits, logits, labels)
+    assert tally.row()["gap_share"] == 0
 
 
 def test_the_gap_has_the_sign_of_student_less_teacher() -> None:

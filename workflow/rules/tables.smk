@@ -9,6 +9,7 @@ rule collect:
     output:
         runs=f"{FOLDER}/tables/runs.parquet",
         histories=f"{FOLDER}/tables/histories.parquet",
+        energies=f"{FOLDER}/tables/energies.parquet",
     log:
         f"{FOLDER}/logs/collect.log",
     benchmark:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdlm.claims import equations, initial, means, pointwise
+from kdlm.claims import energy, equations, initial, means, pointwise
 from kdlm.claims.evidence import Claim, Evidence, NotMeasured
 from kdlm.storage.parquet import write_table
 from kdlm.study.config import Study
@@ -27,6 +27,7 @@ _WIDTH = 110
 
 CLAIMS: tuple[Claim, ...] = (
     *equations.CLAIMS,
+    *energy.CLAIMS,
     *means.CLAIMS,
     *pointwise.CLAIMS,
     *initial.CLAIMS,

@@ -42,7 +42,7 @@ def steps(unpacked: Unpacked) -> Iterator[Step]:
     yield Step(
         ("collect",),
         _files([*teachers, *students], "history.parquet", "logits.parquet"),
-        _tables("runs", "histories"),
+        _tables("runs", "histories", "energies"),
     )
     yield Step(
         ("compare",),

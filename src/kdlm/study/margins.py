@@ -47,6 +47,8 @@ class Margins(Spec):
     )
     scale: float = _margin(10, "largest ratio of gradient norms over temperatures", gt=1)
     gradient_sum: float = _margin(1e-6, "|sum g| / sum |g| on a sample's logits")
+    # also the share in the squared norm of LM's gradient: 1e-4 is one per cent of the gradient
+    energy: float = _margin(1e-4, "share of LM's loss due to the gap, c^s - c^t, that is none")
     drift: float = _margin(0.05, "drift of the mean logit, in rms of the logits")
     classifier_sum: float = _margin(1e-4, "|sum_k dW_k| over sqrt(K) |dW|, which is 1 at most")
     trained: float = _margin(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 __all__ = [
+    "ENERGY_KEYS",
     "INIT_MEANS_KEYS",
     "SCHEMAS",
     "SCHEMA_VERSION",
@@ -27,6 +28,7 @@ Increase it when a column changes its name, type or meaning.
 TABLES = (
     "runs",
     "histories",
+    "energies",
     "comparisons",
     "layer_means",
     "init_means",
@@ -122,6 +124,25 @@ _HISTORY: Columns = {
     "gap_share": ("float", "1", "students only: gap_energy over the loss of LM"),
 }
 
+ENERGY_KEYS: Columns = {
+    **{
+        key: STUDENT_KEYS[key]
+        for key in (
+            "teacher",
+            "architecture",
+            "initialisation",
+            "recipe",
+            "loss",
+            "temperature",
+            "means",
+            "mean_gap",
+        )
+    },
+    "epoch": _HISTORY["epoch"],
+    "split": _HISTORY["split"],
+}
+"""What a row of table ``energies`` is about: an arm, an epoch and a split."""
+
 _STATUS: Columns = {
     "status": (
         "text",
@@ -199,6 +220,20 @@ SCHEMAS: Mapping[str, Columns] = {
         **STUDENT_KEYS,
         "status": _STATUS["status"],
         **_HISTORY,
+    },
+    "energies": {
+        **ENERGY_KEYS,
+        "n": ("int", "1", "number of finished students, one for each seed and teacher seed"),
+        "gap_energy_mean": ("float", "1", "mean over students of gap_energy in histories"),
+        "gap_energy_sd": ("float", "1", "its sd over students"),
+        "gap_share_mean": ("float", "1", "mean over students of gap_share in histories"),
+        "gap_share_sd": ("float", "1", "its sd over students"),
+        "gap_share_min": ("float", "1", "its smallest value of any student"),
+        "gap_share_max": ("float", "1", "its largest value of any student"),
+        "gap_rms_mean": ("float", "logit", "mean over students of gap_rms in histories"),
+        "gap_rms_sd": ("float", "logit", "its sd over students"),
+        "gap_mean": ("float", "logit", "mean over students of gap in histories"),
+        "gap_sd": ("float", "logit", "its sd over students"),
     },
     "runs": {"role": ("text", "1", "teacher or student"), **STUDENT_KEYS, **_RUN},
     "comparisons": {

@@ -1,4 +1,8 @@
-"""Table `runs`, the final numbers of each network, and `histories`, its numbers by epoch."""
+"""Tables of what each network's training recorded.
+
+Table `runs` has the final numbers of each network, `histories` its numbers by epoch; table
+`energies`, of module `kdlm.tables.energies`, sums up the histories of each arm.
+"""
 
 from collections.abc import Iterable
 from functools import cache
@@ -13,6 +17,7 @@ from kdlm.networks.architectures import build
 from kdlm.storage.parquet import read_table, write_tables
 from kdlm.study.config import Study
 from kdlm.study.specs import BroughtTeacherSpec
+from kdlm.tables.energies import energies
 from kdlm.tables.networks import (
     Network,
     calibration_error,
@@ -25,7 +30,7 @@ __all__ = ["collect", "histories", "runs"]
 
 
 def collect(study: Study, folder: Path) -> None:
-    """Write tables ``runs`` and ``histories`` of the study in ``folder``.
+    """Write tables ``runs``, ``histories`` and ``energies`` of the study in ``folder``.
 
     Raises:
         InputError: the files of a network are missing or damaged.
@@ -34,7 +39,8 @@ def collect(study: Study, folder: Path) -> None:
     # These tables need no weights, so the weights are not looked for: an archive can be without
     # them and still be rebuilt.
     found = none_missing(networks(study, folder, needs=()))
-    write_tables(folder, runs=runs(found), histories=histories(found))
+    by_epoch = histories(found)
+    write_tables(folder, runs=runs(found), histories=by_epoch, energies=energies(by_epoch))
 
 
 def histories(found: Iterable[Network]) -> pd.DataFrame:

@@ -89,6 +89,7 @@ def identities(case: Case) -> list[dict[str, Any]]:
         _zero_sum_cross_entropy(student, case.targets),
         *_limit(student, teacher),
         *_regularised(student, teacher),
+        *_energy(student, teacher),
         *_kd_gradient_form(student, teacher),
         *_cross_entropy(student, case.targets),
         *_lower_bound(student, case.targets),
@@ -239,6 +240,38 @@ def _regularised(student: Tensor, teacher: Tensor) -> list[_Finding]:
 
     statistic = "largest relative distance of the gradient, current means, from centred LM's"
     return [_Finding(f"eq8-{form}", statistic, violation(form), form) for form in _FORMS]
+
+
+def _energy(student: Tensor, teacher: Tensor) -> list[_Finding]:
+    """Return the worst violations of L_LM = L_centred + ½g², g = c^s − c^t, in any sample.
+
+    L_centred is the loss of centred LM, the limit of T²·KL as T → ∞. Since ∂c^s/∂z^s_i = 1/K, the
+    gradients of LM and of centred LM differ by g/K on every logit. The share of ½g² in LM's loss
+    is also the share of ‖g/K‖² in the squared norm of LM's gradient: both are K g²/‖z^s − z^t‖².
+    """
+    # each loss returns a batch mean, so it is called on batches of one sample
+    pairs = list(zip(student[:, None], teacher[:, None], strict=True))
+    losses = torch.stack([lm_loss(*pair) for pair in pairs])
+    centred = torch.stack([centred_lm_loss(*pair) for pair in pairs])
+    gap = student.mean(dim=1) - teacher.mean(dim=1)
+    violation = (losses - centred - gap.square() / 2).abs() / losses
+    gradient = logit_gradient(lambda z: lm_loss(z, teacher), student)
+    difference = gradient - logit_gradient(lambda z: centred_lm_loss(z, teacher), student)
+    stated = (gap / student.shape[1])[:, None].expand_as(student)
+    return [
+        _Finding(
+            "energy-identity",
+            "largest difference of LM - centred LM from half the squared gap, over LM",
+            _largest(violation),
+            "corrected",
+        ),
+        _Finding(
+            "energy-identity",
+            "largest distance of the gradients' difference from gap/K, over LM's gradient",
+            _largest(relative_distance(difference, stated, gradient)),
+            "corrected",
+        ),
+    ]
 
 
 def _kd_gradient_form(student: Tensor, teacher: Tensor) -> list[_Finding]:
