@@ -93,7 +93,8 @@ NUMBERS = {
     "gradient_limit": ["relative_distance_max", "slope"],
     "histories": ["mean_logit_drift", "logit_gradient_sum", "classifier_weight_sum"],
     "runs": ["logit_magnitude"],
-    "comparisons": ["weights_share", "logits_share", "agreement", "accuracy_difference"],
+    "comparisons": ["weights_share", "logits_share", "disagreement_share", "accuracy_difference",
+                    "calibration_difference"],
     "layer_means": ["mean"],
 }
 
@@ -158,7 +159,13 @@ def lost(
     return change
 
 
-DISTANCES = ["weights_share", "logits_share", "agreement", "accuracy_difference"]
+DISTANCES = [
+    "weights_share",
+    "logits_share",
+    "disagreement_share",
+    "accuracy_difference",
+    "calibration_difference",
+]
 
 
 OUTCOME = ["last_accuracy", "logit_magnitude", "num_classes"]
@@ -169,7 +176,7 @@ EQUATIONS = {claim.id for claim in CLAIMS if claim.equation.startswith("(")} - {
 }  # fmt: skip
 
 
-AGAINST_LM = {f"equivalence-{name}" for name in ("weights", "logits", "predictions", "accuracy")}
+AGAINST_LM = {claim for claim, _ in ALL if claim.startswith("equivalence-")}
 
 
 @pytest.mark.parametrize(
