@@ -93,8 +93,13 @@ NUMBERS = {
     "gradient_limit": ["relative_distance_max", "slope"],
     "histories": ["mean_logit_drift", "logit_gradient_sum", "classifier_weight_sum"],
     "runs": ["logit_magnitude"],
-    "comparisons": ["weights_share", "logits_share", "disagreement_share", "accuracy_difference",
-                    "calibration_difference"],
+    "comparisons": [
+        "weights_share",
+        "logits_share",
+        "disagreement_share",
+        "accuracy_difference",
+        "calibration_difference",
+    ],
     "layer_means": ["mean"],
 }
 
