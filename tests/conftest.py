@@ -67,7 +67,7 @@ margins:
   trained: 0.1
   rounding: 0.01
   floor: 0.3
-  agreement: 0.02
+  seed_disagreement: 1.0
   accuracy: 0.01
   shrinkage: 0.95
   initial_mean: 0.3

@@ -20,7 +20,7 @@ from kdlm.arguments import Parser, shown, to_count, to_path
 from kdlm.errors import InputError
 from kdlm.storage.locks import lock_folder
 from kdlm.study.complaints import first_complaint
-from kdlm.study.config import parse, read_study, schema
+from kdlm.study.config import parse, read_config, read_study, schema
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import BroughtTeacherSpec, InitMeansSpec, Spec, StudentSpec, TeacherSpec
 from kdlm.terminal import printable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "parser"]
 
-_BY_HAND = ("claims", "reproduce", "salvage", "schema")
+_BY_HAND = ("claims", "power", "reproduce", "salvage", "schema")
 """Commands that no rule calls. The others are jobs, whose logs end with the host they ran on."""
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -162,6 +162,24 @@ def _claims(arguments: argparse.Namespace) -> None:
     figures = arguments.folder / "figures"
     if figures.is_dir():
         print(f"\nFigures: {figures}/")
+
+
+def _power(arguments: argparse.Namespace) -> None:
+    study = read_config(arguments.config)
+    measured_in: Path | None = arguments.measured_in
+    if measured_in is not None:
+        read_study(measured_in)
+    from kdlm.claims import CLAIMS, equations  # noqa: PLC0415
+    from kdlm.claims.evidence import Evidence  # noqa: PLC0415
+    from kdlm.claims.planned import planned  # noqa: PLC0415
+    from kdlm.claims.power import format_powers, powers  # noqa: PLC0415
+
+    measured = None
+    if measured_in is not None:
+        measured = Evidence.read(measured_in / "tables", study.margins)
+    # equations hold or fail without any seed
+    sampled = [claim for claim in CLAIMS if claim not in equations.CLAIMS]
+    print(format_powers(powers(sampled, planned(study), measured), measured_in))
 
 
 def _salvage(arguments: argparse.Namespace) -> None:
@@ -309,6 +327,16 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     folder_command("claims", _claims, "print the claims of a finished study")
+
+    power = command("power", _power, "print what difference each claim can decide with a config")
+    power.add_argument("config", type=to_path, help="a config file, as config.yaml")
+    power.add_argument(
+        "--from",
+        dest="measured_in",
+        metavar="FOLDER",
+        type=to_path,
+        help="a finished study's folder, for the standard deviations",
+    )
 
     resolve = command("resolve", _resolve, "write a validated config as study.json")
     resolve.add_argument("--config", required=True, help="the config as JSON")

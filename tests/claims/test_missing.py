@@ -98,7 +98,13 @@ NUMBERS = {
         "gap_share",
     ],
     "runs": ["logit_magnitude"],
-    "comparisons": ["weights_share", "logits_share", "agreement", "accuracy_difference"],
+    "comparisons": [
+        "weights_share",
+        "logits_share",
+        "disagreement_share",
+        "accuracy_difference",
+        "calibration_difference",
+    ],
     "layer_means": ["mean"],
 }
 
@@ -163,7 +169,13 @@ def lost(
     return change
 
 
-DISTANCES = ["weights_share", "logits_share", "agreement", "accuracy_difference"]
+DISTANCES = [
+    "weights_share",
+    "logits_share",
+    "disagreement_share",
+    "accuracy_difference",
+    "calibration_difference",
+]
 
 
 OUTCOME = ["last_accuracy", "logit_magnitude", "num_classes"]
@@ -174,7 +186,7 @@ EQUATIONS = {claim.id for claim in CLAIMS if claim.equation.startswith("(")} - {
 }  # fmt: skip
 
 
-AGAINST_LM = {f"equivalence-{name}" for name in ("weights", "logits", "predictions", "accuracy")}
+AGAINST_LM = {claim for claim, _ in ALL if claim.startswith("equivalence-")}
 
 
 @pytest.mark.parametrize(

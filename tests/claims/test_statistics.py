@@ -1,5 +1,6 @@
 """Intervals against scipy's tests, verdicts against their definition."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from kdlm.claims.statistics import EQUIVALENCE_LEVEL, confidence_interval, verdict
+from kdlm.claims.evidence import Finding, exactly
+from kdlm.claims.statistics import (
+    EQUIVALENCE_LEVEL,
+    confidence_interval,
+    simultaneous,
+    verdict,
+)
 
 numbers = st.floats(-10, 10)
 samples = st.tuples(st.integers(2, 12), st.floats(-2, 2), st.floats(0.1, 3), st.integers(0, 2**32))
@@ -97,3 +104,34 @@ def test_a_value_not_a_number_decides_nothing() -> None:
 def test_an_exact_value_on_the_margin_is_inside() -> None:
     assert verdict(1.0, 1.0, 0.0, 1.0) == "supported"
     assert verdict(1.0 + 1e-12, 1.0 + 1e-12, 0.0, 1.0) == "refuted"
+
+
+@given(st.integers(2, 9), st.floats(-3, 3), st.floats(0, 2))
+def test_fewer_than_five_units_refute_but_do_not_support(n: int, low: float, width: float) -> None:
+    found = Finding(low + width / 2, low, low + width, n, "these")
+    by_interval = verdict(low, low + width, -1.0, 1.0)
+    too_few = n < 5 and by_interval == "supported"
+    assert found.verdict(-1.0, 1.0) == ("inconclusive" if too_few else by_interval)
+    assert found.reason(-1.0, 1.0).startswith(f"{n} seeds: fewer than five") == too_few
+    # another reason is not hidden by this one
+    doubtful = dataclasses.replace(found, doubt="a doubt")
+    assert (doubtful.verdict(-1.0, 1.0), doubtful.reason(-1.0, 1.0)) == ("inconclusive", "a doubt")
+
+
+@given(st.integers(1, 9), st.floats(-3, 3))
+def test_a_worst_case_needs_no_five_units(n: int, value: float) -> None:
+    expected = "supported" if -1 <= value <= 1 else "refuted"
+    assert exactly(value, n, "all").verdict(-1.0, 1.0) == expected
+
+
+def test_intervals_that_hold_together() -> None:
+    """Of six true means all are covered in 90 % of studies or more."""
+    trials, generator = 2000, np.random.default_rng(3)
+    together = 0
+    for _ in range(trials):
+        intervals = [
+            confidence_interval(values, simultaneous(6)) for values in generator.normal(size=(6, 5))
+        ]
+        together += all(low <= 0 <= high for low, high in intervals)
+    # exactly (1 - 0.1/6)^6 for independent groups
+    assert together / trials == pytest.approx(0.904, abs=4 * math.sqrt(0.09 / trials))

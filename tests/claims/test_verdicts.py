@@ -18,6 +18,7 @@ from tests.claims.world import (
     CONSERVING,
     CORRECTED,
     EVIDENCE,
+    INF,
     KD_CENTRED,
     KD_LM,
     PRINTED,
@@ -38,7 +39,7 @@ IDS = {
     "l1-like", "prop1-linear", "prop1-conv", "prop1-batchnorm", "table1", "a3", "b3",
     "b4-printed", "b4-corrected", "gap-kd", "gap-ce", "gap-lm", "gap-centred", "equal-means",
     "centred-classifier", "equivalence-weights", "equivalence-logits",
-    "equivalence-predictions", "equivalence-accuracy",
+    "equivalence-predictions", "equivalence-accuracy", "equivalence-calibration",
     "energy-identity", "energy-start", "energy-solution", "energy-centred",
 }  # fmt: skip
 
@@ -118,15 +119,27 @@ FLIPS: dict[tuple[str, str], Callable[[Evidence], Evidence]] = {
     ),
     ("equivalence-weights", AS_STATED): shares(1e-3, **KD_LM),
     ("equivalence-logits", AS_STATED): shares(1e-3, **KD_LM),
-    ("equivalence-predictions", AS_STATED): changed("comparisons", "agreement", 1.0, **KD_LM),
+    ("equivalence-predictions", AS_STATED): changed(
+        "comparisons", "disagreement_share", scaled(0.5), **KD_LM
+    ),
     ("equivalence-accuracy", AS_STATED): changed(
         "comparisons", "accuracy_difference", scaled(0.01), **KD_LM
     ),
+    ("equivalence-calibration", AS_STATED): changed(
+        "comparisons", "calibration_difference", scaled(0.01), **KD_LM
+    ),
     ("equivalence-weights", CORRECTED): shares(0.5, **KD_CENTRED),
     ("equivalence-logits", CORRECTED): shares(0.5, **KD_CENTRED),
-    ("equivalence-predictions", CORRECTED): changed("comparisons", "agreement", 0.9, **KD_CENTRED),
+    # one of the two temperatures is enough
+    ("equivalence-predictions", CORRECTED): changed(
+        "comparisons", "disagreement_share", lambda old: old + 2, temperature_a=1e4, **KD_CENTRED
+    ),
     ("equivalence-accuracy", CORRECTED): changed(
-        "comparisons", "accuracy_difference", lambda old: old - 0.03, **KD_CENTRED
+        "comparisons", "accuracy_difference", lambda old: old - 0.03, temperature_a=INF,
+        **KD_CENTRED
+    ),
+    ("equivalence-calibration", CORRECTED): changed(
+        "comparisons", "calibration_difference", lambda old: old - 0.03, **KD_CENTRED
     ),
 }  # fmt: skip
 
@@ -134,7 +147,7 @@ FLIPS: dict[tuple[str, str], Callable[[Evidence], Evidence]] = {
 def test_the_registry_holds_every_claim_once() -> None:
     assert {name for name, _ in ALL} >= IDS
     assert len(ALL) == len(set(ALL))
-    for name in ("weights", "logits", "predictions", "accuracy"):
+    for name in ("weights", "logits", "predictions", "accuracy", "calibration"):
         forms = {form for claim, form in ALL if claim == f"equivalence-{name}"}
         assert forms == {AS_STATED, CORRECTED}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kdlm import published
-from kdlm.claims import CLAIMS, _row
+from kdlm.claims import CLAIMS, _row, distributional
 from kdlm.claims.evidence import Evidence
 from kdlm.study.margins import Margins
 from kdlm.study.schemas import SCHEMAS
@@ -26,8 +26,9 @@ MARGINS = Margins(
     trained=0.1,
     rounding=0.01,
     floor=0.3,
-    agreement=0.02,
+    seed_disagreement=1.0,
     accuracy=0.01,
+    calibration=0.02,
     shrinkage=0.95,
     initial_mean=0.3,
     layer_mean=0.05,
@@ -38,7 +39,7 @@ MARGINS = Margins(
 INF = math.inf
 
 
-SEEDS = range(4)
+SEEDS = range(5)
 
 
 GROUP = {
@@ -72,7 +73,7 @@ TABLES = [field.name for field in dataclasses.fields(Evidence) if field.name != 
 
 def around(value: float, seed: int) -> float:
     """``value`` with a spread of some per cent over seeds."""
-    return value * (1 + 0.02 * (seed - 1.5))
+    return value * (1 + 0.02 * (seed - 2))
 
 
 def identities() -> pd.DataFrame:
@@ -107,8 +108,8 @@ def gradient_limit() -> pd.DataFrame:
 
 
 def student(loss: str, temperature: float, gap: float, seed: int) -> dict[str, Any]:
-    return {"loss": loss, "temperature": temperature, "mean_gap": gap, "perturbation": 0,
-            "seed": seed}  # fmt: skip
+    return {"loss": loss, "temperature": temperature, "means": "trained-teacher", "mean_gap": gap,
+            "perturbation": 0, "relative_perturbation": 0.0, "seed": seed}  # fmt: skip
 
 
 NETWORKS = [
@@ -173,7 +174,9 @@ def pair(
         "temperature_over_rms": a["temperature"] / 5,
         "weights_distance": 10 * share, "logits_distance": share,
         "weights_share": share / 2, "logits_share": share,
-        "agreement": 1 - disagreement, "accuracy_difference": accuracy,
+        "agreement": 1 - disagreement, "disagreement_share": 20 * disagreement,
+        "accuracy_difference": accuracy, "accuracy_image_error": 0.005,
+        "calibration_difference": accuracy,
     }  # fmt: skip
 
 
@@ -278,6 +281,7 @@ REFUTED = {
     ("equivalence-logits", AS_STATED),
     ("equivalence-predictions", AS_STATED),
     ("equivalence-accuracy", AS_STATED),
+    ("equivalence-calibration", AS_STATED),
 }
 
 
@@ -323,7 +327,7 @@ def shares(
     """Both shares of the objective pairs that match, with a spread over seeds."""
 
     def spread(old: pd.Series) -> Any:
-        return [share * (1 + 0.02 * (i % 4 - 1.5)) for i in range(len(old))]
+        return [share * (1 + 0.02 * (i % 5 - 2)) for i in range(len(old))]
 
     first, second = (
         changed("comparisons", column, spread, kind="objective",
@@ -364,8 +368,12 @@ CONSERVING: dict[str, Any] = {"recipe": "conserving", "loss": ["ce", "kd"]}
 ALL = [(claim.id, claim.form) for claim in CLAIMS]
 
 
+DISTRIBUTIONAL = [(claim.id, claim.form) for claim in distributional.CLAIMS]
+
+
 COMPARED = [
     (claim, form)
     for claim, form in ALL
     if claim.startswith(("gap-", "equi", "equal", "centred", "eq8-trained"))
+    and (claim, form) not in DISTRIBUTIONAL
 ]

@@ -43,6 +43,15 @@ def test_a_retired_margin_is_read_and_its_successor_named(
     assert caplog.messages == ["config: margins.distance is no longer used: set trained instead"]
 
 
+def test_the_share_of_other_predictions_is_now_one_of_that_of_two_seeds(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    config["margins"] = {"agreement": 0.02}
+    with caplog.at_level(logging.WARNING):
+        assert parse(config).margins == Margins(seed_disagreement=1.0)
+    assert "margins.agreement is no longer used: set seed_disagreement" in caplog.text
+
+
 def test_an_unknown_margin_is_refused_with_the_nearest(config: Config) -> None:
     config["margins"] = {"drifts": 0.2}
     with pytest.raises(InputError, match=r"margins\.drifts.*'drift'"):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdlm.claims import energy, equations, initial, means, pointwise
+from kdlm.claims import distributional, energy, equations, initial, means, pointwise
 from kdlm.claims.evidence import Claim, Evidence, NotMeasured
 from kdlm.storage.parquet import write_table
 from kdlm.study.config import Study
@@ -30,6 +30,7 @@ CLAIMS: tuple[Claim, ...] = (
     *energy.CLAIMS,
     *means.CLAIMS,
     *pointwise.CLAIMS,
+    *distributional.CLAIMS,
     *initial.CLAIMS,
 )
 """Every claim, in the order of table ``claims``."""
@@ -82,7 +83,9 @@ def _row(claim: Claim, evidence: Evidence, margins: Margins) -> dict[str, Any]:
         "ci_high": finding.high,
         "verdict": finding.verdict(low, high),
         "n": finding.n,
-        "measured_on": "; ".join(part for part in (finding.doubt, finding.measured_on) if part),
+        "measured_on": "; ".join(
+            part for part in (finding.reason(low, high), finding.measured_on) if part
+        ),
     }
 
 

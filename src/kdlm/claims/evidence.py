@@ -2,13 +2,18 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from kdlm.claims.statistics import confidence_interval, verdict
+from kdlm.claims.statistics import (
+    EQUIVALENCE_LEVEL,
+    FEWEST_UNITS,
+    confidence_interval,
+    verdict,
+)
 from kdlm.storage.parquet import read_table
 from kdlm.study.margins import Margins
 
@@ -43,10 +48,33 @@ class Finding:
     """What the statistic was measured on, for a reader."""
     doubt: str = ""
     """The reason why the verdict must be inconclusive, whatever the interval; empty without one."""
+    exact: bool = False
+    """Whether the statistic has no interval, because it is the worst case of a universal claim."""
+    sd: float = math.nan
+    """Standard deviation over the units; NaN where the interval is not Student's."""
+    level: float = math.nan
+    """Level of Student's interval; NaN where the interval is another, or there is none."""
+    cases: tuple["Finding", ...] = ()
+    """The findings that `worst` chose this one from."""
+
+    def reason(self, margin_low: float, margin_high: float) -> str:
+        """Return the reason why the verdict is inconclusive whatever the interval; else ''.
+
+        Besides ``doubt`` there is one: an interval inside the margin supports an equivalence only
+        with five units or more. Fewer can still refute it.
+        """
+        if self.doubt or self.exact or self.n >= FEWEST_UNITS:
+            return self.doubt
+        if verdict(self.low, self.high, margin_low, margin_high) != "supported":
+            return ""
+        return f"{self.n} seeds: fewer than five support no equivalence"
 
     def verdict(self, margin_low: float, margin_high: float) -> str:
-        """Return the verdict of `kdlm.claims.statistics.verdict`; inconclusive if in doubt."""
-        if self.doubt:
+        """Return the verdict of `kdlm.claims.statistics.verdict`.
+
+        It is ``inconclusive`` where `reason` gives a reason.
+        """
+        if self.reason(margin_low, margin_high):
             return "inconclusive"
         return verdict(self.low, self.high, margin_low, margin_high)
 
@@ -100,7 +128,7 @@ def exactly(value: float, n: int, measured_on: str) -> Finding:
 
     It has no interval, because a single violation refutes a universal statement.
     """
-    return Finding(value, value, value, n, measured_on)
+    return Finding(value, value, value, n, measured_on, exact=True)
 
 
 def worst(findings: list[Finding], margin: tuple[float, float]) -> Finding:
@@ -110,7 +138,10 @@ def worst(findings: list[Finding], margin: tuple[float, float]) -> Finding:
     verdicts the largest absolute value counts.
     """
     order = ["supported", "inconclusive", "refuted"]
-    return max(findings, key=lambda found: (order.index(found.verdict(*margin)), abs(found.value)))
+    decisive = max(
+        findings, key=lambda found: (order.index(found.verdict(*margin)), abs(found.value))
+    )
+    return replace(decisive, cases=tuple(findings))
 
 
 def at_most(limit: float) -> tuple[float, float]:
@@ -146,11 +177,12 @@ def require_complete(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
     return rows
 
 
-def over_seeds(values: pd.Series, measured_on: str) -> Finding:
-    """Return the mean of ``values``, one for each seed, with its 90 % confidence interval.
+def over_seeds(values: pd.Series, measured_on: str, level: float = EQUIVALENCE_LEVEL) -> Finding:
+    """Return the mean of ``values``, one for each seed, with its confidence interval.
 
-    That this interval lies inside the margin is the same as two one-sided tests (TOST) at level
-    0.05 that conclude equivalence.
+    That the 90 % interval lies inside the margin is the same as two one-sided tests (TOST) at level
+    0.05 that conclude equivalence. A claim that is decided by the worst of several groups gives
+    each the ``level`` of `kdlm.claims.statistics.simultaneous`.
 
     Raises:
         NotMeasured: there are no values, or one of them is null.
@@ -160,6 +192,15 @@ def over_seeds(values: pd.Series, measured_on: str) -> Finding:
         raise NotMeasured("no such students in this study")
     if values.isna().any():
         raise NotMeasured(f"not a number: {measured_on}")
-    low, high = confidence_interval(values)
+    low, high = confidence_interval(values, level)
     doubt = "one seed bounds nothing" if len(values) < 2 else ""
-    return Finding(float(np.mean(values)), low, high, len(values), measured_on, doubt)
+    return Finding(
+        float(np.mean(values)),
+        low,
+        high,
+        len(values),
+        measured_on,
+        doubt,
+        sd=float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
+        level=level,
+    )

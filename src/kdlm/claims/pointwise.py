@@ -182,14 +182,11 @@ def _equivalence(other: str, measure_name: str) -> Callable[[Evidence], Finding]
         if finite.empty:
             raise NotMeasured(f"no KD at a finite temperature beside {other}")
         column, margin_of = _MEASURES[measure_name]
-        rows = require_complete(rows.assign(disagreement=1 - rows["agreement"]), column)
+        rows = require_complete(rows, column)
         margin = margin_of(evidence.margins)
         temperature = finite["temperature_a"].max()
         at = rows[rows["temperature_a"] == temperature]
-        # Disagreement and difference in accuracy are not given as shares of a distance between
-        # seeds, so the control of the logits stands in for theirs.
-        control = None if column in SHARES else ["logits_share"]
-        finding = _worst_group(at, evidence, [column], margin, control)
+        finding = _worst_group(at, evidence, [column], margin)
         note = (
             f"T = {format_number(float(temperature))}; {_indistinguishable(rows, column, margin)}"
         )
@@ -201,8 +198,6 @@ def _equivalence(other: str, measure_name: str) -> Callable[[Evidence], Finding]
 _MEASURES: dict[str, tuple[str, Callable[[Margins], tuple[float, float]]]] = {
     "weights": ("weights_share", lambda margins: at_most(margins.trained)),
     "logits": ("logits_share", lambda margins: at_most(margins.trained)),
-    "predictions": ("disagreement", lambda margins: at_most(margins.agreement)),
-    "accuracy": ("accuracy_difference", lambda margins: (-margins.accuracy, margins.accuracy)),
 }
 
 
@@ -219,8 +214,6 @@ _NAMES = {"lm": ("as stated", "LM"), "centred-lm": ("corrected", "centred LM")}
 _WHAT = {
     "weights": ("has the weights of", _DISTANCE),
     "logits": ("has the centred test logits of", _DISTANCE),
-    "predictions": ("predicts as", "share of test images predicted otherwise"),
-    "accuracy": ("is as accurate as", "difference of test accuracies"),
 }
 
 CLAIMS = (

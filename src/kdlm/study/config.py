@@ -18,7 +18,7 @@ from kdlm.errors import InputError
 from kdlm.study import names
 from kdlm.study.complaints import first_complaint
 from kdlm.study.margins import Margins
-from kdlm.study.repeated import load_json
+from kdlm.study.repeated import load_json, refuse_repeated_keys
 from kdlm.study.specs import (
     LARGEST_JITTER,
     Architecture,
@@ -44,6 +44,7 @@ __all__ = [
     "Study",
     "Teacher",
     "parse",
+    "read_config",
     "read_study",
     "schema",
 ]
@@ -403,11 +404,34 @@ def read_study(folder: Path) -> Study:
         raise InputError(f"{path}: {error}; delete it, run snakemake again") from None
 
 
+def read_config(path: Path) -> Study:
+    """The study that the config file ``path``, YAML or JSON, asks for.
+
+    Raises:
+        InputError: the file cannot be read, or holds no config; one line names file and key.
+
+    """
+    import yaml  # noqa: PLC0415
+
+    refuse_repeated_keys(path)
+    try:
+        loaded = yaml.safe_load(_text(path))
+        return parse({} if loaded is None else loaded)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    except RecursionError:
+        raise InputError(f"{path}: not YAML that can be read (nested too deeply)") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
 def _text(path: Path) -> str:
     """The text of a file that should be a config."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:
-        raise InputError(f"no resolved config (no file, or {found.st_size:,} bytes of one)")
+        raise InputError(f"no config (no file, or {found.st_size:,} bytes of one)")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:

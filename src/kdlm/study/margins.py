@@ -17,7 +17,10 @@ __all__ = ["RETIRED", "Margins"]
 
 logger = logging.getLogger(__name__)
 
-RETIRED: dict[str, str] = {}
+RETIRED: dict[str, str] = {
+    "agreement": "set seed_disagreement, the share of test images predicted otherwise over that of "
+    "two seeds",
+}
 """Margins that claims no longer have, each with advice on what to set now.
 
 A config can still contain them; they are ignored with a warning.
@@ -56,8 +59,11 @@ class Margins(Spec):
     )
     rounding: float = _margin(0.01, "the same, for students that should agree to rounding")
     floor: float = _margin(0.3, "the control's distance above which a comparison is inconclusive")
-    agreement: float = _margin(0.02, "share of test images predicted otherwise")
+    seed_disagreement: float = _margin(
+        1.0, "share of test images predicted otherwise, over that of two seeds of one loss"
+    )
     accuracy: float = _margin(0.01, "difference of test accuracies")
+    calibration: float = _margin(0.02, "difference of expected calibration errors")
     shrinkage: float = _margin(
         0.95, "ratio of logit magnitudes below which a term shrinks logits", lt=1
     )

@@ -267,6 +267,12 @@ SCHEMAS: Mapping[str, Columns] = {
         "agreement": ("float", "1", "share of test images with the same prediction"),
         "disagreement_share": ("float", "1", "1 - agreement over that between seeds, likewise"),
         "accuracy_difference": ("float", "1", "test accuracy of a minus that of b, last epoch"),
+        "accuracy_image_error": (
+            "float",
+            "1",
+            "standard error of accuracy_difference from the test images alone: of their mean of "
+            "right_a - right_b",
+        ),
         "calibration_difference": (
             "float",
             "1",

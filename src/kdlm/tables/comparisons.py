@@ -26,7 +26,7 @@ from kdlm.tables.networks import (
     test_logits,
 )
 
-__all__ = ["Outcome", "compare", "compare_study", "comparisons", "load_outcome"]
+__all__ = ["Outcome", "compare", "compare_study", "comparisons", "load_outcome", "with_shares"]
 
 Array = npt.NDArray[np.float64]
 Keys = Mapping[str, Any]
@@ -77,8 +77,8 @@ class Outcome:
     """Test logits (N, K), centred over the classes in each sample."""
     predictions: npt.NDArray[np.int64]
     """Predicted class of each test image, (N,)."""
-    accuracy: float
-    """Share of right predictions, between 0 and 1."""
+    right: npt.NDArray[np.bool_]
+    """Whether the prediction of each test image is right, (N,)."""
     calibration_error: float
     """Expected calibration error on the test images, between 0 and 1."""
 
@@ -105,7 +105,7 @@ def load_outcome(folder: Path) -> Outcome:
         weights=np.concatenate(parts),
         logits=logits - logits.mean(axis=1, keepdims=True),
         predictions=predictions,
-        accuracy=float((predictions == labels).mean()),
+        right=predictions == labels,
         calibration_error=calibration_error(logits, labels),
     )
 
@@ -157,10 +157,10 @@ def compare(
             )
     if not rows:
         return pd.DataFrame(columns=list(SCHEMAS["comparisons"]))
-    return _with_shares(pd.DataFrame(rows))
+    return with_shares(pd.DataFrame(rows))
 
 
-def _with_shares(pairs: pd.DataFrame) -> pd.DataFrame:
+def with_shares(pairs: pd.DataFrame) -> pd.DataFrame:
     """Add each distance as a share of the mean distance between seeds.
 
     The divisor is the mean of two numbers: for each student of the pair, the mean distance between
@@ -238,6 +238,7 @@ _MEASURES = (
     "logits_distance",
     "agreement",
     "accuracy_difference",
+    "accuracy_image_error",
     "calibration_difference",
 )
 
@@ -250,10 +251,12 @@ _SHARES = {
 
 
 def _distances(a: Outcome, b: Outcome) -> dict[str, float]:
+    gained = a.right.astype(np.float64) - b.right
     return {
         "weights_distance": float(np.linalg.norm(a.weights - b.weights)),
         "logits_distance": float(np.sqrt(np.square(a.logits - b.logits).mean())),
         "agreement": float((a.predictions == b.predictions).mean()),
-        "accuracy_difference": a.accuracy - b.accuracy,
+        "accuracy_difference": float(gained.mean()),
+        "accuracy_image_error": float(gained.std() / np.sqrt(len(gained))),
         "calibration_difference": a.calibration_error - b.calibration_error,
     }
