@@ -2,18 +2,29 @@
 
 from pathlib import Path
 
+import pytest
 from matplotlib import pyplot as plt
 
 from kdlm.figures import style
 
 
-def test_a_saved_figure_is_closed_and_its_files_are_the_same_bytes(tmp_path: Path) -> None:
+def test_equal_figures_are_equal_bytes(tmp_path: Path) -> None:
     style.apply()
-    before, files = plt.get_fignums(), []
+    files = []
     for name in ("one", "other"):
-        figure, axes = plt.subplots()
-        axes.plot([0, 1], [0, 1])
-        style.save(figure, tmp_path / name)
+        with style.closing():
+            figure, axes = plt.subplots()
+            axes.plot([0, 1], [0, 1])
+            style.save(figure, tmp_path / name)
         files.append([(tmp_path / f"{name}{suffix}").read_bytes() for suffix in (".svg", ".png")])
-    assert plt.get_fignums() == before
     assert files[0] == files[1]
+
+
+def test_a_figure_that_fails_is_closed_too() -> None:
+    kept = plt.figure()
+    before = plt.get_fignums()
+    with pytest.raises(ValueError, match="no table"), style.closing():
+        plt.subplots()
+        raise ValueError("no table")
+    assert plt.get_fignums() == before
+    plt.close(kept)

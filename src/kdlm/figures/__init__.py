@@ -65,4 +65,5 @@ def draw(name: str, study: Study, folder: Path) -> None:
     style = import_module("kdlm.figures.style")
     module = import_module(f"kdlm.figures.{name}")
     style.apply()
-    style.save(module.draw(study, folder), folder / "figures" / name)
+    with style.closing():
+        style.save(module.draw(study, folder), folder / "figures" / name)

@@ -3,7 +3,8 @@
 Lines can be told apart in greyscale and by colour-blind readers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = [
     "LABELS",
     "MARKERS",
     "apply",
+    "closing",
     "empty",
     "positions",
     "save",
@@ -92,12 +94,22 @@ def empty(reason: str) -> Figure:
     return figure
 
 
-def save(figure: Figure, stem: Path) -> None:
-    """Write the figure as ``stem``.svg and ``stem``.png, without dates or versions in the files.
+@contextmanager
+def closing() -> Iterator[None]:
+    """Close the figures that are opened inside, whether or not they could be drawn.
 
-    The figure is then closed: pyplot keeps every open one, and a hundred would fill the memory.
+    pyplot keeps every open figure, and a hundred of them would fill the memory.
     """
-    plt.close(figure)
+    before = set(plt.get_fignums())
+    try:
+        yield
+    finally:
+        for number in set(plt.get_fignums()) - before:
+            plt.close(number)
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Write the figure as ``stem``.svg and ``stem``.png, without dates or versions in the files."""
     for suffix, metadata in (
         (".svg", {"Date": None, "Creator": None}),
         (".png", {"Software": None}),

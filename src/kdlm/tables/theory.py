@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from kdlm.networks.devices import configure_torch
 from kdlm.storage.parquet import expect_spec, read_divergence, write_tables
 from kdlm.study.config import Study
 from kdlm.study.jobs import theory_jobs
@@ -23,6 +24,8 @@ def measure(study: Study, folder: Path) -> None:
         InputError: the logits of a network are missing or damaged, or belong to another spec.
 
     """
+    # one thread, so that the last bits do not depend on the machine's cores or on OMP_NUM_THREADS
+    configure_torch(1)
     limits, found = theory(study, folder)
     write_tables(folder, gradient_limit=limits, identities=found)
 
