@@ -23,8 +23,13 @@ def test_equal_figures_are_equal_bytes(tmp_path: Path) -> None:
 def test_a_figure_that_fails_is_closed_too() -> None:
     kept = plt.figure()
     before = plt.get_fignums()
-    with pytest.raises(ValueError, match="no table"), style.closing():
-        plt.subplots()
-        raise ValueError("no table")
+
+    def fail() -> None:
+        with style.closing():
+            plt.subplots()
+            raise ValueError("no table")
+
+    with pytest.raises(ValueError, match="no table"):
+        fail()
     assert plt.get_fignums() == before
     plt.close(kept)
