@@ -16,7 +16,7 @@ from kdlm.study.schemas import SCHEMAS
 INF = math.inf
 MARGINS = Margins(
     identity=1e-9, limit=1e-3, slope=(-1.1, -0.9), scale=10, gradient_sum=1e-6, drift=0.05,
-    classifier_sum=1e-4, trained=0.1, rounding=0.01, floor=0.3, agreement=0.02, accuracy=0.01,
+    classifier_sum=1e-4, trained=0.1, rounding=0.01, agreement=0.02, accuracy=0.01,
     shrinkage=0.95, initial_mean=0.3, layer_mean=0.05, plausibility=0.05,
 )  # fmt: skip
 GROUP = {

@@ -153,7 +153,7 @@ def test_margins_decide(wide: bool) -> None:
     } | {"plausibility": 1e-9}
     if not wide:
         values = dict.fromkeys(values, 1e-30) | {"slope": (-1e-30, 0.0)}
-        values |= {"scale": 1 + 1e-9, "plausibility": 1 - 1e-9, "floor": 0.3}
+        values |= {"scale": 1 + 1e-9, "plausibility": 1 - 1e-9}
     evidence = dataclasses.replace(EVIDENCE, margins=Margins(**values))
     verdicts = decide(evidence).set_index(["id", "form"])["verdict"]
     if wide:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdlm.claims import equations, initial, means, pointwise
+from kdlm.claims import equations, gaps, initial, means, pointwise
 from kdlm.claims.evidence import Claim, Evidence, NotMeasured
 from kdlm.storage.parquet import write_table
 from kdlm.study.config import Study
@@ -29,6 +29,7 @@ CLAIMS: tuple[Claim, ...] = (
     *equations.CLAIMS,
     *means.CLAIMS,
     *pointwise.CLAIMS,
+    *gaps.CLAIMS,
     *initial.CLAIMS,
 )
 """Every claim, in the order of table ``claims``."""

@@ -17,7 +17,10 @@ __all__ = ["RETIRED", "Margins"]
 
 logger = logging.getLogger(__name__)
 
-RETIRED: dict[str, str] = {}
+RETIRED: dict[str, str] = {
+    "floor": "give an arm relative_perturbations; a pointwise claim is decided where the lowest "
+    "rung of that ladder is below the claim's own margin, rounding or trained",
+}
 """Margins that claims no longer have, each with advice on what to set now.
 
 A config can still contain them; they are ignored with a warning.
@@ -52,8 +55,12 @@ class Margins(Spec):
     trained: float = _margin(
         0.1, "distance of two students, in distances of two seeds, that is none"
     )
-    rounding: float = _margin(0.01, "the same, for students that should agree to rounding")
-    floor: float = _margin(0.3, "the control's distance above which a comparison is inconclusive")
+    rounding: float = _margin(
+        0.01, "the same, for students that should agree to rounding; also for shares that should"
+    )
+    natural_gap: float = _margin(
+        0.05, "mean of c^s - c^t where none is imposed, in rms of z^s - z^t, that counts as none"
+    )
     agreement: float = _margin(0.02, "share of test images predicted otherwise")
     accuracy: float = _margin(0.01, "difference of test accuracies")
     shrinkage: float = _margin(
