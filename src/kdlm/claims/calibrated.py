@@ -165,7 +165,8 @@ def _size(share: float, ladder: Ladder | None) -> str:
 def _side(pair: pd.Series, side: str) -> str:
     """Return the name of a student of a pair: loss, temperature, and the gap imposed on it."""
     facts = names.LOSSES[pair[f"loss_{side}"]]
-    temperature = f" at T = {format_number(pair[f'temperature_{side}'])}" if facts.tempered else ""
+    spelt = format_number(float(pair[f"temperature_{side}"]))
+    temperature = f" at T = {spelt}" if facts.tempered else ""
     gap = format_number(float(pair[f"mean_gap_{side}"]))
     imposed = {
         "trained-teacher": f"gap {gap}",
@@ -194,8 +195,9 @@ def _practice(members: pd.DataFrame, seeds: pd.DataFrame) -> str:
     own = [objective in used for objective in objectives(seeds, "a")]
     beside = f" (two seeds: {1 - seeds.loc[own, 'agreement'].mean():.1%})" if any(own) else ""
     return (
-        f"what is refuted is the exact identity; in practice the accuracies differ by "
-        f"{points.mean():+.2f} points (from {points.min():+.2f} to {points.max():+.2f}), and "
+        f"what is refuted is the exact identity; in practice the accuracies, first minus "
+        f"second, differ by {points.mean():+.2f} points (from {points.min():+.2f} to "
+        f"{points.max():+.2f}), and "
         f"{otherwise:.1%} of the test images are predicted otherwise{beside}"
     )
 

@@ -125,7 +125,7 @@ def _natural_gap(evidence: Evidence) -> Finding:
         f"(from {gaps.min():+.3g} to {gaps.max():+.3g}); at most rms over samples "
         f"{rows['gap_rms'].max():.3g} and {rows['gap_share'].max():.2%} of LM's loss"
         f"{_before_training(rows, evidence)}; worst: {at['architecture']} of {at['teacher']}, "
-        f"teacher seed {at['teacher_seed']}, {at['initialisation']}, seed {at['seed']}",
+        f"teacher seed {int(at['teacher_seed'])}, {at['initialisation']}, seed {at['seed']}",
     )
 
 

@@ -88,7 +88,7 @@ def _pairs(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in(table: pd.DataFrame, group: tuple[Any, ...]) -> pd.Series:
-    return (table[GROUP] == group).all(axis=1)
+    return (table[GROUP] == pd.Series(group, index=GROUP)).all(axis=1)
 
 
 def _largest_group(pairs: pd.DataFrame) -> tuple[Any, ...]:

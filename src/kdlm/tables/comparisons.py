@@ -200,9 +200,11 @@ def _with_jitters(pairs: pd.DataFrame) -> pd.DataFrame:
     """Add for each share the jitter of initial weights that does as much, if there is a ladder."""
     for share, jitter in (("weights_share", "weights_jitter"), ("logits_share", "logits_jitter")):
         pairs[jitter] = np.nan
-        for group, ladder in ladders(pairs, share).items():
-            members = (pairs[list(GROUP)] == group).all(axis=1)
-            pairs.loc[members, jitter] = ladder.jitter(pairs.loc[members, share].to_numpy())
+        found = ladders(pairs, share)
+        for group, members in pairs.groupby(list(GROUP)):
+            if group in found:
+                read = found[group].jitter(members[share].to_numpy())
+                pairs.loc[members.index, jitter] = read
     return pairs
 
 

@@ -44,7 +44,8 @@ class Ladder:
     @property
     def flat(self) -> bool:
         """Whether the ladder reaches a plateau: two rungs have half of the largest share."""
-        return bool((self.shares >= self.shares.max() / 2).sum() > 1)
+        largest = self.shares.max()
+        return bool(largest > 0 and (self.shares >= largest / 2).sum() > 1)
 
     @property
     def saturation(self) -> float:
