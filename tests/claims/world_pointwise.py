@@ -87,41 +87,48 @@ def config(arms: dict[str, Keys], recipes: dict[str, Keys] | None = None) -> Key
 
 def apart(keys: Keys) -> float:
     """How far a student is from KD at T = inf of its seed, in distances of two seeds."""
-    loss, temperature = keys["loss"], keys["temperature"]
-    moved = EXACT * (1 + keys["mean_gap"] + keys["seed"])
+    loss: str = keys["loss"]
+    temperature: float = keys["temperature"]
+    seed: int = keys["seed"]
+    gap: float = keys["mean_gap"]
+    moved = EXACT * (1 + gap + seed)
     if keys["perturbation"]:
         return 1e-12
     if keys["relative_perturbation"]:
-        return LADDER[keys["relative_perturbation"]] * (1 + 0.1 * keys["seed"])
+        return LADDER[keys["relative_perturbation"]] * (1 + 0.1 * seed)
     if keys["initialisation"] == "he-centred":
         return EXACT * len(loss)
     if loss == "kd":
         return {4: 0.7, 1e4: 0.5, 1e6: 0.03, 1e8: 1e-7, INF: 0}[temperature] + moved
-    by_loss = {"ce": 0.9, "centred-lm": 0.0, "lm": 0.5 + 0.05 * keys["mean_gap"],
+    by_loss = {"ce": 0.9, "centred-lm": 0.0, "lm": 0.5 + 0.05 * gap,
                EIGHT[0]: 2.0, EIGHT[1]: 0.45}  # fmt: skip
-    return by_loss[loss] * (1 + 0.02 * keys["seed"]) + moved
+    return by_loss[loss] * (1 + 0.02 * seed) + moved
 
 
 def draws(purpose: int, *shape: int) -> Array:
-    return np.random.default_rng(purpose).normal(size=shape)
+    drawn: Array = np.random.default_rng(purpose).normal(size=shape)
+    return drawn
 
 
 def centred(logits: Array) -> Array:
-    return logits - logits.mean(axis=1, keepdims=True)
+    found: Array = logits - logits.mean(axis=1, keepdims=True)
+    return found
 
 
 def direction(which: int, *shape: int) -> Array:
     """A fixed direction whose rms is 1; that of logits is centred over the classes."""
     drawn = draws(which, *shape)
     drawn = centred(drawn) if len(shape) == 2 else drawn
-    return drawn / np.sqrt(np.square(drawn).mean())
+    found: Array = drawn / np.sqrt(np.square(drawn).mean())
+    return found
 
 
 def logits_of(seed: int, multiple: float) -> Array:
     """Test logits whose distance between two seeds is 1 before anything is added."""
     one, other = draws(10, TEST, CLASSES), draws(11, TEST, CLASSES)
     size = np.sqrt(np.square(centred(one - other)).mean())
-    return (one, other)[seed] / size + multiple * direction(12, TEST, CLASSES)
+    drawn: Array = (one, other)[seed] / size + multiple * direction(12, TEST, CLASSES)
+    return drawn
 
 
 def weights_of(seed: int, multiple: float) -> Array:

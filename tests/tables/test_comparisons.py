@@ -66,7 +66,7 @@ def write(folder: Path, generator: np.random.Generator) -> None:
     write_logits(folder, generator.normal(size=(IMAGES, CLASSES)).astype(np.float32))
 
 
-def write_logits(folder: Path, logits: npt.NDArray[np.float32]) -> None:
+def write_logits(folder: Path, logits: npt.NDArray[np.floating[Any]]) -> None:
     rows = [
         {"split": "test", "index": i, "label": i % CLASSES, "logits": z.tolist()}
         for i, z in enumerate(logits)

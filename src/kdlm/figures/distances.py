@@ -101,8 +101,8 @@ def _largest_group(pairs: pd.DataFrame) -> tuple[Any, ...]:
 def _draw_shares(axes: Axes, pairs: pd.DataFrame, loss: str, measure: str) -> None:
     """Draw the shares against temperature, a line for each mean gap and kind of means."""
     palette = sns.color_palette("colorblind")
-    place = dict(zip(sorted(set(pairs["temperature_a"])),
-                     positions(sorted(set(pairs["temperature_a"]))), strict=True))  # fmt: skip
+    temperatures = sorted(set(pairs["temperature_a"]))
+    place = dict(zip(temperatures, positions(temperatures), strict=True))
     gaps = sorted(pairs.groupby(["means_a", "mean_gap_a"]).groups, key=_rank)
     for number, (means, gap) in enumerate(gaps):
         rows = pairs[(pairs["loss_b"] == loss) & (pairs["mean_gap_a"] == gap)]
@@ -114,12 +114,11 @@ def _draw_shares(axes: Axes, pairs: pd.DataFrame, loss: str, measure: str) -> No
         colour, marker = palette[number % len(palette)], _MARKERS[number % len(_MARKERS)]
         x = np.array([place[temperature] for temperature in by.index])
         bars = np.array([by["mean"] - by["min"], by["max"] - by["mean"]])
-        axes.errorbar(x, by["mean"], yerr=bars, fmt=marker, color=colour, markersize=5,
-                      linewidth=1, label=_spelt(means, gap))  # fmt: skip
+        axes.errorbar(x, by["mean"], yerr=bars, fmt="none", ecolor=colour, linewidth=1)
         # NaN between two points interrupts the line
-        apart = np.flatnonzero((np.diff(x) > 1 + 1e-9) | np.isinf(by.index[1:]))
-        axes.plot(np.insert(x, apart + 1, np.nan),
-                  np.insert(by["mean"].to_numpy(), apart + 1, np.nan), color=colour,
+        apart = np.flatnonzero((np.diff(x) > 1 + 1e-9) | np.isinf(by.index[1:])) + 1
+        axes.plot(np.insert(x, apart, np.nan), np.insert(by["mean"].to_numpy(), apart, np.nan),
+                  color=colour, marker=marker, markersize=5, label=_spelt(means, gap),
                   linestyle=_STYLES[number % len(_STYLES)])  # fmt: skip
 
 
