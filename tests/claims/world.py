@@ -13,6 +13,7 @@ from kdlm.claims import CLAIMS, _row
 from kdlm.claims.evidence import Evidence
 from kdlm.study.margins import Margins
 from kdlm.study.schemas import SCHEMAS
+from tests.claims import world_gaps
 
 MARGINS = Margins(
     identity=1e-9,
@@ -105,8 +106,8 @@ def gradient_limit() -> pd.DataFrame:
 
 
 def student(loss: str, temperature: float, gap: float, seed: int) -> dict[str, Any]:
-    return {"loss": loss, "temperature": temperature, "mean_gap": gap, "perturbation": 0,
-            "seed": seed}  # fmt: skip
+    return {"loss": loss, "temperature": temperature, "means": "trained-teacher", "mean_gap": gap,
+            "perturbation": 0, "relative_perturbation": 0.0, "seed": seed}  # fmt: skip
 
 
 NETWORKS = [
@@ -157,6 +158,8 @@ def histories() -> pd.DataFrame:
                     | {"classifier_bias_sum": (1e-8 if kept else 0.05) * epoch}
                     | {"classifier_weight_change": float(epoch), "classifier_bias_change": 0.1}
                 )
+    for seed in SEEDS:
+        rows += world_gaps.histories(seed)
     return pd.DataFrame(rows)
 
 
@@ -171,6 +174,7 @@ def pair(
         "temperature_over_rms": a["temperature"] / 5,
         "weights_distance": 10 * share, "logits_distance": share,
         "weights_share": share / 2, "logits_share": share,
+        "weights_jitter": math.nan, "logits_jitter": math.nan,
         "agreement": 1 - disagreement, "accuracy_difference": accuracy,
     }  # fmt: skip
 
@@ -213,6 +217,7 @@ def comparisons() -> pd.DataFrame:
         for group in (GROUP, CENTRED):
             a = student("kd", INF, 0.0, seed)
             rows.append(pair("floor", group, a, a | {"perturbation": 1}, 1e-4, 0.0, 0.0))
+        rows += world_gaps.comparisons(seed)
     return pd.DataFrame(rows)
 
 
@@ -268,8 +273,13 @@ REFUTED = {
     ("eq8-trained", "printed"),
     ("eq8-trained", CORRECTED),
     ("l1-like", AS_STATED),
+    ("eq8-untrained", "printed"),
+    ("eq8-untrained", CORRECTED),
     ("gap-lm", AS_STATED),
+    ("natural-gap", AS_STATED),
     ("equal-means", AS_STATED),
+    ("equal-means-untrained", AS_STATED),
+    ("centred-classifier-adam", CORRECTED),
     ("equivalence-weights", AS_STATED),
     ("equivalence-logits", AS_STATED),
     ("equivalence-predictions", AS_STATED),
@@ -363,5 +373,6 @@ ALL = [(claim.id, claim.form) for claim in CLAIMS]
 COMPARED = [
     (claim, form)
     for claim, form in ALL
-    if claim.startswith(("gap-", "equi", "equal", "centred", "eq8-trained"))
+    if claim.startswith(("gap-", "equi", "equal", "centred", "eq8-trained", "eq8-untrained"))
+    and claim not in ("gap-dose", "centred-classifier-adam")
 ]
