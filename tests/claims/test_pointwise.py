@@ -335,6 +335,29 @@ def test_a_rung_that_reaches_the_margin_leaves_it_open(
         assert judged(calm, "equal-means", STATED)["verdict"] == "refuted"
 
 
+def test_a_margin_above_the_plateau_supports_nothing(tmp_path: Path) -> None:
+    """A plateau at .03, and a student at .05, where the margin is .1."""
+    arms = {
+        "pair": arm(["kd", "lm"], [1e8, INF]),
+        "ladder": arm(["kd"], [INF], relative_perturbations=[1e-10, 1e-6, 1e-4]),
+    }
+    world = World(tmp_path, arms)
+    with (
+        world.moved({"multiple": 0.03}, relative_perturbation=[1e-6, 1e-4]),
+        world.moved({"multiple": 0.05}, loss="lm") as evidence,
+    ):
+        found = judged(evidence, "equivalence-weights", STATED)
+        assert found["value"] == pytest.approx(0.05, rel=1e-3)
+        assert found["verdict"] == "inconclusive"
+        assert "on the ladder's plateau, which begins at 1e-06 with 0.015" in found["measured_on"]
+        assert "weights cannot tell" in found["measured_on"]
+        assert "the same at no T; " in found["measured_on"]
+        # beyond the margin it is refuted all the same
+        assert judged(evidence, "equal-means", STATED)["verdict"] == "refuted"
+        with world.moved({"multiple": 1e-6}, loss="lm") as near:
+            assert judged(near, "equivalence-weights", STATED)["verdict"] == "supported"
+
+
 def test_one_seed_decides_nothing(tmp_path: Path) -> None:
     alone = {"pair": arm(["kd", "lm"], [INF], seeds=[0]),
              "ladder": arm(["kd"], [INF], relative_perturbations=[*LADDER], seeds=[0])}  # fmt: skip
@@ -449,7 +472,8 @@ def test_dose_and_response_are_listed(world: World) -> None:
              for g in (0.0, 0.5, 5.0)}  # fmt: skip
     listed = ", ".join(f"{g:g} {value:.3g}" for g, value in doses.items())
     assert f"mean energy at the start by gap: {listed}; " in said
-    assert "by gap: 0 0.51 (saturated), 5 0.76 (saturated); " in said
+    # LM is half a distance of two seeds from KD, and a twentieth more for each logit of the gap
+    assert "by gap: 0 0.51 (saturated), 0.5 0.54 (saturated), 5 0.76 (saturated); " in said
 
 
 def test_one_gap_is_no_dose(tmp_path: Path) -> None:

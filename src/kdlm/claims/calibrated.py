@@ -4,7 +4,7 @@ A distance is given as a share of the distance between two seeds of the same stu
 as the relative jitter of initial weights that carries one and the same loss as far
 (`kdlm.tables.ladder`). A group of students can only be judged if rounding alone does not drive them
 apart: the lowest rung of its ladder, or a student moved by one unit in the last place, has to stay
-below the claim's margin.
+below the claim's margin. Nor is a distance within the margin small if it is on the ladder's plateau.
 """
 
 import math
@@ -78,6 +78,8 @@ def _in_group(
     found = {name: ladder for name in columns for ladder in ladders(rungs, name).values()}
     ladder = max(found.values(), key=lambda one: one.shares[0]) if found else None
     doubt = _doubt(ladder, rungs, group, evidence, columns, limit)
+    if share <= limit and not doubt:
+        doubt = _blind(members, found)
     seeds = members["seed_a"].nunique()
     parts = [
         f"{group['architecture']} of {group['teacher']}, teacher seed {group['teacher_seed']}, "
@@ -140,6 +142,23 @@ def _doubt(
             "of the distance between seeds"
         )
     return "no ladder in this arm"
+
+
+def _blind(members: pd.DataFrame, found: dict[str, Ladder]) -> str:
+    """Return the reason why distances within the margin are not small, if a ladder says so.
+
+    Some distances have a low plateau, weights above all, most of whose distance between seeds is
+    there before training. A margin above the plateau would pass students that have nothing in
+    common but their start.
+    """
+    for column, ladder in found.items():
+        if ladder.flat and members[column].max() >= ladder.saturation:
+            return (
+                f"within the margin, but on the ladder's plateau, which begins at "
+                f"{ladder.plateau_from:.1g} with {ladder.saturation:.2g} of the distance between "
+                f"seeds: {column.removesuffix('_share')} cannot tell"
+            )
+    return ""
 
 
 def _size(share: float, ladder: Ladder | None) -> str:

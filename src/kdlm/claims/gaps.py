@@ -18,7 +18,7 @@ from kdlm.claims.evidence import (
     exactly,
     require_complete,
 )
-from kdlm.claims.pairs import GROUP, between, chosen_pairs, of_loss, same
+from kdlm.claims.pairs import GROUP, between, chosen_pairs, of_loss
 from kdlm.study import names
 from kdlm.study.margins import Margins
 from kdlm.study.specs import format_number
@@ -79,15 +79,18 @@ def _gap_dose(evidence: Evidence) -> Finding:
 
 
 def _response(evidence: Evidence) -> str:
-    """Return a note with the distance of LM to KD at T = ∞ after training, by LM's mean gap."""
+    """Return a note with the distance of LM to KD at T = ∞ after training, by LM's mean gap.
+
+    KD does not see its own gap, so its students count whatever their gap is.
+    """
     rows = between(chosen_pairs(evidence), "kd", "lm").dropna(subset="logits_share")
-    chosen = np.isinf(of_loss(rows, "kd", "temperature")) & same(rows, "mean_gap")
+    chosen = np.isinf(of_loss(rows, "kd", "temperature"))
     chosen &= of_loss(rows, "lm", "means") == "trained-teacher"
     rows = rows[chosen & (rows["initialisation"] != "he-centred")]
     parts = [
         f"{format_number(float(gap))} "
         f"{share_and_size(at.loc[at['logits_share'].idxmax()], 'logits_share')}"
-        for gap, at in rows.groupby("mean_gap_a")
+        for gap, at in rows.groupby(of_loss(rows, "lm", "mean_gap"))
     ]
     said = f"; worst distance to KD at T = inf after training by gap: {', '.join(parts)}"
     return said if parts else ""

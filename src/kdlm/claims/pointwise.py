@@ -120,15 +120,16 @@ def _equivalence(other: str, column: str) -> Callable[[Evidence], Finding]:
 
 
 def _by_temperature(rows: pd.DataFrame, column: str, limit: float) -> str:
-    """Return a note with the worst share at each T, and from which T on all are within the margin.
+    """Return a note with the worst share at each T, and from which T on the two losses agree.
 
-    A temperature with a pair that is not measured ends the list of those that agree.
+    They agree where every pair is within the margin and none is saturated.
     """
     since, parts = "the same at no T", []
     agreed = True
     for temperature, at in sorted(rows.groupby("temperature"), reverse=True):
         spelt = format_number(float(temperature))
-        agreed = agreed and bool((at[column] <= limit).all())
+        saturated = np.isinf(at[column.replace("share", "jitter")])
+        agreed = agreed and bool(((at[column] <= limit) & ~saturated).all())
         if agreed:
             ratio = at["temperature_over_rms"].mean()
             since = f"the same from T = {spelt} (T/rms = {ratio:.3g}) on"

@@ -30,7 +30,7 @@ GROUP = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
 
 _STYLES = ("-", (0, (4, 1)), (0, (1, 1)), (0, (6, 2, 1, 2)), (0, (2, 2)), (0, (8, 2)))
 _MARKERS = "osD^vPX<>h"
-_ROOM = 100
+_ROOM = 50
 """Rungs closer than this ratio of shares have no room for two labels."""
 
 
