@@ -18,7 +18,8 @@ def test_a_folder_is_the_keys_as_a_hive_path(config: Config) -> None:
     student = next(student_jobs(parse(config)))
     assert student.folder == Path(
         "students/teacher=resnet8-he-short/teacher_seed=0/architecture=resnet8/initialisation=he/"
-        "recipe=short/loss=ce/temperature=1/mean_gap=0/perturbation=0/seed=0"
+        "recipe=short/loss=ce/temperature=1/means=trained-teacher/mean_gap=0/perturbation=0/"
+        "relative_perturbation=0/seed=0"
     )
     shard = next(init_means_jobs(parse(config)))
     assert shard.folder == Path(

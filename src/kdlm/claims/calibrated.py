@@ -4,7 +4,7 @@ A distance is given as a share of the distance between two seeds of the same stu
 as the relative jitter of initial weights that carries one and the same loss as far
 (`kdlm.tables.ladder`). A group of students can only be judged if rounding alone does not drive them
 apart: the lowest rung of its ladder, or a student moved by one unit in the last place, has to stay
-below the claim's margin. Nor is a distance within the margin small if it is on the ladder's plateau.
+below the claim's margin. Nor is a distance within the margin small if it is on the plateau.
 """
 
 import math
