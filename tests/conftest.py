@@ -66,7 +66,6 @@ margins:
   classifier_sum: 1.0e-4
   trained: 0.1
   rounding: 0.01
-  floor: 0.3
   seed_disagreement: 1.0
   accuracy: 0.01
   shrinkage: 0.95

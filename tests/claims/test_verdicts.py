@@ -38,7 +38,8 @@ IDS = {
     "eq7-printed", "eq7-corrected", "eq7-slope", "eq8-printed", "eq8-corrected", "eq8-trained",
     "l1-like", "prop1-linear", "prop1-conv", "prop1-batchnorm", "table1", "a3", "b3",
     "b4-printed", "b4-corrected", "gap-kd", "gap-ce", "gap-lm", "gap-centred", "equal-means",
-    "centred-classifier", "equivalence-weights", "equivalence-logits",
+    "centred-classifier", "centred-classifier-adam", "natural-gap", "gap-dose",
+    "equal-means-untrained", "eq8-untrained", "equivalence-weights", "equivalence-logits",
     "equivalence-predictions", "equivalence-accuracy", "equivalence-calibration",
     "energy-identity", "energy-start", "energy-solution", "energy-centred",
 }  # fmt: skip
@@ -81,6 +82,12 @@ FLIPS: dict[tuple[str, str], Callable[[Evidence], Evidence]] = {
     ),
     ("eq8-trained", "printed"): shares(0.02, loss_b="regularised-lm-printed", mean_gap_b=5.0),
     ("eq8-trained", CORRECTED): shares(0.02, loss_b="regularised-lm-corrected", mean_gap_b=5.0),
+    ("eq8-untrained", "printed"): shares(
+        0.02, loss_b="regularised-lm-printed", means_b="untrained-teacher"
+    ),
+    ("eq8-untrained", CORRECTED): shares(
+        0.02, loss_b="regularised-lm-corrected", means_b="untrained-teacher"
+    ),
     ("l1-like", AS_STATED): changed(
         "runs", "logit_magnitude", scaled(0.7), loss="regularised-lm-corrected"
     ),
@@ -113,6 +120,14 @@ FLIPS: dict[tuple[str, str], Callable[[Evidence], Evidence]] = {
     ("gap-lm", AS_STATED): shares(1e-3, loss_a="lm", loss_b="lm"),
     ("gap-centred", CORRECTED): shares(0.5, loss_a="centred-lm", loss_b="centred-lm"),
     ("equal-means", AS_STATED): shares(1e-3, **KD_LM),
+    ("equal-means-untrained", AS_STATED): shares(1e-3, means_b="untrained-teacher", **KD_LM),
+    ("gap-dose", CORRECTED): changed(
+        "histories", "gap_energy", scaled(1.5), split="initial", mean_gap=5.0
+    ),
+    ("natural-gap", AS_STATED): changed("histories", "gap", 0.01, means="natural"),
+    ("centred-classifier-adam", CORRECTED): changed(
+        "histories", "mean_logit_rms", 1e-5, initialisation="he-centred", recipe="adam"
+    ),
     # one pair of the ten is enough
     ("centred-classifier", CORRECTED): shares(
         0.5, group=CENTRED, loss_a="centred-lm", loss_b="regularised-lm-printed"
@@ -177,7 +192,7 @@ def test_margins_decide(wide: bool) -> None:
     } | {"plausibility": 1e-9}
     if not wide:
         values = dict.fromkeys(values, 1e-30) | {"slope": (-1e-30, 0.0)}
-        values |= {"scale": 1 + 1e-9, "plausibility": 1 - 1e-9, "floor": 0.3}
+        values |= {"scale": 1 + 1e-9, "plausibility": 1 - 1e-9}
     evidence = dataclasses.replace(EVIDENCE, margins=Margins(**values))
     verdicts = decide(evidence).set_index(["id", "form"])["verdict"]
     if wide:

@@ -13,7 +13,7 @@ from kdlm.claims import CLAIMS, _row, distributional
 from kdlm.claims.evidence import Evidence
 from kdlm.study.margins import Margins
 from kdlm.study.schemas import SCHEMAS
-from tests.claims import world_energy
+from tests.claims import world_energy, world_gaps
 
 MARGINS = Margins(
     identity=1e-9,
@@ -25,7 +25,6 @@ MARGINS = Margins(
     classifier_sum=1e-4,
     trained=0.1,
     rounding=0.01,
-    floor=0.3,
     seed_disagreement=1.0,
     accuracy=0.01,
     calibration=0.02,
@@ -160,6 +159,8 @@ def histories() -> pd.DataFrame:
                     | {"classifier_bias_sum": (1e-8 if kept else 0.05) * epoch}
                     | {"classifier_weight_change": float(epoch), "classifier_bias_change": 0.1}
                 )
+    for seed in SEEDS:
+        rows += world_gaps.histories(seed)
     return pd.DataFrame(rows)
 
 
@@ -174,6 +175,7 @@ def pair(
         "temperature_over_rms": a["temperature"] / 5,
         "weights_distance": 10 * share, "logits_distance": share,
         "weights_share": share / 2, "logits_share": share,
+        "weights_jitter": math.nan, "logits_jitter": math.nan,
         "agreement": 1 - disagreement, "disagreement_share": 20 * disagreement,
         "accuracy_difference": accuracy, "accuracy_image_error": 0.005,
         "calibration_difference": accuracy,
@@ -218,6 +220,7 @@ def comparisons() -> pd.DataFrame:
         for group in (GROUP, CENTRED):
             a = student("kd", INF, 0.0, seed)
             rows.append(pair("floor", group, a, a | {"perturbation": 1}, 1e-4, 0.0, 0.0))
+        rows += world_gaps.comparisons(seed)
     return pd.DataFrame(rows)
 
 
@@ -273,10 +276,15 @@ REFUTED = {
     ("eq8-trained", "printed"),
     ("eq8-trained", CORRECTED),
     ("l1-like", AS_STATED),
+    ("eq8-untrained", "printed"),
+    ("eq8-untrained", CORRECTED),
     ("gap-lm", AS_STATED),
+    ("natural-gap", AS_STATED),
     ("equal-means", AS_STATED),
     ("energy-start", AS_STATED),
     ("energy-solution", AS_STATED),
+    ("equal-means-untrained", AS_STATED),
+    ("centred-classifier-adam", CORRECTED),
     ("equivalence-weights", AS_STATED),
     ("equivalence-logits", AS_STATED),
     ("equivalence-predictions", AS_STATED),
@@ -374,6 +382,7 @@ DISTRIBUTIONAL = [(claim.id, claim.form) for claim in distributional.CLAIMS]
 COMPARED = [
     (claim, form)
     for claim, form in ALL
-    if claim.startswith(("gap-", "equi", "equal", "centred", "eq8-trained"))
+    if claim.startswith(("gap-", "equi", "equal", "centred", "eq8-trained", "eq8-untrained"))
     and (claim, form) not in DISTRIBUTIONAL
+    and claim not in ("gap-dose", "centred-classifier-adam")
 ]

@@ -66,6 +66,12 @@ ODD: dict[str, list[dict[str, Any]]] = {
     "one seed": [{"losses": ["kd", "lm"], "temperatures": [4, 16], "seeds": [0]}],
     "a gap and nothing without it": [{"losses": ["kd", "lm"], "mean_gaps": [5]}],
     "another initialisation": [{"losses": ["kd", "lm"], "initialisation": "xavier"}],
+    "a ladder and nothing else": [{"relative_perturbations": [1e-6, 1e-4]}],
+    "a ladder without the student that it starts from": [
+        {"losses": ["kd", "lm"]},
+        {"temperatures": [float("inf")], "relative_perturbations": [1e-6]},
+    ],
+    "natural means": [{"losses": ["kd", "lm"], "means": ["natural"]}],
     "the kin of KD only": [{"losses": ["reverse-kd", "standardised-kd"]}],
 }
 
@@ -110,12 +116,18 @@ def _arms(draw_: st.DrawFn) -> list[dict[str, Any]]:
         temperatures = st.lists(
             st.sampled_from([1.0, 4.0, 1e4, float("inf")]), min_size=1, max_size=3, unique=True
         )
+        means = draw_(st.sampled_from(["trained-teacher", "untrained-teacher", "natural"]))
+        gaps = [[0]] if means == "natural" else [[0], [5], [0, 5]]
+        ulps = draw_(st.sampled_from([[0], [1], [0, 1]]))
+        rungs = [[0]] if any(ulps) else [[0], [1e-6, 1e-4], [0, 1e-4]]
         arms.append(
             {
                 "losses": losses,
                 "temperatures": draw_(temperatures) if tempered else [],
-                "mean_gaps": draw_(st.sampled_from([[0], [5], [0, 5]])),
-                "perturbations": draw_(st.sampled_from([[0], [1], [0, 1]])),
+                "means": [means],
+                "mean_gaps": draw_(st.sampled_from(gaps)),
+                "perturbations": ulps,
+                "relative_perturbations": draw_(st.sampled_from(rungs)),
                 "initialisation": draw_(st.sampled_from(["he", "he-centred"])),
                 "seeds": draw_(st.sampled_from([[0], [0, 1], [1, 2, 3]])),
             }

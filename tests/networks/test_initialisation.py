@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdlm.networks.initialisation import INITIALISATIONS, initialise, perturb, stream
+from kdlm.networks.initialisation import INITIALISATIONS, initialise, jitter, perturb, stream
 from kdlm.networks.resnet import ARCHITECTURES, ResNet
 
 
@@ -106,3 +106,55 @@ def test_a_perturbation_is_a_count_of_ulps(dtype: torch.dtype) -> None:
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(ValueError, match=r"'zero'.*he-centred"):
         network("zero")
+
+
+def jittered(size: float, dtype: torch.dtype = torch.float64, seed: int = 0) -> ResNet:
+    model = network("he", dtype=dtype)
+    with torch.no_grad():
+        # a bias of 0 would not move; a student's last bias is shifted, so that it is not
+        for parameter in model.parameters():
+            parameter.add_(0.25)
+    jitter(model, size, stream(seed, "student jitter"))
+    return model
+
+
+def signs(size: float, seed: int = 0) -> list[torch.Tensor]:
+    pairs = zip(jittered(size, seed=seed).parameters(), jittered(0).parameters(), strict=True)
+    return [torch.sign(moved / before - 1).detach() for moved, before in pairs]
+
+
+@pytest.mark.parametrize("size", [1e-14, 1e-7, 1e-2])
+def test_a_jitter_moves_every_weight_by_its_size_up_or_down(size: float) -> None:
+    for moved, before in zip(jittered(size).parameters(), jittered(0).parameters(), strict=True):
+        relative = (moved / before - 1).detach()
+        # up to the spacing of float64 at 1
+        assert (relative.abs() - size).abs().max() < 3e-16
+        if relative.numel() >= 64:
+            assert 0.2 < (relative > 0).double().mean() < 0.8
+
+
+def test_the_signs_of_a_jitter_do_not_depend_on_its_size() -> None:
+    for one, other in zip(signs(1e-12), signs(1e-2), strict=True):
+        assert torch.equal(one, other)
+        assert one.all()
+    # another seed has other signs
+    one, other = (torch.cat([each.flatten() for each in signs(1e-2, seed)]) for seed in (0, 1))
+    assert 0.4 < float((one != other).double().mean()) < 0.6
+
+
+def test_no_jitter_moves_and_draws_nothing() -> None:
+    model, generator = network("he"), stream(0, "student jitter")
+    before = generator.get_state()
+    jitter(model, 0.0, generator)
+    assert torch.equal(generator.get_state(), before)
+    for one, other in zip(model.parameters(), network("he").parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_rung_at_the_rounding_moves_every_weight(dtype: torch.dtype) -> None:
+    for moved, before in zip(
+        jittered(torch.finfo(dtype).eps, dtype).parameters(), jittered(0, dtype).parameters(),
+        strict=True,
+    ):  # fmt: skip
+        assert (moved != before).all()

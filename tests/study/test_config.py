@@ -90,6 +90,63 @@ BAD = {
         _at("recipes", "short", "schedule", value={"name": "cosine", "milestones": [1]}),
         ["milestones"],
     ),
+    "unknown means": (_arm(means=["teacher"]), ["arms[0].means[0]", "'teacher'", "natural"]),
+    "means twice": (_arm(means=["natural", "natural"]), ["arms[0].means", "given twice"]),
+    "natural means with a gap": (
+        _arm(means=["natural"], mean_gaps=[0, 5]),
+        ["arms[0]", "mean_gaps", "natural means impose no gap"],
+    ),
+    "the untrained mean of a teacher trained elsewhere": (
+        lambda config: (
+            config["teachers"].append(
+                {
+                    "architecture": "resnet8",
+                    "weights": "gone.pt",
+                    "known_as": "theirs",
+                    "sha256": "0" * 64,
+                }
+            ),
+            config["arms"].append(
+                config["arms"][0]
+                | {"teacher": "resnet8-brought-theirs", "means": ["untrained-teacher"]}
+            ),
+        ),
+        ["arms[2].means", "untrained-teacher", "trained elsewhere"],
+    ),
+    "both perturbations": (
+        _arm(perturbations=[0, 1], relative_perturbations=[0, 1e-4]),
+        ["arms[0]", "relative_perturbations", "two arms"],
+    ),
+    "a rung below float32": (
+        _arm(relative_perturbations=[1e-4, 1e-8]),
+        ["arms[0].relative_perturbations", "1e-08", "precision", "'short'", "1.2e-07"],
+    ),
+    "a rung below float64": (
+        lambda config: (
+            config["recipes"]["short"].update(precision="float64"),
+            config["arms"][0].update(relative_perturbations=[1e-14, 1e-16]),
+        ),
+        ["arms[0].relative_perturbations", "1e-16", "2.2e-16"],
+    ),
+    "a rung of bfloat16 below its float32 weights": (
+        lambda config: (
+            config["recipes"]["short"].update(precision="bfloat16"),
+            config["arms"][0].update(relative_perturbations=[1e-8]),
+        ),
+        ["arms[0].relative_perturbations", "1e-08", "1.2e-07"],
+    ),
+    "a rung too large": (
+        _arm(relative_perturbations=[0.5]),
+        ["arms[0].relative_perturbations[0]", "not 0.5"],
+    ),
+    "a negative rung": (
+        _arm(relative_perturbations=[-1e-4]),
+        ["arms[0].relative_perturbations[0]", "-0.0001"],
+    ),
+    "a rung that is no number": (
+        _arm(relative_perturbations=[float("nan")]),
+        ["relative_perturbations[0]", "nan"],
+    ),
     "path in the study's name": (_at("study", value="../x"), ["study"]),
     "a slash in a recipe's name": (
         lambda config: config["recipes"].update({"a/b": config["recipes"]["short"]}),
@@ -115,6 +172,20 @@ def test_each_fault_is_one_line_that_names_the_key(config: Config, fault: str) -
     assert "\n" not in message
     for part in expected:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("precision", "rungs"),
+    [("float32", [0, 1.2e-7, 1e-2]), ("bfloat16", [1.2e-7]), ("float64", [0, 2.3e-16, 1e-14])],
+)
+def test_a_rung_that_the_weights_resolve_is_taken(
+    config: Config, precision: str, rungs: list[float]
+) -> None:
+    config["recipes"]["short"]["precision"] = precision
+    config["arms"][0]["relative_perturbations"] = rungs
+    study = parse(config)
+    found = {job.spec.relative_perturbation for job in student_jobs(study)}
+    assert found == {0.0, *map(float, rungs)}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

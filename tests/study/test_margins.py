@@ -56,3 +56,14 @@ def test_an_unknown_margin_is_refused_with_the_nearest(config: Config) -> None:
     config["margins"] = {"drifts": 0.2}
     with pytest.raises(InputError, match=r"margins\.drifts.*'drift'"):
         parse(config)
+
+
+def test_the_floor_is_retired_in_favour_of_the_ladder(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    config["margins"] = {"floor": 0.3}
+    with caplog.at_level(logging.WARNING):
+        assert parse(config).margins == Margins()
+    (message,) = caplog.messages
+    assert "margins.floor is no longer used" in message
+    assert "relative_perturbations" in message

@@ -23,7 +23,10 @@ Student = tuple[dict[str, Any], Path]
 CLASSES, FEATURES, IMAGES = 4, 3, 7
 RMS = {("resnet20-he-long", 0): 2.0, ("resnet20-xavier-long", 1): 5.0}
 GROUP = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
-SIDE = ["loss", "temperature", "mean_gap", "perturbation", "seed"]
+SIDE = [
+    "loss", "temperature", "means", "mean_gap", "perturbation", "relative_perturbation", "seed",
+]  # fmt: skip
+OBJECTIVE = ["loss", "temperature", "means", "mean_gap"]
 INF = math.inf
 
 
@@ -31,7 +34,7 @@ def save_weights(state: dict[str, npt.NDArray[Any]], path: Path) -> None:
     path.write_bytes(sealed(save(state, {"sha256": OPEN_SEAL})))
 
 
-def keys(loss: str, temperature: float, gap: float, ulps: int, seed: int, **group: Any) -> Any:
+def keys(loss: str, temperature: float, gap: float, ulps: int, seed: int, **others: Any) -> Any:
     return {
         "teacher": "resnet20-he-long",
         "teacher_seed": 0,
@@ -40,10 +43,12 @@ def keys(loss: str, temperature: float, gap: float, ulps: int, seed: int, **grou
         "recipe": "short",
         "loss": loss,
         "temperature": temperature,
+        "means": "trained-teacher",
         "mean_gap": gap,
         "perturbation": ulps,
+        "relative_perturbation": 0.0,
         "seed": seed,
-    } | group
+    } | others
 
 
 def write(folder: Path, generator: np.random.Generator) -> None:
@@ -61,7 +66,7 @@ def write(folder: Path, generator: np.random.Generator) -> None:
     write_logits(folder, generator.normal(size=(IMAGES, CLASSES)).astype(np.float32))
 
 
-def write_logits(folder: Path, logits: npt.NDArray[np.float32]) -> None:
+def write_logits(folder: Path, logits: npt.NDArray[np.floating[Any]]) -> None:
     rows = [
         {"split": "test", "index": i, "label": i % CLASSES, "logits": z.tolist()}
         for i, z in enumerate(logits)
@@ -84,6 +89,11 @@ STUDENTS = [
     keys("kd", 4.0, 0.0, 1, 0),
     keys("lm", INF, 0.0, 1, 1),
     keys("lm", INF, 0.0, 2, 1),
+    *(keys("lm", INF, 0.0, 0, seed, means="natural") for seed in (0, 1)),
+    # a ladder of KD at T = inf, and one of LM, which is not the one that counts
+    *(keys("kd", INF, 0.0, 0, seed, relative_perturbation=e)
+      for e in (1e-8, 1e-4, 1e-2) for seed in (0, 1, 2)),
+    *(keys("lm", INF, 0.0, 0, seed, relative_perturbation=1e-6) for seed in (0, 1)),
     # other groups: no pair with any of the above, none either for the lonely one
     *(keys("kd", 4.0, 0.0, 0, seed, recipe="long") for seed in (0, 1)),
     *(keys("lm", INF, 0.0, 0, seed, initialisation="xavier") for seed in (0, 1)),
@@ -113,11 +123,14 @@ def kind_of(one: dict[str, Any], other: dict[str, Any]) -> str | None:
     """The definition in the table's schema, case by case."""
     if any(one[key] != other[key] for key in GROUP):
         return None
-    objective = all(one[key] == other[key] for key in ("loss", "temperature", "mean_gap"))
+    objective = all(one[key] == other[key] for key in OBJECTIVE)
     ulps = sorted([one["perturbation"], other["perturbation"]])
+    jitters = sorted([one["relative_perturbation"], other["relative_perturbation"]])
     if objective and one["seed"] == other["seed"]:
-        return "floor" if ulps == [0, 1] else None
-    if ulps != [0, 0]:
+        if ulps == [0, 0] and jitters[0] == 0 < jitters[1]:
+            return "rung"
+        return "floor" if jitters == [0, 0] and ulps[0] == 0 < ulps[1] else None
+    if ulps != [0, 0] or jitters != [0, 0]:
         return None
     if objective:
         return "seed"
@@ -182,7 +195,7 @@ def test_every_pair_that_differs_in_one_respect_once(table: pd.DataFrame) -> Non
     }
     assert len(found) == len(set(found))
     assert set(found) == expected
-    assert {kind for kind, _, _ in found} == {"objective", "floor", "seed"}
+    assert {kind for kind, _, _ in found} == {"objective", "floor", "rung", "seed"}
 
 
 def test_distances_are_those_of_the_loops(table: pd.DataFrame, students: list[Student]) -> None:
@@ -203,14 +216,68 @@ def test_shares_are_of_the_mean_distance_between_seeds(table: pd.DataFrame) -> N
                     for _, other in table.iterrows()
                     if other["kind"] == "seed"
                     and all(other[key] == row[key] for key in GROUP)
-                    and all(
-                        other[f"{key}_a"] == row[f"{key}_{side}"]
-                        for key in ("loss", "temperature", "mean_gap")
-                    )
+                    and all(other[f"{key}_a"] == row[f"{key}_{side}"] for key in OBJECTIVE)
                 ]
                 levels.append(sum(between) / len(between) if between else math.nan)
             expected = row[f"{measure}_distance"] / (sum(levels) / 2)
             assert row[f"{measure}_share"] == pytest.approx(expected, rel=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("measure", ["weights", "logits"])
+def test_a_share_is_read_on_the_ladder_of_its_group(table: pd.DataFrame, measure: str) -> None:
+    rungs = table[(table["kind"] == "rung") & (table["loss_a"] == "kd")]
+    ladder = []
+    for size in (1e-8, 1e-4, 1e-2):
+        shares = rungs[rungs["relative_perturbation_b"] == size][f"{measure}_share"]
+        assert len(shares) == 3
+        ladder.append((size, sum(shares) / 3))
+    with_it = (table["teacher"] == "resnet20-he-long") & (table["recipe"] == "short")
+    with_it &= (table["architecture"] == "resnet8") & (table["initialisation"] == "he")
+    assert table.loc[~with_it, f"{measure}_jitter"].isna().all()
+    # students of random logits are as far apart as two seeds, whatever the jitter: all saturated
+    for _, row in table[with_it].iterrows():
+        assert row[f"{measure}_share"] >= max(share for _, share in ladder) / 2
+        assert row[f"{measure}_jitter"] == INF
+
+
+def near(folder: Path, base: int, shift: float) -> None:
+    """A student whose logits are those of number ``base``, all moved by ``shift``."""
+    write(folder, np.random.default_rng(base))
+    moved = np.random.default_rng(base).normal(size=(IMAGES, CLASSES))
+    direction = np.tile([1.0, -1.0, 1.0, -1.0], (IMAGES, 1))
+    write_logits(folder, moved + shift * direction)
+
+
+def test_a_distance_of_known_size_is_found_between_the_rungs(tmp_path: Path) -> None:
+    """Logits whose distances are known: rungs at 1e-6, 1e-3, .5 and .5; LM is at 1e-4."""
+    rungs = {1e-10: 1e-6, 1e-8: 1e-3, 1e-6: 0.5, 1e-4: 0.5}
+    members = []
+    for seed in (0, 1):
+        for loss, shift, e in (("kd", 0.0, 0.0), ("lm", 1e-4, 0.0),
+                               *(("kd", shift, e) for e, shift in rungs.items())):  # fmt: skip
+            folder = tmp_path / f"{loss}{e}-{seed}"
+            near(folder, seed, shift)
+            members.append((keys(loss, INF, 0.0, 0, seed, relative_perturbation=e), folder))
+    pairs = compare(members, RMS)
+    (found,) = set(pairs.loc[pairs["kind"] == "objective", "logits_jitter"].round(20))
+    # the shift is the distance: two thirds of the way, in logarithms, from 1e-6 to 1e-3
+    assert found == pytest.approx(10 ** (-10 + 2 * 2 / 3), rel=1e-6)
+    moved = pairs[pairs["kind"] == "rung"].groupby("relative_perturbation_b")["logits_jitter"]
+    # of two seeds at the lowest rung one can be below their mean
+    assert moved.max().to_dict() == pytest.approx({1e-10: 1e-10, 1e-8: 1e-8, 1e-6: INF, 1e-4: INF})
+    assert set(pairs.loc[pairs["kind"] == "seed", "logits_jitter"]) == {INF}
+
+
+def test_without_one_of_its_rungs_a_ladder_is_none(tmp_path: Path) -> None:
+    members = []
+    for seed in (0, 1):
+        for e in (0.0, 1e-8, 1e-4):
+            folder = tmp_path / f"{e}-{seed}"
+            near(folder, seed, e)
+            members.append((keys("kd", INF, 0.0, 0, seed, relative_perturbation=e), folder))
+    assert compare(members, RMS)["logits_jitter"].notna().all()
+    pairs = compare(members, RMS, {tmp_path / "0.0001-1": ("missing", "it is lost")})
+    assert pairs["logits_jitter"].isna().all()
 
 
 def test_a_lone_seed_has_no_share(table: pd.DataFrame) -> None:

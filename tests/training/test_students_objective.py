@@ -47,8 +47,10 @@ def spec(loss: str, *, ce_weight: float = 0.0, **changes: Any) -> StudentSpec:
         "device": "cpu",
         "threads": 1,
         "temperature": 4.0 if names.LOSSES[loss].tempered else names.LOSSES[loss].fixed_temperature,
+        "means": "trained-teacher",
         "mean_gap": 0.0,
         "perturbation": 0,
+        "relative_perturbation": 0.0,
     }
     recipe = Recipe(**RECIPE | {"ce_weight": ce_weight})
     return StudentSpec(recipe=recipe, loss=loss, **keys | changes)
@@ -237,6 +239,37 @@ def test_a_perturbation_comes_on_top_of_the_gap(prepared: Prepared) -> None:
     assert not torch.equal(one["conv1.weight"], other["conv1.weight"])
 
 
+@pytest.mark.parametrize("size", [1e-14, 1e-6, 1e-2])
+def test_a_jitter_comes_on_top_of_the_gap_and_moves_every_weight_by_its_size(
+    prepared: Prepared, size: float
+) -> None:
+    one, other = (
+        dict(start(prepared, mean_gap=3.0, relative_perturbation=e).named_parameters())
+        for e in (0.0, size)
+    )
+    for name, weight in one.items():
+        # what is zero stays zero: He's biases, and BatchNorm's shift
+        moved = (other[name] / weight - 1)[weight != 0].abs()
+        torch.testing.assert_close(moved, torch.full_like(moved, size), rtol=0, atol=3e-16)
+        assert torch.equal(other[name] == 0, weight == 0), name
+
+
+def test_the_mean_that_is_nobodys_is_left_as_it_was_drawn(prepared: Prepared) -> None:
+    model = resnet8(num_classes=CLASSES, in_channels=1).double()
+    initialise(model, "he", stream(0, "student weights"))
+    natural, mean = _initial_student(spec("kd", means="natural"), prepared, TEACHER_MEAN, CPU)
+    for name, value in natural.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+    assert mean == pytest.approx(mean_of(model, prepared))
+    # with other means the student's own is the one that was asked for
+    for means in ("trained-teacher", "untrained-teacher"):
+        moved, mean = _initial_student(
+            spec("kd", means=means, mean_gap=2.0), prepared, TEACHER_MEAN, CPU
+        )
+        assert mean == pytest.approx(TEACHER_MEAN + 2)
+        assert mean_of(moved, prepared) == pytest.approx(TEACHER_MEAN + 2)
+
+
 def test_the_seed_alone_decides_the_weights(prepared: Prepared) -> None:
     one, again, other = (start(prepared, seed=seed).state_dict() for seed in (0, 0, 1))
     assert torch.equal(one["conv1.weight"], again["conv1.weight"])
@@ -276,7 +309,7 @@ def test_each_purpose_and_role_has_a_stream_of_its_own(seed: int) -> None:
     purposes = [
         f"{role} {what}"
         for role in ("teacher", "student")
-        for what in ("order", "views", "weights")
+        for what in ("order", "views", "weights", "jitter")
     ]
     draws = [drawn(purpose, seed) for purpose in purposes]
     for i, one in enumerate(draws):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdlm.claims import distributional, energy, equations, initial, means, pointwise
+from kdlm.claims import distributional, energy, equations, gaps, initial, means, pointwise
 from kdlm.claims.evidence import Claim, Evidence, NotMeasured
 from kdlm.storage.parquet import write_table
 from kdlm.study.config import Study
@@ -30,6 +30,7 @@ CLAIMS: tuple[Claim, ...] = (
     *energy.CLAIMS,
     *means.CLAIMS,
     *pointwise.CLAIMS,
+    *gaps.CLAIMS,
     *distributional.CLAIMS,
     *initial.CLAIMS,
 )

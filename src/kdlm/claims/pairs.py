@@ -5,7 +5,7 @@ import pandas as pd
 from kdlm.claims.evidence import Evidence
 from kdlm.study import names
 
-__all__ = ["GROUP", "LM_FAMILY", "between", "chosen_pairs", "same"]
+__all__ = ["GROUP", "LM_FAMILY", "between", "chosen_pairs", "of_loss", "same"]
 
 GROUP = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
 LM_FAMILY = [name for name, facts in names.LOSSES.items() if facts.family == "logits matching"]
@@ -32,3 +32,8 @@ def between(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
         ((rows["loss_a"] == one) & (rows["loss_b"] == other))
         | ((rows["loss_a"] == other) & (rows["loss_b"] == one))
     ]
+
+
+def of_loss(rows: pd.DataFrame, loss: str, key: str) -> pd.Series:
+    """Return for each pair the value of ``key`` of its student of ``loss``."""
+    return rows[f"{key}_a"].where(rows["loss_a"] == loss, rows[f"{key}_b"])

@@ -1,9 +1,7 @@
-"""Claims about one student and another, decided from table `comparisons`.
+"""Claims that two students are the same to rounding, decided from table `comparisons`.
 
-Students are compared seed by seed. A distance between two students is given as a share of the
-distance between two seeds of the same students. The control is a student whose initial weights are
-one unit in the last place away; its distance is what rounding alone causes, and a distance no
-larger than that means nothing.
+These are exact statements about each pair of students, so the worst pair decides and there is no
+interval; `kdlm.claims.calibrated` says when a pair can be judged, and how large its distance is.
 """
 
 from collections.abc import Callable
@@ -12,82 +10,25 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from kdlm.claims.evidence import (
-    Claim,
-    Evidence,
-    Finding,
-    NotMeasured,
-    at_most,
-    over_seeds,
-    require_complete,
-    worst,
-)
-from kdlm.claims.pairs import GROUP, LM_FAMILY, between, chosen_pairs, same
-from kdlm.claims.statistics import confidence_interval, verdict
+from kdlm.claims.calibrated import share_and_size, worst_pair
+from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured, at_most
+from kdlm.claims.pairs import LM_FAMILY, between, chosen_pairs, of_loss, same
 from kdlm.study.margins import Margins
 from kdlm.study.specs import format_number
 
 __all__ = ["CLAIMS"]
 
+LOGITS = ["logits_share"]
 SHARES = ["weights_share", "logits_share"]
-
-
-def _worst_group(
-    rows: pd.DataFrame,
-    evidence: Evidence,
-    columns: list[str],
-    margin: tuple[float, float],
-    control: list[str] | None = None,
-) -> Finding:
-    """Measure the largest of ``columns`` by seed, in each group of students; return the worst.
-
-    A group has one teacher, architecture, initialisation and recipe. Its finding is in doubt, and
-    so inconclusive, in three cases: there is no control; the control's distance is above the margin
-    ``floor``; or the students are further apart than the margin allows, but no further than the
-    control, so that rounding alone could be the cause. The control's distance is that in the
-    columns ``control``, or else in ``columns``.
-
-    Raises:
-        NotMeasured: there is no pair, a number of one is lost, or there is one seed only.
-
-    """
-    if rows.empty:
-        raise NotMeasured("no such pair of students in this study")
-    measured = require_complete(rows, *columns)
-    measured = measured.assign(most=rows[columns].max(axis=1, skipna=False)).dropna(subset="most")
-    if measured.empty:
-        raise NotMeasured("one seed only, so no distance between seeds to compare with")
-    controls = chosen_pairs(evidence, "floor").merge(measured[GROUP].drop_duplicates())
-    controls = require_complete(controls, *(control or columns))
-    controls = controls.assign(most=controls[control or columns].max(axis=1)).groupby(GROUP)["most"]
-    means, largest = controls.mean(), controls.max()
-    limit, findings = evidence.margins.floor, []
-    for group, members in measured.groupby(GROUP):
-        floor = means.get(group, np.nan)
-        where = f"{group[0]} to {group[2]}, {group[3]}, {group[4]}; control {floor:.1e}"
-        found = over_seeds(members.groupby("seed_a")["most"].max(), where)
-        if np.isnan(floor):
-            doubt = "no control in this arm"
-        elif floor > limit:
-            doubt = f"the control is beyond {limit:g} of the distance between seeds"
-        elif not control and margin[1] < found.low <= largest[group]:
-            doubt = "no further apart than the control: rounding alone could do this"
-        else:
-            doubt = ""
-        found = replace(found, doubt=found.doubt or doubt)
-        findings.append(found)
-    found = worst(findings, margin)
-    lost = len(rows) - len(measured)
-    note = f"; {lost} pairs without a distance between seeds left out" if lost else ""
-    return replace(found, measured_on=found.measured_on + note)
 
 
 def _gap(loss: str) -> Callable[[Evidence], Finding]:
     """Return the function that compares students of ``loss`` that differ in the mean gap alone.
 
-    Pairs at every temperature count. Recipes that use Adam with weight decay in the gradient are
-    left out: the mean of W and b over the classes then enters Adam's step sizes, so the gap has an
-    effect whatever the loss is.
+    Students that take their gap from other means differ in the shift of the last bias too, so they
+    count. Pairs at every temperature count. Recipes that use Adam with weight decay in the gradient
+    are left out: the mean of W and b over the classes then enters Adam's step sizes, so the gap has
+    an effect whatever the loss is.
     """
 
     def measure(evidence: Evidence) -> Finding:
@@ -95,21 +36,30 @@ def _gap(loss: str) -> Callable[[Evidence], Finding]:
         coupled = runs[(runs["optimizer"] == "adam") & (runs["weight_decay"] > 0)]["recipe"]
         rows = rows[~rows["recipe"].isin(coupled)]
         rows = rows[same(rows, "loss", "temperature") & (rows["loss_a"] == loss)]
-        return _worst_group(rows, evidence, SHARES, at_most(evidence.margins.rounding))
+        return worst_pair(rows, evidence, SHARES, evidence.margins.rounding)
 
     return measure
 
 
-def _equal_means(evidence: Evidence) -> Finding:
-    """Compare KD at T = ∞ with LM, where average means are equal at the start but not zero."""
-    rows = between(chosen_pairs(evidence), "kd", "lm")
-    rows = rows[
-        np.isinf(rows["temperature_a"])
-        & (rows["mean_gap_a"] == 0)
-        & (rows["mean_gap_b"] == 0)
-        & (rows["initialisation"] != "he-centred")
-    ]
-    return _worst_group(rows, evidence, ["logits_share"], at_most(evidence.margins.rounding))
+def _kd_against(evidence: Evidence, other: str) -> pd.DataFrame:
+    """Return the pairs of KD at T = ∞ and ``other``, both with the same mean gap, not centred."""
+    rows = between(chosen_pairs(evidence), "kd", other)
+    infinite = np.isinf(of_loss(rows, "kd", "temperature"))
+    return rows[infinite & same(rows, "mean_gap") & (rows["initialisation"] != "he-centred")]
+
+
+def _equal_means(means: str) -> Callable[[Evidence], Finding]:
+    """Return the function that compares KD at T = ∞ with LM of equal average means at the start.
+
+    ``means`` says which mean of the teacher the student of LM starts from. KD does not see it.
+    """
+
+    def measure(evidence: Evidence) -> Finding:
+        rows = _kd_against(evidence, "lm")
+        rows = rows[(rows["mean_gap_a"] == 0) & (of_loss(rows, "lm", "means") == means)]
+        return worst_pair(rows, evidence, LOGITS, evidence.margins.rounding)
+
+    return measure
 
 
 def _centred_classifier(evidence: Evidence) -> Finding:
@@ -120,109 +70,101 @@ def _centred_classifier(evidence: Evidence) -> Finding:
     """
     runs, rows = evidence.runs, chosen_pairs(evidence)
     rows = rows[~rows["recipe"].isin(runs[runs["optimizer"] != "sgd"]["recipe"])]
-    family = pd.Series(data=True, index=rows.index)
+    family = rows["initialisation"] == "he-centred"
     for side in ("a", "b"):
         infinite = (rows[f"loss_{side}"] == "kd") & np.isinf(rows[f"temperature_{side}"])
         family &= rows[f"loss_{side}"].isin(LM_FAMILY) | infinite
-        family &= rows[f"mean_gap_{side}"] == 0
-    rows = rows[family & (rows["initialisation"] == "he-centred")]
-    return _worst_group(rows, evidence, SHARES, at_most(evidence.margins.rounding))
+        family &= (rows[f"mean_gap_{side}"] == 0) & (rows[f"means_{side}"] == "trained-teacher")
+    return worst_pair(rows[family], evidence, SHARES, evidence.margins.rounding)
 
 
-def _regularised(form: str) -> Callable[[Evidence], Finding]:
+def _regularised(form: str, means: list[str]) -> Callable[[Evidence], Finding]:
     """Return the function that compares students of a form of eq. (8) with KD at T = ∞.
 
-    The means in (8) are constants fixed before training; only pairs with a gap other than 0 count,
-    because at gap 0 the term of (8) vanishes.
+    The means in (8) are constants fixed before training, and ``means`` says whose mean c^t can be.
+    Pairs without a gap between them do not count, because the term of (8) then vanishes.
     """
 
     def measure(evidence: Evidence) -> Finding:
-        rows = between(chosen_pairs(evidence), "kd", f"regularised-lm-{form}")
-        rows = rows[
-            np.isinf(rows["temperature_a"])
-            & same(rows, "mean_gap")
-            & (rows["mean_gap_a"] != 0)
-            & (rows["initialisation"] != "he-centred")
-        ]
-        return _worst_group(rows, evidence, ["logits_share"], at_most(evidence.margins.trained))
+        loss = f"regularised-lm-{form}"
+        rows = _kd_against(evidence, loss)
+        own = of_loss(rows, loss, "means")
+        rows = rows[own.isin(means) & ((rows["mean_gap_a"] != 0) | (own == "natural"))]
+        return worst_pair(rows, evidence, LOGITS, evidence.margins.trained)
 
     return measure
 
 
-def _against(evidence: Evidence, other: str) -> pd.DataFrame:
-    """Return the pairs of KD, at any temperature, and ``other``, at gap 0 and without centring."""
-    rows = between(chosen_pairs(evidence), "kd", other)
-    return rows[
-        (rows["mean_gap_a"] == 0)
-        & (rows["mean_gap_b"] == 0)
-        & (rows["initialisation"] != "he-centred")
-    ]
+def _equivalence(other: str, column: str) -> Callable[[Evidence], Finding]:
+    """Return the function that compares KD at the largest finite T with ``other``, at gap 0.
 
-
-def _indistinguishable(rows: pd.DataFrame, column: str, margin: tuple[float, float]) -> str:
-    """Return a note that says from which temperature on every verdict is ``supported``."""
-    found = ""
-    for temperature, at in sorted(rows.groupby("temperature_a"), reverse=True):
-        if verdict(*confidence_interval(at[column]), *margin) != "supported":
-            break
-        ratio = at["temperature_over_rms"].mean()
-        found = f"the same from T = {format_number(float(temperature))} (T/rms = {ratio:.3g}) on"
-    return found or "the same at no T"
-
-
-def _equivalence(other: str, measure_name: str) -> Callable[[Evidence], Finding]:
-    """Return the function that compares KD at the largest finite T with ``other``.
-
-    Its finding also notes from which T on the two agree.
+    Its finding also notes the worst share at every temperature, with its size, and from which T on
+    the two agree.
     """
 
     def measure(evidence: Evidence) -> Finding:
-        rows = _against(evidence, other)
-        finite = rows[np.isfinite(rows["temperature_a"])]
+        rows = between(chosen_pairs(evidence), "kd", other)
+        plain = rows["initialisation"] != "he-centred"
+        for side in ("a", "b"):
+            plain &= (rows[f"mean_gap_{side}"] == 0) & (rows[f"means_{side}"] == "trained-teacher")
+        rows = rows[plain].assign(temperature=of_loss(rows, "kd", "temperature"))
+        finite = rows[np.isfinite(rows["temperature"])]
         if finite.empty:
             raise NotMeasured(f"no KD at a finite temperature beside {other}")
-        column, margin_of = _MEASURES[measure_name]
-        rows = require_complete(rows, column)
-        margin = margin_of(evidence.margins)
-        temperature = finite["temperature_a"].max()
-        at = rows[rows["temperature_a"] == temperature]
-        finding = _worst_group(at, evidence, [column], margin)
-        note = (
-            f"T = {format_number(float(temperature))}; {_indistinguishable(rows, column, margin)}"
-        )
-        return replace(finding, measured_on=f"{note}; {finding.measured_on}")
+        limit, highest = evidence.margins.trained, finite["temperature"].max()
+        found = worst_pair(rows[rows["temperature"] == highest], evidence, [column], limit)
+        note = f"T = {format_number(highest)}; {_by_temperature(rows, column, limit)}"
+        return replace(found, measured_on=f"{note}; {found.measured_on}")
 
     return measure
 
 
-_MEASURES: dict[str, tuple[str, Callable[[Margins], tuple[float, float]]]] = {
-    "weights": ("weights_share", lambda margins: at_most(margins.trained)),
-    "logits": ("logits_share", lambda margins: at_most(margins.trained)),
-}
+def _by_temperature(rows: pd.DataFrame, column: str, limit: float) -> str:
+    """Return a note with the worst share at each T, and from which T on the two losses agree.
+
+    They agree where every pair is within the margin and none is saturated.
+    """
+    since, parts = "the same at no T", []
+    agreed = True
+    for temperature, at in sorted(rows.groupby("temperature"), reverse=True):
+        spelt = format_number(float(temperature))
+        saturated = np.isinf(at[column.replace("share", "jitter")])
+        agreed = agreed and bool(((at[column] <= limit) & ~saturated).all())
+        if agreed:
+            ratio = at["temperature_over_rms"].mean()
+            since = f"the same from T = {spelt} (T/rms = {ratio:.3g}) on"
+        if at[column].notna().any():
+            pair = at.loc[at[column].idxmax()]
+            parts.append(f"{spelt} {share_and_size(pair, column)}")
+    return f"{since}; worst by T: {', '.join(reversed(parts))}"
 
 
 def _share(key: str) -> Callable[[Margins], tuple[float, float]]:
     return lambda margins: at_most(getattr(margins, key))
 
 
-_DISTANCE = "distance over that of two seeds"
+_DISTANCE = "distance of the worst pair over that of two seeds"
 
-
-_NAMES = {"lm": ("as stated", "LM"), "centred-lm": ("corrected", "centred LM")}
-
-
-_WHAT = {
-    "weights": ("has the weights of", _DISTANCE),
-    "logits": ("has the centred test logits of", _DISTANCE),
-}
+# whose mean c^t is: the trained teacher's in the first case, the paper's text in the second
+_TRAINED, _UNTRAINED = ["trained-teacher", "natural"], ["untrained-teacher"]
 
 CLAIMS = (
     Claim("eq8-trained", "printed", "(8)",
-          "LM + (8) as printed, its means fixed at the start, trains the student of KD at T = inf",
-          _DISTANCE, _share("trained"), _regularised("printed")),
+          "LM + (8) as printed, its constants the student's initial mean and the trained "
+          "teacher's, trains the student of KD at T = inf",
+          _DISTANCE, _share("trained"), _regularised("printed", _TRAINED)),
     Claim("eq8-trained", "corrected", "(8)",
-          "LM + (8) corrected, its means fixed at the start, trains the student of KD at T = inf",
-          _DISTANCE, _share("trained"), _regularised("corrected")),
+          "LM + (8) corrected, its constants the student's initial mean and the trained "
+          "teacher's, trains the student of KD at T = inf",
+          _DISTANCE, _share("trained"), _regularised("corrected", _TRAINED)),
+    Claim("eq8-untrained", "printed", "(8)",
+          "LM + (8) as printed, its constants both networks' means before training (the paper's "
+          "text), trains the student of KD at T = inf",
+          _DISTANCE, _share("trained"), _regularised("printed", _UNTRAINED)),
+    Claim("eq8-untrained", "corrected", "(8)",
+          "LM + (8) corrected, its constants both networks' means before training (the paper's "
+          "text), trains the student of KD at T = inf",
+          _DISTANCE, _share("trained"), _regularised("corrected", _UNTRAINED)),
     Claim("gap-kd", "as stated", "(7)", "KD does not see the mean gap", _DISTANCE,
           _share("rounding"), _gap("kd")),
     Claim("gap-ce", "as stated", "(6)", "CE does not see the mean gap", _DISTANCE,
@@ -232,15 +174,21 @@ CLAIMS = (
     Claim("gap-centred", "corrected", "(7)", "centred LM does not see the mean gap", _DISTANCE,
           _share("rounding"), _gap("centred-lm")),
     Claim("equal-means", "as stated", "section 3",
-          "equal average means at the start make KD at T = inf train the student of LM",
-          _DISTANCE, _share("rounding"), _equal_means),
+          "average means equal at the start, the trained teacher's and the student's, make KD at "
+          "T = inf train the student of LM",
+          _DISTANCE, _share("rounding"), _equal_means("trained-teacher")),
+    Claim("equal-means-untrained", "as stated", "section 3",
+          "average means equal at the start, both before training (the paper's text), make KD at "
+          "T = inf train the student of LM",
+          _DISTANCE, _share("rounding"), _equal_means("untrained-teacher")),
     Claim("centred-classifier", "corrected", "section 3",
           "zero means sample by sample make LM, centred LM, KD at T = inf and (8) one",
           _DISTANCE, _share("rounding"), _centred_classifier),
     *(
-        Claim(f"equivalence-{name}", form, "Figure 1", f"KD at high T {_WHAT[name][0]} {label}",
-              _WHAT[name][1], _MEASURES[name][1], _equivalence(other, name))
-        for name in _MEASURES
-        for other, (form, label) in _NAMES.items()
+        Claim(f"equivalence-{what}", form, "Figure 1", f"KD at high T has the {said} of {label}",
+              _DISTANCE, _share("trained"), _equivalence(other, f"{what}_share"))
+        for what, said in (("weights", "weights"), ("logits", "centred test logits"))
+        for other, form, label in (("lm", "as stated", "LM"),
+                                   ("centred-lm", "corrected", "centred LM"))
     ),
 )  # fmt: skip

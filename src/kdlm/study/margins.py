@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 RETIRED: dict[str, str] = {
     "agreement": "set seed_disagreement, the share of test images predicted otherwise over that of "
     "two seeds",
+    "floor": "give an arm relative_perturbations; a pointwise claim is decided where the lowest "
+    "rung of that ladder is below the claim's own margin, rounding or trained",
 }
 """Margins that claims no longer have, each with advice on what to set now.
 
@@ -57,8 +59,12 @@ class Margins(Spec):
     trained: float = _margin(
         0.1, "distance of two students, in distances of two seeds, that is none"
     )
-    rounding: float = _margin(0.01, "the same, for students that should agree to rounding")
-    floor: float = _margin(0.3, "the control's distance above which a comparison is inconclusive")
+    rounding: float = _margin(
+        0.01, "the same, for students that should agree to rounding; also for shares that should"
+    )
+    natural_gap: float = _margin(
+        0.05, "mean of c^s - c^t where none is imposed, in rms of z^s - z^t, that counts as none"
+    )
     seed_disagreement: float = _margin(
         1.0, "share of test images predicted otherwise, over that of two seeds of one loss"
     )

@@ -264,6 +264,14 @@ SCHEMAS: Mapping[str, Columns] = {
             "weights_distance over the mean of that between seeds, of the same two students",
         ),
         "logits_share": ("float", "1", "logits_distance over that between seeds, likewise"),
+        "weights_jitter": (
+            "float",
+            "1",
+            "relative jitter e of initial weights that carries one and the same loss as far as "
+            "weights_share; 0 below the ladder's lowest rung; inf where saturated, at half of the "
+            "ladder's plateau or above; null without a ladder",
+        ),
+        "logits_jitter": ("float", "1", "the same for logits_share"),
         "agreement": ("float", "1", "share of test images with the same prediction"),
         "disagreement_share": ("float", "1", "1 - agreement over that between seeds, likewise"),
         "accuracy_difference": ("float", "1", "test accuracy of a minus that of b, last epoch"),

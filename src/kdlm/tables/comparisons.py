@@ -17,6 +17,7 @@ from kdlm.storage.parquet import write_tables
 from kdlm.study import names
 from kdlm.study.config import Study
 from kdlm.study.schemas import SCHEMAS, STUDENT_KEYS
+from kdlm.tables.ladder import ladders
 from kdlm.tables.networks import (
     Network,
     calibration_error,
@@ -127,7 +128,8 @@ def compare(
 
     A distance is also given as a share of the mean distance between seeds, and so is the share of
     test images predicted otherwise. If one of the distances between these seeds is lost, the share
-    is null.
+    is null. The share is also read on the ladder of the students' group, as the relative jitter of
+    initial weights that does the same (`kdlm.tables.ladder`).
 
     Args:
         students: path keys, typed as in `STUDENT_KEYS`, and folder of each student.
@@ -157,7 +159,7 @@ def compare(
             )
     if not rows:
         return pd.DataFrame(columns=list(SCHEMAS["comparisons"]))
-    return with_shares(pd.DataFrame(rows))
+    return _with_jitters(with_shares(pd.DataFrame(rows)))
 
 
 def with_shares(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -192,6 +194,18 @@ def with_shares(pairs: pd.DataFrame) -> pd.DataFrame:
         merged = pairs.merge(missed.rename("missed"), how="left", left_on=keys, right_index=True)
         pairs["reason"] = pairs["reason"].where(pairs["reason"].notna(), merged["missed"])
     return pairs.drop(columns="disagreement")
+
+
+def _with_jitters(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Add for each share the jitter of initial weights that does as much, if there is a ladder."""
+    for share, jitter in (("weights_share", "weights_jitter"), ("logits_share", "logits_jitter")):
+        pairs[jitter] = np.nan
+        found = ladders(pairs, share)
+        for group, members in pairs.groupby(list(GROUP)):
+            if group in found:
+                read = found[group].jitter(members[share].to_numpy())
+                pairs.loc[members.index, jitter] = read
+    return pairs
 
 
 Lost = tuple[str, str]
