@@ -1,14 +1,14 @@
 """The parts of a claim, and the tables that claims are decided from."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from kdlm.claims.statistics import confidence_interval, verdict
+from kdlm.claims.statistics import EQUIVALENCE_LEVEL, confidence_interval, verdict
 from kdlm.storage.parquet import read_table
 from kdlm.study.margins import Margins
 
@@ -19,8 +19,10 @@ __all__ = [
     "NotMeasured",
     "at_most",
     "exactly",
+    "losses_of",
     "over_seeds",
     "require_complete",
+    "unless_refuted",
     "worst",
 ]
 
@@ -103,6 +105,29 @@ def exactly(value: float, n: int, measured_on: str) -> Finding:
     return Finding(value, value, value, n, measured_on)
 
 
+def unless_refuted(finding: Finding, margin: tuple[float, float], lost: Sequence[str]) -> Finding:
+    """Return the finding of a universal statement of which some cases are ``lost``.
+
+    A counterexample is final: whatever the lost cases would have shown, the statement is refuted if
+    the ``finding`` of the others refutes it. Support would need all cases.
+
+    Args:
+        finding: the worst of the cases that were measured.
+        margin: the ends of the claim's margin.
+        lost: for each lost case the reason why it could not be measured.
+
+    Raises:
+        NotMeasured: a case is lost, and the others do not refute the statement.
+
+    """
+    if not lost:
+        return finding
+    first = f"{lost[0]}" + (f"; and {len(lost) - 1} more" if len(lost) > 1 else "")
+    if finding.verdict(*margin) != "refuted":
+        raise NotMeasured(first)
+    return replace(finding, measured_on=f"{finding.measured_on}; not measured: {first}")
+
+
 def worst(findings: list[Finding], margin: tuple[float, float]) -> Finding:
     """Return the finding that decides a statement about all of several groups.
 
@@ -124,6 +149,12 @@ def at_most(limit: float) -> tuple[float, float]:
     return -math.inf, limit
 
 
+def losses_of(rows: pd.DataFrame, *columns: str) -> list[str]:
+    """Return the different reasons of the ``rows`` that lack a number in ``columns``."""
+    lost = rows["reason"].notna() & rows[list(columns)].isna().any(axis=1)
+    return list(rows.loc[lost, "reason"].unique())
+
+
 def require_complete(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """Return ``rows`` unchanged, after a check that none of their numbers is lost.
 
@@ -139,18 +170,19 @@ def require_complete(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
         NotMeasured: a row with a reason lacks a number in ``columns``; the message is that reason.
 
     """
-    reasons = rows.loc[rows["reason"].notna() & rows[list(columns)].isna().any(axis=1), "reason"]
-    if not reasons.empty:
-        first, *others = reasons.unique()
+    reasons = losses_of(rows, *columns)
+    if reasons:
+        first, *others = reasons
         raise NotMeasured(f"{first}" + (f"; and {len(others)} more" if others else ""))
     return rows
 
 
-def over_seeds(values: pd.Series, measured_on: str) -> Finding:
-    """Return the mean of ``values``, one for each seed, with its 90 % confidence interval.
+def over_seeds(values: pd.Series, measured_on: str, level: float = EQUIVALENCE_LEVEL) -> Finding:
+    """Return the mean of ``values``, one for each seed, with its confidence interval.
 
-    That this interval lies inside the margin is the same as two one-sided tests (TOST) at level
-    0.05 that conclude equivalence.
+    That the 90 % interval lies inside the margin is the same as two one-sided tests (TOST) at level
+    0.05 that conclude equivalence. A claim that is decided by the worst of several groups gives
+    each the ``level`` of `kdlm.claims.statistics.simultaneous`.
 
     Raises:
         NotMeasured: there are no values, or one of them is null.
@@ -160,6 +192,6 @@ def over_seeds(values: pd.Series, measured_on: str) -> Finding:
         raise NotMeasured("no such students in this study")
     if values.isna().any():
         raise NotMeasured(f"not a number: {measured_on}")
-    low, high = confidence_interval(values)
+    low, high = confidence_interval(values, level)
     doubt = "one seed bounds nothing" if len(values) < 2 else ""
     return Finding(float(np.mean(values)), low, high, len(values), measured_on, doubt)

@@ -6,11 +6,23 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-__all__ = ["EQUIVALENCE_LEVEL", "confidence_interval", "verdict"]
+__all__ = ["EQUIVALENCE_LEVEL", "confidence_interval", "simultaneous", "verdict"]
 
 # Two one-sided tests at level 0.05 conclude equivalence exactly where the 90 % interval lies inside
 # the margin.
 EQUIVALENCE_LEVEL = 0.90
+
+
+def simultaneous(groups: int, level: float = EQUIVALENCE_LEVEL) -> float:
+    """Return the level of each of several intervals that hold together at ``level`` (Bonferroni).
+
+    A statement about all of ``groups`` groups is decided by the worst of them. With intervals of
+    the plain level, a true one about many groups would often be refuted by chance.
+
+    >>> round(simultaneous(1), 3), round(simultaneous(4), 3)
+    (0.9, 0.975)
+    """
+    return 1 - (1 - level) / groups
 
 
 def confidence_interval(
