@@ -44,7 +44,10 @@ def _absent(evidence: Evidence) -> str:
     return f"; {absent} of {len(asked)} networks missing" if absent else ""
 
 
-def _identity(claim: str, form: str, margin: MarginOf) -> Callable[[Evidence], Finding]:
+_EXACT = _at_most("identity")
+
+
+def _identity(claim: str, form: str, margin: MarginOf = _EXACT) -> Callable[[Evidence], Finding]:
     """Return the function that finds an identity's worst violation over all cases."""
 
     def measure(evidence: Evidence) -> Finding:
@@ -136,7 +139,6 @@ def _zero_sum(claim: str, loss: str, margin: MarginOf) -> Callable[[Evidence], F
     return measure
 
 
-_EXACT = _at_most("identity")
 _LIMIT = _at_most("limit")
 _ZERO_SUM = _at_most("gradient_sum")
 _RELATIVE = "worst relative violation"
@@ -148,15 +150,15 @@ def _scale(margins: Margins) -> tuple[float, float]:
 
 CLAIMS = (
     Claim("eq1", "as stated", "(1)", "the tempered softmax is exp(z/T) over its sum",
-          "largest difference", _EXACT, _identity("eq1", "as stated", _EXACT)),
+          "largest difference", _EXACT, _identity("eq1", "as stated")),
     Claim("eq2", "as stated", "(2)", "LM is half the mse, with gradient (z^s - z^t)/K",
-          _RELATIVE, _EXACT, _identity("eq2", "as stated", _EXACT)),
+          _RELATIVE, _EXACT, _identity("eq2", "as stated")),
     Claim("eq3-scale", "as stated", "(3)",
           "weighted by T^2, KD's gradient keeps its order of size at every T",
           "largest over smallest gradient norm, T from 1 to 1024 rms",
           _scale, _identity("eq3-scale", "as stated", _scale)),
     Claim("eq4-zero-mean", "as stated", "(4)", "for zero-mean logits KD at T = inf is LM",
-          _RELATIVE, _EXACT, _identity("eq4-zero-mean", "as stated", _EXACT)),
+          _RELATIVE, _EXACT, _identity("eq4-zero-mean", "as stated")),
     Claim("eq5", "as stated", "(5)", "KD's gradient on a sample's logits sums to zero",
           "largest |sum g| / sum |g|", _ZERO_SUM, _zero_sum("eq5", "kd", _ZERO_SUM)),
     Claim("eq6", "as stated", "(6)", "CE's gradient on a sample's logits sums to zero",
@@ -174,17 +176,16 @@ CLAIMS = (
           lambda margins: margins.slope, _slope),
     Claim("eq8-printed", "printed", "(8)",
           "LM + (c^s - c^t)/K sum z^s, with the current means, has the gradient of KD at inf",
-          _RELATIVE, _EXACT, _identity("eq8-printed", "printed", _EXACT)),
+          _RELATIVE, _EXACT, _identity("eq8-printed", "printed")),
     Claim("eq8-corrected", "corrected", "(8)",
           "LM + (c^t - c^s)/K sum z^s, with the current means, has the gradient of KD at inf",
-          _RELATIVE, _EXACT, _identity("eq8-corrected", "corrected", _EXACT)),
+          _RELATIVE, _EXACT, _identity("eq8-corrected", "corrected")),
     Claim("a3", "as stated", "(A.3)", "KD's gradient is (p^s - p^t)/T",
-          _RELATIVE, _EXACT, _identity("a3", "as stated", _EXACT)),
+          _RELATIVE, _EXACT, _identity("a3", "as stated")),
     Claim("b3", "as stated", "appendix B", "CE is -sum y z + log sum exp z, with gradient p - y",
-          _RELATIVE, _EXACT, _identity("b3", "as stated", _EXACT)),
+          _RELATIVE, _EXACT, _identity("b3", "as stated")),
     Claim("b4-printed", "printed", "(B.4)", "CE is at least -sum y z + sum z",
-          "largest excess of the bound, nats", _EXACT, _identity("b4-printed", "printed", _EXACT)),
+          "largest excess of the bound, nats", _EXACT, _identity("b4-printed", "printed")),
     Claim("b4-corrected", "corrected", "(B.4)", "CE is at least -sum y z + log K + mean z",
-          "largest excess of the bound, nats", _EXACT,
-          _identity("b4-corrected", "corrected", _EXACT)),
+          "largest excess of the bound, nats", _EXACT, _identity("b4-corrected", "corrected")),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Claims about untrained networks: Proposition 1, its extension to convolutions, and Table 1."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +9,8 @@ import pandas as pd
 from scipy import stats
 
 from kdlm import published
-from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured, at_most, worst
-from kdlm.claims.statistics import confidence_interval, simultaneous
+from kdlm.claims.evidence import Claim, Evidence, Finding, NotMeasured, at_most, over_seeds, worst
+from kdlm.claims.statistics import simultaneous
 from kdlm.study.margins import Margins
 
 __all__ = ["CLAIMS"]
@@ -47,12 +48,7 @@ def _worst_case(cases: dict[str, pd.Series], margin: float) -> Finding:
             raise NotMeasured(f"one seed only, or not a number: {name}")
     level = simultaneous(len(cases))
     findings = [
-        Finding(
-            float(values.mean()),
-            *confidence_interval(values, level),
-            len(values),
-            f"{len(cases)} cases; worst: {name}",
-        )
+        over_seeds(values, f"{len(cases)} cases; worst: {name}", level)
         for name, values in cases.items()
     ]
     return worst(findings, (-margin, margin))
@@ -229,7 +225,7 @@ def _table1_without(evidence: Evidence) -> Finding:
         if network != _OUTLIER
     )
     note = f"{finding.measured_on}; largest p with another left out instead: {others}"
-    return Finding(finding.value, finding.low, finding.high, finding.n, note)
+    return replace(finding, measured_on=note)
 
 
 def _table1_outlier(evidence: Evidence) -> Finding:
