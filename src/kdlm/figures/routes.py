@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
@@ -76,7 +77,7 @@ def _box(axes: Axes, column: str, height: float, text: str, size: float = 0.8 * 
     """Draw a box of a column with its ``text``, centred at ``height`` and ``size`` high."""
     x, half = _COLUMNS[column]
     axes.add_patch(
-        plt.Rectangle(
+        Rectangle(
             (x - half, height - size / 2), 2 * half, size, facecolor="white", edgecolor="black"
         )
     )
