@@ -47,21 +47,29 @@ def _absent(evidence: Evidence) -> str:
 _EXACT = _at_most("identity")
 
 
+def _worst_violation(evidence: Evidence, claim: str, form: str) -> tuple[Finding, list[str]]:
+    """Return an identity's worst violation over all cases, and the reasons of those that failed.
+
+    Raises:
+        NotMeasured: there is no case, or all failed.
+
+    """
+    table = evidence.identities
+    rows = table[(table["claim"] == claim) & (table["form"] == form)]
+    failed = _failed(rows, "value", "case")
+    if len(failed) == len(rows):
+        raise NotMeasured(failed[0] if failed else "no logits to evaluate it on")
+    worst = rows.loc[rows["value"].idxmax()]
+    note = f"{len(rows)} cases; worst: {worst['case']}{_absent(evidence)}"
+    return exactly(worst["value"], len(rows), note), failed
+
+
 def _identity(claim: str, form: str, margin: MarginOf = _EXACT) -> Callable[[Evidence], Finding]:
     """Return the function that finds an identity's worst violation over all cases."""
 
     def measure(evidence: Evidence) -> Finding:
-        table = evidence.identities
-        rows = table[(table["claim"] == claim) & (table["form"] == form)]
-        if rows.empty:
-            raise NotMeasured("no logits to evaluate it on")
-        failed = _failed(rows, "value", "case")
-        if len(failed) == len(rows):
-            raise NotMeasured(failed[0])
-        worst = rows.loc[rows["value"].idxmax()]
-        note = f"{len(rows)} cases; worst: {worst['case']}{_absent(evidence)}"
-        found = exactly(worst["value"], len(rows), note)
-        return unless_refuted(found, margin(evidence.margins), failed)
+        finding, failed = _worst_violation(evidence, claim, form)
+        return unless_refuted(finding, margin(evidence.margins), failed)
 
     return measure
 
@@ -74,11 +82,11 @@ def _limit(form: str, margin: MarginOf) -> Callable[[Evidence], Finding]:
     """
 
     def measure(evidence: Evidence) -> Finding:
-        finding = _identity(f"eq7-{form}", form, margin)(evidence)
+        finding, failed = _worst_violation(evidence, f"eq7-{form}", form)
         table = evidence.gradient_limit
         table = table[(table["form"] == form) & np.isfinite(table["temperature"])]
         last = table[table["temperature"] == table["temperature"].max()]
-        failed = _failed(last, "relative_distance_max", "source")
+        failed += _failed(last, "relative_distance_max", "source")
         largest = last["relative_distance_max"].max()
         if largest > finding.value:
             worst = last.loc[last["relative_distance_max"].idxmax()]
@@ -114,7 +122,7 @@ def _zero_sum(claim: str, loss: str, margin: MarginOf) -> Callable[[Evidence], F
     """
 
     def measure(evidence: Evidence) -> Finding:
-        stored = _identity(claim, "as stated", margin)(evidence)
+        stored, lost = _worst_violation(evidence, claim, "as stated")
         runs = evidence.runs
         pure = runs[(runs["ce_weight"] == 0) | (loss == "ce")]["recipe"].unique()
 
@@ -123,7 +131,7 @@ def _zero_sum(claim: str, loss: str, margin: MarginOf) -> Callable[[Evidence], F
             return table[trained & table["recipe"].isin(pure)]
 
         rows = chosen(evidence.histories)
-        lost = losses_of(chosen(runs), "last_accuracy")
+        lost += losses_of(chosen(runs), "last_accuracy")
         lost += _failed(rows, "logit_gradient_sum", "recipe")
         if rows.empty and not lost:
             lost = [f"no network of this study is trained with {loss} alone"]

@@ -42,14 +42,13 @@ def _last_probe(evidence: Evidence, role: str) -> pd.DataFrame:
     """
     table = _unmoved(evidence.histories, role)
     table = table[(table["split"] == "probe") & (table["status"] != "diverged")]
-    scale = table[table["epoch"] == 0].groupby(ARM, dropna=False)["mean_logit_rms"]
-    scale = scale.apply(lambda rms: np.sqrt(np.square(rms).mean())).rename("scale")
+    start = table[table["epoch"] == 0]
+    start = start.assign(scale=np.square(start["mean_logit_rms"].astype(float)))
+    scale = np.sqrt(start.groupby(ARM, dropna=False)["scale"].mean()).reset_index()
     rows = table[table["epoch"] > 0]
     last = rows[rows["epoch"] == rows.groupby("recipe")["epoch"].transform("max")]
     recipes = evidence.runs.groupby("recipe")[["optimizer", "weight_decay", "num_classes"]].first()
-    return last.merge(recipes, left_on="recipe", right_index=True).merge(
-        scale.reset_index(), on=ARM
-    )
+    return last.merge(recipes.reset_index(), on="recipe").merge(scale, on=ARM)
 
 
 def _of_no_centred(rows: pd.DataFrame) -> pd.DataFrame:
