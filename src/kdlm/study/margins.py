@@ -43,7 +43,7 @@ class Margins(Spec):
     three initialisations and two modes of BatchNorm are 24 cases, and the interval of the worst
     case has the level 1 - 0.1/24, so it reaches 2.9 standard errors to either side. For
     ``initial_mean`` that is 0.29 sd around a mean that is itself off by 0.1 sd or 0.2 sd: 0.3 could
-    never be met, and 0.5 can. Even 0.5 is small beside the sd of a single network's mean, which is
+    hardly be met, and 0.5 can. Even 0.5 is small beside the sd of a single network's mean, which is
     1. For ``layer_mean`` it is about 0.011, so 0.05 has room.
     """
 
