@@ -1,6 +1,7 @@
 """Claims about means and magnitudes of logits, against plain computations from the raw files."""
 
 import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,9 @@ def test_the_drift_is_that_of_the_worst_student_in_its_first_means(
     assert found["value"] == found["ci_low"] == found["ci_high"] == pytest.approx(expected)
     assert found["n"] == 2 * len(SEEDS)
     assert found["verdict"] == "refuted"
+    # in logits too: what the worst student's means were, and how far they moved
+    was, moved = re.findall(r"rms ([\d.]+) moved by ([\d.]+)", found["measured_on"])[0]
+    assert float(moved) / float(was) == pytest.approx(expected, rel=0.1)
     for outside in ("LM", "weight decay", "Adam"):
         assert outside in found["measured_on"]
 

@@ -25,6 +25,7 @@ from kdlm.study.specs import format_number
 
 __all__ = ["CLAIMS"]
 
+_PLAIN = "CE and KD students, SGD without weight decay"
 ARM = [*GROUP, "loss", "temperature", "means", "mean_gap"]
 
 
@@ -108,7 +109,8 @@ def _largest(
     values: pd.Series,
     margin: tuple[float, float],
     lost: list[str],
-    note: str,
+    networks: str,
+    contrast: str = "",
 ) -> Finding:
     """Return the finding that no network's value is above the margin; the largest decides.
 
@@ -117,7 +119,8 @@ def _largest(
         values: the statistic of each.
         margin: the ends of the claim's margin.
         lost: why further networks were not measured.
-        note: what the networks are, and what is seen in others.
+        networks: what the networks are.
+        contrast: a note on what is seen in others.
 
     Raises:
         NotMeasured: there is no number, or networks are lost and the others refute nothing.
@@ -130,9 +133,13 @@ def _largest(
     learnt = "" if row["role"] == "teacher" else f"{row['loss']}, "
     if row["loss"] == "kd":
         learnt += f"T = {format_number(row['temperature'])}, "
-    worst_one = f"worst: {learnt}{row['architecture']} {row['recipe']}, seed {row['seed']}"
+    worst_one = (
+        f"worst: {learnt}{row['architecture']} {row['recipe']}, seed {row['seed']}, whose c(x) of "
+        f"rms {row['scale']:.2g} moved by {row['mean_logit_drift']:.2g}"
+    )
     missed = [f"not a number for {int(values.isna().sum())} networks"] if values.hasnans else []
-    finding = exactly(float(known.max()), len(known), f"{len(known)} {note}; {worst_one}")
+    note = f"{len(known)} {networks}; {worst_one}{contrast}"
+    finding = exactly(float(known.max()), len(known), note)
     return unless_refuted(finding, margin, [*lost, *missed])
 
 
@@ -142,8 +149,9 @@ def _means_stay(evidence: Evidence) -> Finding:
     lost = losses_of(_of_no_centred(runs), "last_accuracy")
     if rows.empty:
         raise NotMeasured(lost[0] if lost else "no CE or KD student under SGD without weight decay")
-    note = f"CE and KD students, SGD without weight decay{_contrast(_of_no_centred(every), _drift)}"
-    return _largest(rows, _drift(rows), at_most(evidence.margins.drift), lost, note)
+    contrast = _contrast(_of_no_centred(every), _drift)
+    margin = at_most(evidence.margins.drift)
+    return _largest(rows, _drift(rows), margin, lost, _PLAIN, contrast)
 
 
 def _teachers_means_stay(evidence: Evidence) -> Finding:
@@ -155,7 +163,7 @@ def _teachers_means_stay(evidence: Evidence) -> Finding:
     lost = losses_of(_of_no_centred(_unmoved(evidence.runs, "teacher")), "last_accuracy")
     if rows.empty:
         raise NotMeasured(lost[0] if lost else "no teacher was trained here from random weights")
-    return _largest(rows, _drift(rows), at_most(evidence.margins.drift), lost, "teachers")
+    return _largest(rows, _drift(rows), at_most(evidence.margins.drift), lost, "teacher(s)")
 
 
 def _sums_stay(evidence: Evidence) -> Finding:
@@ -164,9 +172,9 @@ def _sums_stay(evidence: Evidence) -> Finding:
     lost = losses_of(runs, "last_accuracy")
     if rows.empty:
         raise NotMeasured(lost[0] if lost else "no CE or KD student under SGD without weight decay")
-    note = f"CE and KD students, SGD without weight decay{_contrast(every, _class_sums)}"
+    contrast = _contrast(every, _class_sums)
     margin = at_most(evidence.margins.classifier_sum)
-    return _largest(rows, _class_sums(rows), margin, lost, note)
+    return _largest(rows, _class_sums(rows), margin, lost, _PLAIN, contrast)
 
 
 _SIGNS = {"regularised-lm-printed": "printed", "regularised-lm-corrected": "corrected"}
@@ -204,7 +212,9 @@ def _l1_like(evidence: Evidence) -> Finding:
         parts = [f"{form} {means[loss]:.3f}" for loss, form in _SIGNS.items()]
         if "l1-lm" in means and pd.notna(means["l1-lm"]):
             parts.append(f"in contrast LM + l1 {means['l1-lm']:.3f}")
-        note = f"{keys[2]} {keys[4]}, mean gap {keys[-1]:g}, {keys[-2]}: {', '.join(parts)}"
+        note = (
+            f"{keys[2]} {keys[4]}, mean gap {keys[-1]:g}, c^t of the {keys[-2]}: {', '.join(parts)}"
+        )
         findings += [over_seeds(values[loss], note, level) for loss in _SIGNS]
     return worst(findings, at_most(evidence.margins.shrinkage))
 
