@@ -326,7 +326,7 @@ def cross_entropy_lower_bound(logits: Tensor, targets: Tensor, form: Form = "cor
 
 
 def _cross_entropy(student_logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the cross-entropy −Σ_i y_i z_i + log Σ_j exp(z_j), eq. (B.3), in nats.
+    """Return the cross-entropy −Σ_i y_i z_i + log Σ_j exp(z_j), in nats.
 
     It is the mean over the batch for logits (batch, K) and class indices (batch,), computed in
     float64 and returned as float64 for float64 logits, else as float32.

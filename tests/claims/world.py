@@ -76,7 +76,9 @@ def around(value: float, seed: int) -> float:
 
 
 def identities() -> pd.DataFrame:
-    stored = [(claim.id, claim.form) for claim in CLAIMS if claim.equation.startswith("(")]
+    stored = [
+        (claim.id, claim.form) for claim in CLAIMS if claim.equation.startswith(("(", "appendix"))
+    ]
     trained = ("eq8-trained", "l1-like", "eq7-slope", "gap")
     rows = [
         {"claim": name, "form": form, "case": case, "statistic": "relative violation",
@@ -154,6 +156,7 @@ def histories() -> pd.DataFrame:
                     | {"status": "finished"}
                     | {"epoch": epoch, "split": split, "objective": 1.0, "accuracy": 0.9}
                     | {"mean_logit": 0.1, "mean_logit_drift": drift, "logit_rms": 4.0, "gap": 0.0}
+                    | {"mean_logit_rms": 2.0}
                     | {"logit_gradient_sum": 1e-15 if zero_sum else 0.7}
                     | {"classifier_weight_sum": (1e-7 if kept else 0.5) * epoch}
                     | {"classifier_bias_sum": (1e-8 if kept else 0.05) * epoch}
@@ -273,6 +276,7 @@ AS_STATED, CORRECTED = "as stated", "corrected"
 REFUTED = {
     *PRINTED,
     ("means-stay", AS_STATED),
+    ("means-stay-teacher", AS_STATED),
     ("eq8-trained", "printed"),
     ("eq8-trained", CORRECTED),
     ("l1-like", AS_STATED),

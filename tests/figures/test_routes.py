@@ -1,100 +1,143 @@
 """Figure ``routes`` against the claims."""
 
+import math
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation
 
-from kdlm.figures import routes
+from kdlm.figures import routes, style
 from kdlm.study.config import parse
 from tests.figures.drawn import closed, write  # noqa: F401
 
-CLAIMS = {
-    "eq7-corrected": ("corrected", 1.2e-5, "supported"),
-    "centred-classifier": ("corrected", 3.4e-9, "supported"),
-    "equal-means": ("as stated", 0.56, "refuted"),
-    "eq8-printed": ("printed", 7.8, "refuted"),
-    "eq8-corrected": ("corrected", 9.1e-16, "inconclusive"),
+Key = tuple[str, str]
+CLAIMS: dict[Key, tuple[float, str]] = {
+    ("eq7-corrected", "corrected"): (1.2e-5, "supported"),
+    ("centred-classifier", "corrected"): (3.4e-9, "supported"),
+    ("equal-means", "as stated"): (0.56, "refuted"),
+    ("eq8-corrected", "corrected"): (9.1e-16, "supported"),
+    ("eq8-printed", "printed"): (7.8, "refuted"),
+    ("eq8-trained", "corrected"): (0.64, "inconclusive"),
+    ("eq8-trained", "printed"): (2.3, "refuted"),
 }
-ROUTES = {
-    "$T\\to\\infty$": ["eq7-corrected"],
-    "zero mean, sample by sample": ["centred-classifier"],
-    "equal average means": ["equal-means"],
-    "regulariser (8)": ["eq8-printed", "eq8-corrected"],
-}
-"""Which claims each arrow is about, by a part of its text."""
+TEXTS = [
+    ("$T\\to\\infty$", "gradient"),
+    ("zero mean, sample by sample", "students"),
+    ("equal average means", "students"),
+    ("$c^t - c^s$ (corrected)", "gradient"),
+    ("$c^s - c^t$ (printed)", "gradient"),
+    ("$c^t - c^s$ (corrected)", "students"),
+    ("$c^s - c^t$ (printed)", "students"),
+]
+"""Parts of the texts of the arrows, in the order of the claims that they are about."""
 
 
-def drawn(tiny: dict[str, Any], folder: Path, changes: dict[str, tuple[str, float, str]]) -> Figure:
+def drawn(
+    tiny: dict[str, Any], folder: Path, changes: dict[Key, tuple[float, str]] | None = None
+) -> Figure:
     rows = [
         {"id": name, "form": form, "value": value, "verdict": verdict}
-        for name, (form, value, verdict) in (CLAIMS | changes).items()
+        for (name, form), (value, verdict) in (CLAIMS | (changes or {})).items()
     ]
     write(folder, "claims", rows)
     return routes.draw(parse(tiny), folder)
 
 
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.axes[0].texts]
+def arrows(figure: Figure) -> list[tuple[Annotation, str]]:
+    """Each arrow and the text above it, in the order of the claims."""
+    texts = figure.axes[0].texts
+    return [
+        (one, texts[place + 1].get_text())
+        for place, one in enumerate(texts)
+        if isinstance(one, Annotation)
+    ]
 
 
-def arrows(figure: Figure) -> list[Annotation]:
-    """In the order of the routes."""
-    return [text for text in figure.axes[0].texts if isinstance(text, Annotation)]
+def boxes(figure: Figure) -> dict[str, Rectangle]:
+    """The boxes by the text that lies in them."""
+    axes = figure.axes[0]
+    plain = [text for text in axes.texts if not isinstance(text, Annotation)]
+    return {
+        text.get_text(): patch
+        for patch in axes.patches
+        if isinstance(patch, Rectangle)
+        for text in plain
+        if patch.get_bbox().contains(*text.get_position())
+    }
 
 
-def test_each_arrow_has_the_values_and_verdicts_of_its_claims(
+def test_each_arrow_has_the_value_and_verdict_of_its_claim(
     tiny: dict[str, Any], tmp_path: Path
 ) -> None:
-    found = texts(drawn(tiny, tmp_path, {}))
-    for part, names in ROUTES.items():
-        (text,) = [one for one in found if part in one]
-        for name, (_, value, verdict) in CLAIMS.items():
-            assert (f"{value:.2g}" in text) == (name in names)
-            if name in names:
-                rest = text.partition(f"{value:.2g}")[2]
-                assert rest.lstrip(", \n").startswith(verdict)
-    (both,) = [one for one in found if "regulariser (8)" in one]
-    assert "printed: gradient 7.8" in both
-    assert "corrected: gradient 9.1e-16" in both
+    found = arrows(drawn(tiny, tmp_path))
+    assert len(found) == len(CLAIMS)
+    for (_, text), (condition, what), (value, verdict) in zip(
+        found, TEXTS, CLAIMS.values(), strict=True
+    ):
+        assert condition in text
+        assert " ".join(text.split()).endswith(
+            f"{what} {value:.2g} {verdict}" if "infty" in condition
+            else f"{what} {value:.2g}, {verdict}"
+        )  # fmt: skip
 
 
-@pytest.mark.parametrize(("number", "claim"), [*enumerate(names[-1] for names in ROUTES.values())])
+@pytest.mark.parametrize("claim", CLAIMS)
 @pytest.mark.parametrize("verdict", ["supported", "refuted", "inconclusive"])
 def test_an_arrow_looks_as_its_verdict(
-    tiny: dict[str, Any], tmp_path: Path, number: int, claim: str, verdict: str
+    tiny: dict[str, Any], tmp_path: Path, claim: Key, verdict: str
 ) -> None:
-    form, value, _ = CLAIMS[claim]
-    every = {
-        name: (of, number, "inconclusive" if verdict == "refuted" else "refuted")
-        for name, (of, number, _) in CLAIMS.items()
-    }
-    figure = drawn(tiny, tmp_path, every | {claim: (form, value, verdict)})
-    widths = [arrow.arrow_patch.get_linewidth() for arrow in arrows(figure)]  # type: ignore[union-attr]
-    styles = [str(arrow.arrow_patch.get_linestyle()) for arrow in arrows(figure)]  # type: ignore[union-attr]
+    other = "inconclusive" if verdict == "refuted" else "refuted"
+    every = {key: (value, other) for key, (value, _) in CLAIMS.items()}
+    figure = drawn(tiny, tmp_path, every | {claim: (1.0, verdict)})
+    number = list(CLAIMS).index(claim)
+    widths = [arrow.arrow_patch.get_linewidth() for arrow, _ in arrows(figure)]  # type: ignore[union-attr]
+    styles = [str(arrow.arrow_patch.get_linestyle()) for arrow, _ in arrows(figure)]  # type: ignore[union-attr]
     others = [i for i in range(len(widths)) if i != number]
     assert widths[number] == {"supported": 2.5, "refuted": 1.8, "inconclusive": 1.0}[verdict]
     assert all(widths[i] != widths[number] for i in others)
     assert all(styles[i] != styles[number] for i in others)
 
 
-def test_what_was_not_measured_says_so(tiny: dict[str, Any], tmp_path: Path) -> None:
-    figure = drawn(tiny, tmp_path, {"equal-means": ("as stated", float("nan"), "inconclusive")})
-    (text,) = [one for one in texts(figure) if "equal average means" in one]
-    assert "not measured" in text
-    assert "inconclusive" in text
+def test_arrows_lead_from_box_to_box(tiny: dict[str, Any], tmp_path: Path) -> None:
+    figure = drawn(tiny, tmp_path)
+    found = boxes(figure)
+    kd, limit, *ends = found.values()
+    assert list(found)[1] == "KD at $T=\\infty$\n= centred LM"
+    assert [text.split(",")[0] for text in list(found)[2:]] == ["LM (2)", "LM + (8)", "LM + (8)"]
+    for number, (arrow, _) in enumerate(arrows(figure)):
+        start, end = (kd, limit) if number == 0 else (limit, ends[(number - 1) // 2])
+        (left, height), (right, same) = arrow.xyann, arrow.xy
+        assert height == same
+        assert left == pytest.approx(start.get_bbox().x1)
+        assert right == pytest.approx(end.get_bbox().x0)
+        for box in (start, end):
+            assert box.get_bbox().y0 < height < box.get_bbox().y1
 
 
-def test_arrows_go_from_kd_to_its_limit_and_on_to_lm(tiny: dict[str, Any], tmp_path: Path) -> None:
-    figure = drawn(tiny, tmp_path, {})
-    # the boxes from left to right: KD, KD at infinity, LM
-    kd, limit, lm = sorted(text.get_position() for text in figure.axes[0].texts[:3])
-    first, *others = [(arrow.xyann, arrow.xy) for arrow in arrows(figure)]
-    assert first == (kd, limit)
-    assert others == [(limit, lm)] * 3
-    texts_from_left = sorted(figure.axes[0].texts[:3], key=lambda text: text.get_position())
-    names = ["KD\n", "KD at $T=\\infty$\n= centred LM", "LM\n(2)"]
-    for text, name in zip(texts_from_left, names, strict=True):
-        assert text.get_text().startswith(name)
+@pytest.mark.parametrize("measured", [True, False])
+def test_no_text_touches_another_or_an_edge(
+    tiny: dict[str, Any], tmp_path: Path, measured: bool
+) -> None:
+    """Also the longest texts, where nothing was measured."""
+    nothing = dict.fromkeys(CLAIMS, (math.nan, "inconclusive"))
+    with mpl.rc_context():
+        style.apply()
+        figure = drawn(tiny, tmp_path, {} if measured else nothing)
+        figure.draw_without_rendering()
+    if not measured:
+        assert all("not measured" in text for _, text in arrows(figure))
+    texts = [
+        text.get_window_extent()
+        for text in figure.axes[0].texts
+        if not isinstance(text, Annotation)
+    ]
+    for place, one in enumerate(texts):
+        assert not any(one.overlaps(other) for other in texts[place + 1 :])
+        for patch in figure.axes[0].patches:
+            box = patch.get_window_extent()
+            inside = box.x0 < one.x0 and one.x1 < box.x1 and box.y0 < one.y0 and one.y1 < box.y1
+            assert inside or not box.overlaps(one)

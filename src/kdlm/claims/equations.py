@@ -12,56 +12,69 @@ from kdlm.claims.evidence import (
     NotMeasured,
     at_most,
     exactly,
-    require_complete,
+    losses_of,
+    unless_refuted,
 )
 from kdlm.study.margins import Margins
 
 __all__ = ["CLAIMS"]
 
-
-def _all_numbers(rows: pd.DataFrame, column: str, name: str) -> None:
-    """Refuse ``rows`` in which a value of ``column`` is null: a failed evaluation proves nothing.
-
-    Raises:
-        NotMeasured: a value is null; the message gives that row's ``name``.
-
-    """
-    failed = rows[rows[column].isna()]
-    if not failed.empty:
-        raise NotMeasured(f"not a number for {failed[name].iloc[0]}")
+MarginOf = Callable[[Margins], tuple[float, float]]
 
 
-def _all_logits(evidence: Evidence) -> None:
-    """Check that the logits of every teacher and of the first student of each loss were there.
+def _at_most(key: str) -> MarginOf:
+    return lambda margins: at_most(getattr(margins, key))
 
-    The equations are evaluated on these trained logits besides the random ones.
 
-    Raises:
-        NotMeasured: one of these networks diverged or is missing.
+def _failed(rows: pd.DataFrame, column: str, name: str) -> list[str]:
+    """Return a reason for each row in which ``column`` is null: that evaluation failed."""
+    return [f"not a number for {value}" for value in rows.loc[rows[column].isna(), name]]
 
+
+def _absent(evidence: Evidence) -> str:
+    """Return a note on the networks whose logits would have been further cases.
+
+    These are every teacher and the first student of each loss. The equations need no network: what
+    they state of all logits, random ones can support and refute.
     """
     runs = evidence.runs
     students = runs[runs["role"] == "student"].groupby("loss", sort=False).head(1)
-    require_complete(pd.concat([runs[runs["role"] == "teacher"], students]), "last_accuracy")
+    asked = pd.concat([runs[runs["role"] == "teacher"], students])
+    absent = int((asked["reason"].notna() & asked["last_accuracy"].isna()).sum())
+    return f"; {absent} of {len(asked)} networks missing" if absent else ""
 
 
-def _identity(claim: str, form: str) -> Callable[[Evidence], Finding]:
+_EXACT = _at_most("identity")
+
+
+def _worst_violation(evidence: Evidence, claim: str, form: str) -> tuple[Finding, list[str]]:
+    """Return an identity's worst violation over all cases, and the reasons of those that failed.
+
+    Raises:
+        NotMeasured: there is no case, or all failed.
+
+    """
+    table = evidence.identities
+    rows = table[(table["claim"] == claim) & (table["form"] == form)]
+    failed = _failed(rows, "value", "case")
+    if len(failed) == len(rows):
+        raise NotMeasured(failed[0] if failed else "no logits to evaluate it on")
+    worst = rows.loc[rows["value"].idxmax()]
+    note = f"{len(rows)} cases; worst: {worst['case']}{_absent(evidence)}"
+    return exactly(worst["value"], len(rows), note), failed
+
+
+def _identity(claim: str, form: str, margin: MarginOf = _EXACT) -> Callable[[Evidence], Finding]:
     """Return the function that finds an identity's worst violation over all cases."""
 
     def measure(evidence: Evidence) -> Finding:
-        _all_logits(evidence)
-        table = evidence.identities
-        rows = table[(table["claim"] == claim) & (table["form"] == form)]
-        if rows.empty:
-            raise NotMeasured("no logits to evaluate it on")
-        _all_numbers(rows, "value", "case")
-        worst = rows.loc[rows["value"].idxmax()]
-        return exactly(worst["value"], len(rows), f"{len(rows)} cases; worst: {worst['case']}")
+        finding, failed = _worst_violation(evidence, claim, form)
+        return unless_refuted(finding, margin(evidence.margins), failed)
 
     return measure
 
 
-def _limit(form: str) -> Callable[[Evidence], Finding]:
+def _limit(form: str, margin: MarginOf) -> Callable[[Evidence], Finding]:
     """Return the function that finds the largest relative distance of the gradient from ``form``.
 
     The distance is at the largest finite temperature, over the cases of table ``identities`` and
@@ -69,39 +82,39 @@ def _limit(form: str) -> Callable[[Evidence], Finding]:
     """
 
     def measure(evidence: Evidence) -> Finding:
-        finding = _identity(f"eq7-{form}", form)(evidence)
+        finding, failed = _worst_violation(evidence, f"eq7-{form}", form)
         table = evidence.gradient_limit
         table = table[(table["form"] == form) & np.isfinite(table["temperature"])]
         last = table[table["temperature"] == table["temperature"].max()]
-        _all_numbers(last, "relative_distance_max", "source")
-        if last.empty or last["relative_distance_max"].max() <= finding.value:
-            return finding
-        worst = last.loc[last["relative_distance_max"].idxmax()]
-        return exactly(
-            worst["relative_distance_max"],
-            finding.n + len(last),
-            f"{finding.n} cases and {len(last)} sources; worst: {worst['source']}",
-        )
+        failed += _failed(last, "relative_distance_max", "source")
+        largest = last["relative_distance_max"].max()
+        if largest > finding.value:
+            worst = last.loc[last["relative_distance_max"].idxmax()]
+            note = (
+                f"{finding.n} cases and {len(last)} sources; worst: {worst['source']}"
+                f"{_absent(evidence)}"
+            )
+            finding = exactly(largest, finding.n + len(last), note)
+        return unless_refuted(finding, margin(evidence.margins), failed)
 
     return measure
 
 
 def _slope(evidence: Evidence) -> Finding:
-    _all_logits(evidence)
+    """Find the slope furthest from −1 over the sources of logits; each of them could refute it."""
     table = evidence.gradient_limit
     slopes = table[table["form"] == "corrected"].groupby("source")["slope"].first().dropna()
     if slopes.empty:
         raise NotMeasured("fewer than two temperatures beyond ten rms")
-    return Finding(
-        float(slopes.median()),
-        float(slopes.min()),
-        float(slopes.max()),
-        len(slopes),
-        f"median and range over {len(slopes)} sources of logits",
+    worst = (slopes + 1).abs().idxmax()
+    note = (
+        f"{len(slopes)} sources of logits, slopes from {slopes.min():.3f} to {slopes.max():.3f}; "
+        f"worst: {worst}{_absent(evidence)}"
     )
+    return exactly(float(slopes[worst]), len(slopes), note)
 
 
-def _zero_sum(claim: str, loss: str) -> Callable[[Evidence], Finding]:
+def _zero_sum(claim: str, loss: str, margin: MarginOf) -> Callable[[Evidence], Finding]:
     """Return the function that finds the worst |Σg|/Σ|g| of the gradient of ``loss``.
 
     It looks at the identity ``claim`` on stored and random logits, and at every epoch and split of
@@ -109,7 +122,7 @@ def _zero_sum(claim: str, loss: str) -> Callable[[Evidence], Finding]:
     """
 
     def measure(evidence: Evidence) -> Finding:
-        stored = _identity(claim, "as stated")(evidence)
+        stored, lost = _worst_violation(evidence, claim, "as stated")
         runs = evidence.runs
         pure = runs[(runs["ce_weight"] == 0) | (loss == "ce")]["recipe"].unique()
 
@@ -117,28 +130,31 @@ def _zero_sum(claim: str, loss: str) -> Callable[[Evidence], Finding]:
             trained = (table["loss"] == loss) | ((loss == "ce") & (table["role"] == "teacher"))
             return table[trained & table["recipe"].isin(pure)]
 
-        require_complete(chosen(runs), "last_accuracy")
         rows = chosen(evidence.histories)
-        if rows.empty:
-            raise NotMeasured(f"no network of this study is trained with {loss} alone")
-        _all_numbers(rows, "logit_gradient_sum", "recipe")
+        lost += losses_of(chosen(runs), "last_accuracy")
+        lost += _failed(rows, "logit_gradient_sum", "recipe")
+        if rows.empty and not lost:
+            lost = [f"no network of this study is trained with {loss} alone"]
         during = rows["logit_gradient_sum"].max()
-        return exactly(
-            max(stored.value, during),
+        found = exactly(
+            float(np.fmax(stored.value, during)),
             stored.n + len(rows),
             f"{len(rows)} epochs and splits of training (worst {during:.1e}), "
             f"{stored.n} cases of stored and random logits (worst {stored.value:.1e})",
         )
+        return unless_refuted(found, margin(evidence.margins), lost)
 
     return measure
 
 
-def _at_most(key: str) -> Callable[[Margins], tuple[float, float]]:
-    return lambda margins: at_most(getattr(margins, key))
-
-
-_EXACT = _at_most("identity")
+_LIMIT = _at_most("limit")
+_ZERO_SUM = _at_most("gradient_sum")
 _RELATIVE = "worst relative violation"
+
+
+def _scale(margins: Margins) -> tuple[float, float]:
+    return 1.0, margins.scale
+
 
 CLAIMS = (
     Claim("eq1", "as stated", "(1)", "the tempered softmax is exp(z/T) over its sum",
@@ -148,23 +164,24 @@ CLAIMS = (
     Claim("eq3-scale", "as stated", "(3)",
           "weighted by T^2, KD's gradient keeps its order of size at every T",
           "largest over smallest gradient norm, T from 1 to 1024 rms",
-          lambda margins: (1.0, margins.scale), _identity("eq3-scale", "as stated")),
+          _scale, _identity("eq3-scale", "as stated", _scale)),
     Claim("eq4-zero-mean", "as stated", "(4)", "for zero-mean logits KD at T = inf is LM",
           _RELATIVE, _EXACT, _identity("eq4-zero-mean", "as stated")),
     Claim("eq5", "as stated", "(5)", "KD's gradient on a sample's logits sums to zero",
-          "largest |sum g| / sum |g|", _at_most("gradient_sum"), _zero_sum("eq5", "kd")),
+          "largest |sum g| / sum |g|", _ZERO_SUM, _zero_sum("eq5", "kd", _ZERO_SUM)),
     Claim("eq6", "as stated", "(6)", "CE's gradient on a sample's logits sums to zero",
-          "largest |sum g| / sum |g|", _at_most("gradient_sum"), _zero_sum("eq6", "ce")),
+          "largest |sum g| / sum |g|", _ZERO_SUM, _zero_sum("eq6", "ce", _ZERO_SUM)),
     Claim("eq7-printed", "printed", "(7)",
           "KD's gradient tends to (z^s - z^t + c^s - c^t)/K",
-          "largest relative distance at the largest finite T", _at_most("limit"),
-          _limit("printed")),
+          "largest relative distance at the largest finite T", _LIMIT,
+          _limit("printed", _LIMIT)),
     Claim("eq7-corrected", "corrected", "(7)",
           "KD's gradient tends to (z^s - z^t - (c^s - c^t))/K",
-          "largest relative distance at the largest finite T", _at_most("limit"),
-          _limit("corrected")),
+          "largest relative distance at the largest finite T", _LIMIT,
+          _limit("corrected", _LIMIT)),
     Claim("eq7-slope", "corrected", "(7)", "the distance to the limit falls as 1/T",
-          "log-log slope beyond ten rms", lambda margins: margins.slope, _slope),
+          "log-log slope beyond ten rms, of the source furthest from -1",
+          lambda margins: margins.slope, _slope),
     Claim("eq8-printed", "printed", "(8)",
           "LM + (c^s - c^t)/K sum z^s, with the current means, has the gradient of KD at inf",
           _RELATIVE, _EXACT, _identity("eq8-printed", "printed")),
@@ -176,7 +193,7 @@ CLAIMS = (
           _RELATIVE, _EXACT, _identity("energy-identity", "corrected")),
     Claim("a3", "as stated", "(A.3)", "KD's gradient is (p^s - p^t)/T",
           _RELATIVE, _EXACT, _identity("a3", "as stated")),
-    Claim("b3", "as stated", "(B.3)", "CE is -sum y z + log sum exp z, with gradient p - y",
+    Claim("b3", "as stated", "appendix B", "CE is -sum y z + log sum exp z, with gradient p - y",
           _RELATIVE, _EXACT, _identity("b3", "as stated")),
     Claim("b4-printed", "printed", "(B.4)", "CE is at least -sum y z + sum z",
           "largest excess of the bound, nats", _EXACT, _identity("b4-printed", "printed")),

@@ -1,7 +1,7 @@
 """The parts of a claim, and the tables that claims are decided from."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,8 +24,10 @@ __all__ = [
     "NotMeasured",
     "at_most",
     "exactly",
+    "losses_of",
     "over_seeds",
     "require_complete",
+    "unless_refuted",
     "worst",
 ]
 
@@ -131,6 +133,29 @@ def exactly(value: float, n: int, measured_on: str) -> Finding:
     return Finding(value, value, value, n, measured_on, exact=True)
 
 
+def unless_refuted(finding: Finding, margin: tuple[float, float], lost: Sequence[str]) -> Finding:
+    """Return the finding of a universal statement of which some cases are ``lost``.
+
+    A counterexample is final: whatever the lost cases would have shown, the statement is refuted if
+    the ``finding`` of the others refutes it. Support would need all cases.
+
+    Args:
+        finding: the worst of the cases that were measured.
+        margin: the ends of the claim's margin.
+        lost: for each lost case the reason why it could not be measured.
+
+    Raises:
+        NotMeasured: a case is lost, and the others do not refute the statement.
+
+    """
+    if not lost:
+        return finding
+    first = f"{lost[0]}" + (f"; and {len(lost) - 1} more" if len(lost) > 1 else "")
+    if finding.verdict(*margin) != "refuted":
+        raise NotMeasured(first)
+    return replace(finding, measured_on=f"{finding.measured_on}; not measured: {first}")
+
+
 def worst(findings: list[Finding], margin: tuple[float, float]) -> Finding:
     """Return the finding that decides a statement about all of several groups.
 
@@ -155,6 +180,12 @@ def at_most(limit: float) -> tuple[float, float]:
     return -math.inf, limit
 
 
+def losses_of(rows: pd.DataFrame, *columns: str) -> list[str]:
+    """Return the different reasons of the ``rows`` that lack a number in ``columns``."""
+    lost = rows["reason"].notna() & rows[list(columns)].isna().any(axis=1)
+    return list(rows.loc[lost, "reason"].unique())
+
+
 def require_complete(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """Return ``rows`` unchanged, after a check that none of their numbers is lost.
 
@@ -170,9 +201,9 @@ def require_complete(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
         NotMeasured: a row with a reason lacks a number in ``columns``; the message is that reason.
 
     """
-    reasons = rows.loc[rows["reason"].notna() & rows[list(columns)].isna().any(axis=1), "reason"]
-    if not reasons.empty:
-        first, *others = reasons.unique()
+    reasons = losses_of(rows, *columns)
+    if reasons:
+        first, *others = reasons
         raise NotMeasured(f"{first}" + (f"; and {len(others)} more" if others else ""))
     return rows
 

@@ -12,31 +12,58 @@ from kdlm.claims.evidence import (
     NotMeasured,
     at_most,
     exactly,
+    losses_of,
     over_seeds,
     require_complete,
+    unless_refuted,
     worst,
 )
 from kdlm.claims.pairs import GROUP
+from kdlm.claims.statistics import simultaneous
 from kdlm.study.margins import Margins
+from kdlm.study.specs import format_number
 
 __all__ = ["CLAIMS"]
 
+_PLAIN = "CE and KD students, SGD without weight decay"
+ARM = [*GROUP, "loss", "temperature", "means", "mean_gap"]
 
-def _final_probe(evidence: Evidence) -> pd.DataFrame:
-    """Return the probe's row in the last epoch of every unperturbed student.
 
-    Optimiser, weight decay and number of classes of the student's recipe are added as columns.
+def _unmoved(table: pd.DataFrame, role: str) -> pd.DataFrame:
+    """Return the rows of networks of one ``role``, without the controls and the ladder."""
+    moved = (table["perturbation"] > 0) | (table["relative_perturbation"] > 0)
+    return table[(table["role"] == role) & ~moved]
+
+
+def _last_probe(evidence: Evidence, role: str) -> pd.DataFrame:
+    """Return the probe's row in the last epoch of every network of one ``role`` that finished.
+
+    Optimiser, weight decay and number of classes are added as columns, and ``scale``: the root mean
+    square of c(x) before training, over the probe's samples and the seeds of an arm.
     """
-    table = evidence.histories
-    rows = table[(table["split"] == "probe") & (table["role"] == "student")]
-    rows = rows[(rows["perturbation"] == 0) & (rows["status"] != "diverged")]
+    table = _unmoved(evidence.histories, role)
+    table = table[(table["split"] == "probe") & (table["status"] != "diverged")]
+    start = table[table["epoch"] == 0]
+    start = start.assign(scale=np.square(start["mean_logit_rms"].astype(float)))
+    scale = np.sqrt(start.groupby(ARM, dropna=False)["scale"].mean()).reset_index()
+    rows = table[table["epoch"] > 0]
     last = rows[rows["epoch"] == rows.groupby("recipe")["epoch"].transform("max")]
     recipes = evidence.runs.groupby("recipe")[["optimizer", "weight_decay", "num_classes"]].first()
-    return last.merge(recipes, left_on="recipe", right_index=True)
+    return last.merge(recipes.reset_index(), on="recipe").merge(scale, on=ARM)
+
+
+def _of_no_centred(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of networks that are not ``he-centred``.
+
+    The means of those are 0 before training, so there is nothing to measure a drift by.
+    """
+    return rows[rows["initialisation"] != "he-centred"]
 
 
 def _drift(rows: pd.DataFrame) -> pd.Series:
-    return rows["mean_logit_drift"] / rows["logit_rms"]
+    """Return how far the means c(x) of each network moved, in units of what they were."""
+    drift: pd.Series = rows["mean_logit_drift"] / rows["scale"]
+    return drift
 
 
 def _class_sums(rows: pd.DataFrame) -> pd.Series:
@@ -48,7 +75,7 @@ def _class_sums(rows: pd.DataFrame) -> pd.Series:
 
 
 def _contrast(rows: pd.DataFrame, statistic: Callable[[pd.DataFrame], pd.Series]) -> str:
-    """Return a note with the statistic's mean where the claim does not apply.
+    """Return a note with the largest statistic where the claim does not apply.
 
     These are students of LM, students trained with weight decay, and students trained with Adam.
     """
@@ -59,83 +86,136 @@ def _contrast(rows: pd.DataFrame, statistic: Callable[[pd.DataFrame], pd.Series]
         & (rows["optimizer"] == "sgd"),
         "Adam": rows["loss"].isin(["ce", "kd"]) & (rows["optimizer"] != "sgd"),
     }
+    values = statistic(rows)
     parts = [
-        f"{name} {statistic(rows[chosen]).mean():.1e}"
+        f"{name} {values[chosen].max():.1e}"
         for name, chosen in others.items()
-        if chosen.any()
+        if values[chosen].notna().any()
     ]
     return f"; in contrast: {', '.join(parts)}" if parts else ""
 
 
-def _conserving(rows: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
+def _conserving(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of CE and KD students trained by SGD without weight decay.
 
     It is the case in which the paper's statement has the best chance to hold.
+    """
+    plain = (table["optimizer"] == "sgd") & (table["weight_decay"] == 0)
+    return table[table["loss"].isin(["ce", "kd"]) & plain]
+
+
+def _largest(
+    rows: pd.DataFrame,
+    values: pd.Series,
+    margin: tuple[float, float],
+    lost: list[str],
+    networks: str,
+    contrast: str = "",
+) -> Finding:
+    """Return the finding that no network's value is above the margin; the largest decides.
+
+    Args:
+        rows: a row for each network.
+        values: the statistic of each.
+        margin: the ends of the claim's margin.
+        lost: why further networks were not measured.
+        networks: what the networks are.
+        contrast: a note on what is seen in others.
 
     Raises:
-        NotMeasured: there is no such student, or one of them diverged or is missing.
+        NotMeasured: there is no number, or networks are lost and the others refute nothing.
 
     """
-
-    def chosen(table: pd.DataFrame) -> pd.DataFrame:
-        plain = (table["optimizer"] == "sgd") & (table["weight_decay"] == 0)
-        return table[table["loss"].isin(["ce", "kd"]) & plain]
-
-    runs = evidence.runs
-    require_complete(
-        chosen(runs[(runs["role"] == "student") & (runs["perturbation"] == 0)]), "last_accuracy"
+    known = values.dropna()
+    if known.empty:
+        raise NotMeasured(lost[0] if lost else "not a number for any of these networks")
+    row = rows.loc[known.idxmax()]
+    learnt = "" if row["role"] == "teacher" else f"{row['loss']}, "
+    if row["loss"] == "kd":
+        learnt += f"T = {format_number(row['temperature'])}, "
+    worst_one = (
+        f"worst: {learnt}{row['architecture']} {row['recipe']}, seed {row['seed']}, whose c(x) of "
+        f"rms {row['scale']:.2g} moved by {row['mean_logit_drift']:.2g}"
     )
-    kept = chosen(rows)
-    if kept.empty:
-        raise NotMeasured("no CE or KD student under SGD without weight decay")
-    return kept
+    missed = [f"not a number for {int(values.isna().sum())} networks"] if values.hasnans else []
+    note = f"{len(known)} {networks}; {worst_one}{contrast}"
+    finding = exactly(float(known.max()), len(known), note)
+    return unless_refuted(finding, margin, [*lost, *missed])
 
 
 def _means_stay(evidence: Evidence) -> Finding:
-    rows = _final_probe(evidence)
-    kept = _conserving(rows, evidence)
-    contrast = _contrast(rows, _drift)
-    findings = [
-        over_seeds(_drift(arm), f"{loss} students, SGD without weight decay{contrast}")
-        for (*_, loss), arm in kept.groupby([*GROUP, "temperature", "mean_gap", "loss"])
-    ]
-    return worst(findings, at_most(evidence.margins.drift))
+    every = _last_probe(evidence, "student")
+    rows, runs = _of_no_centred(_conserving(every)), _conserving(_unmoved(evidence.runs, "student"))
+    lost = losses_of(_of_no_centred(runs), "last_accuracy")
+    if rows.empty:
+        raise NotMeasured(lost[0] if lost else "no CE or KD student under SGD without weight decay")
+    contrast = _contrast(_of_no_centred(every), _drift)
+    margin = at_most(evidence.margins.drift)
+    return _largest(rows, _drift(rows), margin, lost, _PLAIN, contrast)
+
+
+def _teachers_means_stay(evidence: Evidence) -> Finding:
+    """Measure the drift of the teachers' means, whatever their recipe.
+
+    The paper reads c^t in eq. (8) off the teacher's initialisation.
+    """
+    rows = _of_no_centred(_last_probe(evidence, "teacher"))
+    lost = losses_of(_of_no_centred(_unmoved(evidence.runs, "teacher")), "last_accuracy")
+    if rows.empty:
+        raise NotMeasured(lost[0] if lost else "no teacher was trained here from random weights")
+    return _largest(rows, _drift(rows), at_most(evidence.margins.drift), lost, "teacher(s)")
 
 
 def _sums_stay(evidence: Evidence) -> Finding:
-    rows = _final_probe(evidence)
-    kept = _conserving(rows, evidence)
-    note = f"{len(kept)} students, SGD without weight decay{_contrast(rows, _class_sums)}"
-    if _class_sums(kept).isna().any():
-        raise NotMeasured("a sum over classes is not a number")
-    return exactly(float(_class_sums(kept).max()), len(kept), note)
+    every = _last_probe(evidence, "student")
+    rows, runs = _conserving(every), _conserving(_unmoved(evidence.runs, "student"))
+    lost = losses_of(runs, "last_accuracy")
+    if rows.empty:
+        raise NotMeasured(lost[0] if lost else "no CE or KD student under SGD without weight decay")
+    contrast = _contrast(every, _class_sums)
+    margin = at_most(evidence.margins.classifier_sum)
+    return _largest(rows, _class_sums(rows), margin, lost, _PLAIN, contrast)
+
+
+_SIGNS = {"regularised-lm-printed": "printed", "regularised-lm-corrected": "corrected"}
 
 
 def _l1_like(evidence: Evidence) -> Finding:
-    """Measure whether the linear term of eq. (8) shrinks the centred logits as an l1 penalty does.
+    """Measure whether the linear term of eq. (8) shrinks logits as an l1 penalty does.
 
-    The statistic is the magnitude of the centred logits with the term over that without it. An l1
-    penalty shrinks logits whatever their mean, while a linear term can only move the mean. For the
-    statement to hold, the term would have to shrink logits with either sign, so the sign that
-    shrinks them less decides.
+    The statistic is the mean of |z| of a student trained with the term over that of the student of
+    LM with the same seed. An l1 penalty shrinks logits whatever their mean, so the term would have
+    to do so with either sign: each sign of each arm is a group, and the worst group decides. For
+    contrast the note has the same ratio of LM with a real l1 penalty, loss ``l1-lm``.
+
+    Arms with a mean gap of 0 say nothing, since there the term is 0.
     """
-    runs = evidence.runs
-    chosen = (runs["role"] == "student") & (runs["mean_gap"] != 0) & (runs["perturbation"] == 0)
-    signs = ["regularised-lm-printed", "regularised-lm-corrected"]
-    chosen &= (runs["ce_weight"] == 0) & runs["loss"].isin(["lm", *signs])
-    magnitudes = require_complete(runs[chosen], "logit_magnitude").pivot_table(
-        index=[*GROUP, "mean_gap", "seed"], columns="loss", values="logit_magnitude"
+    runs = _unmoved(evidence.runs, "student")
+    runs = runs[(runs["mean_gap"] != 0) & (runs["ce_weight"] == 0)]
+    arm = [*GROUP, "means", "mean_gap"]
+    chosen = require_complete(runs[runs["loss"].isin(["lm", *_SIGNS])], "logit_magnitude")
+    shrunk = runs[runs["loss"] == "l1-lm"].dropna(subset="logit_magnitude")
+    magnitudes = pd.concat([chosen, shrunk]).pivot_table(
+        index=[*arm, "seed"], columns="loss", values="logit_magnitude"
     )
-    if not {"lm", *signs} <= set(magnitudes.columns):
+    if not {"lm", *_SIGNS} <= set(magnitudes.columns):
         raise NotMeasured("no students of both forms of (8) and of LM at a mean gap other than 0")
-    ratios = magnitudes[signs].div(magnitudes["lm"], axis=0).dropna()
-    findings = []
-    for _, arm in ratios.groupby([*GROUP, "mean_gap"]):
-        printed, corrected = arm.mean()
-        note = f"ratios by sign (printed, corrected): {printed:.3f}, {corrected:.3f}"
-        findings.append(over_seeds(arm[arm.mean().idxmax()], note))
-    if not findings:
+    ratios = magnitudes.drop(columns="lm").div(magnitudes["lm"], axis=0)
+    ratios = ratios.dropna(subset=list(_SIGNS))
+    if ratios.empty:
         raise NotMeasured("no seed with students of both forms of (8) and of LM")
+    arms = list(ratios.groupby(arm))
+    level = simultaneous(len(_SIGNS) * len(arms))
+    findings = []
+    for keys, values in arms:
+        means = values.mean()
+        parts = [f"{form} {means[loss]:.3f}" for loss, form in _SIGNS.items()]
+        if "l1-lm" in means and pd.notna(means["l1-lm"]):
+            parts.append(f"in contrast LM + l1 {means['l1-lm']:.3f}")
+        note = (
+            f"{keys[2]} {keys[4]}, mean gap {keys[-1]:g}, c^t of the {keys[-2]}: {', '.join(parts)}"
+        )
+        findings += [over_seeds(values[loss], note, level) for loss in _SIGNS]
     return worst(findings, at_most(evidence.margins.shrinkage))
 
 
@@ -143,15 +223,20 @@ def _share(key: str) -> Callable[[Margins], tuple[float, float]]:
     return lambda margins: at_most(getattr(margins, key))
 
 
+_OF_ITSELF = "rms over samples of c(x) - c(x) at start, over rms of the latter, worst network"
+
 CLAIMS = (
     Claim("means-stay", "as stated", "section 3",
-          "logit means keep their initial values during training",
-          "rms drift of the mean logit over the rms of centred logits", _share("drift"),
-          _means_stay),
+          "a student's logit means keep their initial values during training", _OF_ITSELF,
+          _share("drift"), _means_stay),
+    Claim("means-stay-teacher", "as stated", "section 3",
+          "so do the teacher's, so c^t can be read off its initialisation", _OF_ITSELF,
+          _share("drift"), _teachers_means_stay),
     Claim("sums-stay", "corrected", "section 3",
           "the last layer's sums over classes keep their initial values, without weight decay",
           "|sum_k dW_k| over sqrt(K) |dW|, worst of W and b", _share("classifier_sum"),
           _sums_stay),
     Claim("l1-like", "as stated", "(8)", "the term of (8) shrinks logits as an l1 penalty does",
-          "magnitude of centred logits with it over without", _share("shrinkage"), _l1_like),
+          "mean |z| with the term over without, of the sign that shrinks less",
+          _share("shrinkage"), _l1_like),
 )  # fmt: skip

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
@@ -13,79 +15,104 @@ __all__ = ["READS", "draw"]
 
 READS = ("claims",)
 
-BOXES = {
-    "kd": (0.11, 0.5, "KD\n$T^2\\,\\mathrm{KL}$ at\ntemperature $T$"),
-    "limit": (0.45, 0.5, "KD at $T=\\infty$\n= centred LM"),
-    "lm": (0.94, 0.5, "LM\n(2)"),
-}
-WEIGHT = {"supported": 2.5, "refuted": 1.8, "inconclusive": 1.0}
-DASHES = {"supported": "-", "refuted": (0, (1, 2)), "inconclusive": (0, (6, 3))}
+# x of the centre of each column of boxes, and half of a box's width
+_COLUMNS = {"kd": (0.08, 0.075), "limit": (0.365, 0.08), "end": (0.895, 0.1)}
+_BOTTOM, _HEIGHT = 0.1, 0.28
+_ENDS = (
+    "LM (2)",
+    "LM + (8),\nthe means that each\nsample has now",
+    "LM + (8),\nconstants fixed\nat the start",
+)
+"""The boxes on the right, from top to bottom."""
+_ROUTES = (
+    (0, "logits of zero mean, sample by sample", "students", "centred-classifier", "corrected"),
+    (0, "equal average means at the start", "students", "equal-means", "as stated"),
+    (1, "coefficient $c^t - c^s$ (corrected)", "gradient", "eq8-corrected", "corrected"),
+    (1, "coefficient $c^s - c^t$ (printed)", "gradient", "eq8-printed", "printed"),
+    (2, "coefficient $c^t - c^s$ (corrected)", "students", "eq8-trained", "corrected"),
+    (2, "coefficient $c^s - c^t$ (printed)", "students", "eq8-trained", "printed"),
+)
+"""Arrows from KD at infinity: box, condition, what is compared, id and form of the claim."""
+_WEIGHT = {"supported": 2.5, "refuted": 1.8, "inconclusive": 1.0}
+_DASHES = {"supported": "-", "refuted": (0, (1, 2)), "inconclusive": (0, (6, 3))}
 
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     """Draw the objectives as boxes, and the routes between them as arrows.
 
-    Each arrow is labelled with the condition of the route, the measured gap and the verdict.
+    Each arrow has the condition of the route, the measured gap and the verdict. Eq. (8) is there
+    twice: with the means that each sample has now, whose gradients are compared, and with constants
+    that are fixed at the start, as the paper has it, whose students are compared. Both signs of its
+    coefficient are drawn.
     """
-    claims = read_table(folder / "claims.parquet", "claims").set_index("id")
-    figure, axes = plt.subplots(figsize=(9, 5))
-    axes.set(xlim=(0, 1), ylim=(0, 1))
+    claims = read_table(folder / "claims.parquet", "claims").set_index(["id", "form"])
+    figure, axes = plt.subplots(figsize=(10, 5.5))
+    axes.set(xlim=(-0.005, 1.005), ylim=(0, 1))
     axes.axis("off")
-    boxes = {
-        name: axes.text(
-            x, y, text, ha="center", va="center", fontsize=12,
-            bbox={"boxstyle": "round,pad=0.6", "facecolor": "white", "edgecolor": "black"},
-        )
-        for name, (x, y, text) in BOXES.items()
-    }  # fmt: skip
-    # Arrows end at the edges of the boxes, and matplotlib places the boxes only when it draws.
-    figure.draw_without_rendering()
-    arrows = (
-        ("kd", "limit", 0.0, (0.27, 0.53), "$T\\to\\infty$", "gradient",
-         ["eq7-corrected"]),
-        ("limit", "lm", -0.6, (0.695, 0.8), "logits of zero mean, sample by sample", "students",
-         ["centred-classifier"]),
-        ("limit", "lm", 0.0, (0.72, 0.53), "equal average means\nat the start (the paper)",
-         "students", ["equal-means"]),
-        ("limit", "lm", 0.6, (0.695, 0.06), "LM + regulariser (8)", "gradient",
-         ["eq8-printed", "eq8-corrected"]),
-    )  # fmt: skip
-    for start, end, bend, at, condition, what, names in arrows:
-        # the first arrow is short, so its text is broken into more lines
-        separator = "\n" if start == "kd" else ", "
-        gaps = [_gap(claims, name, what, separator) for name in names]
-        axes.text(*at, "\n".join([condition, *gaps]), ha="center", va="bottom", fontsize=10)
-        verdict = str(claims.loc[names[-1], "verdict"])
-        axes.annotate(
-            "",
-            BOXES[end][:2],
-            BOXES[start][:2],
-            arrowprops={
-                "arrowstyle": "-|>",
-                "connectionstyle": f"arc3,rad={bend}",
-                "linewidth": WEIGHT[verdict],
-                "linestyle": DASHES[verdict],
-                "color": "black",
-                "patchA": boxes[start].get_bbox_patch(),
-                "patchB": boxes[end].get_bbox_patch(),
-                "shrinkA": 4,
-                "shrinkB": 4,
-            },
-        )
+    rows = [1 - _HEIGHT / 2 - row * (1 - _BOTTOM) / len(_ENDS) for row in range(len(_ENDS))]
+    middle = rows[1]
+    whole = rows[0] - rows[-1] + 0.8 * _HEIGHT
+    _box(axes, "kd", middle, "KD\n$T^2\\,\\mathrm{KL}$ at\ntemperature $T$")
+    _box(axes, "limit", middle, "KD at $T=\\infty$\n= centred LM", whole)
+    for height, text in zip(rows, _ENDS, strict=True):
+        _box(axes, "end", height, text)
+    row = claims.loc[("eq7-corrected", "corrected")]
+    # this arrow is short, so its text is broken into more lines
+    _arrow(axes, ("kd", "limit"), middle, row, "$T\\to\\infty$\ngradient\n", "\n")
+    for number, (box, condition, what, *claim) in enumerate(_ROUTES):
+        # two arrows a box, each with two lines of text above it
+        height = rows[box] + (-0.1 if number % 2 else 0.02)
+        _arrow(axes, ("limit", "end"), height, claims.loc[tuple(claim)], f"{condition}\n{what} ")
     axes.text(
-        0.0, -0.07,
-        "gradient: relative distance\n"
-        "students: distance of their centred test\n"
-        "logits in distances of two seeds\n"
-        "thick solid: supported; dotted: refuted;\n"
-        "thin dashed: inconclusive",
+        0.0, 0.0,
+        "gradient: largest relative distance; students: distance of their centred test logits, in "
+        "distances of two seeds\n"
+        "thick solid: supported as equal; dotted: refuted; thin dashed: inconclusive",
         fontsize=8, va="bottom",
     )  # fmt: skip
     return figure
 
 
-def _gap(claims: pd.DataFrame, claim: str, what: str, separator: str) -> str:
-    row = claims.loc[claim]
-    form = "" if row["form"] == "as stated" or not claim.startswith("eq8") else f"{row['form']}: "
-    value = "not measured" if pd.isna(row["value"]) else f"{row['value']:.2g}"
-    return f"{form}{what} {value}{separator}{row['verdict']}"
+def _box(axes: Axes, column: str, height: float, text: str, size: float = 0.8 * _HEIGHT) -> None:
+    """Draw a box of a column with its ``text``, centred at ``height`` and ``size`` high."""
+    x, half = _COLUMNS[column]
+    axes.add_patch(
+        Rectangle(
+            (x - half, height - size / 2), 2 * half, size, facecolor="white", edgecolor="black"
+        )
+    )
+    axes.text(x, height, text, ha="center", va="center", fontsize=11)
+
+
+def _arrow(
+    axes: Axes,
+    columns: tuple[str, str],
+    height: float,
+    claim: pd.Series,
+    text: str,
+    separator: str = ", ",
+) -> None:
+    """Draw a level arrow between two columns of boxes, with its text above it.
+
+    The text ends with the value and the verdict of the ``claim``, a row of table ``claims``, and
+    the verdict decides how the arrow looks.
+    """
+    (before, half), (after, half_after) = (_COLUMNS[column] for column in columns)
+    left, right = before + half, after - half_after
+    verdict = claim["verdict"]
+    axes.annotate(
+        "",
+        (right, height),
+        (left, height),
+        arrowprops={
+            "arrowstyle": "-|>",
+            "linewidth": _WEIGHT[verdict],
+            "linestyle": _DASHES[verdict],
+            "color": "black",
+            "shrinkA": 3,
+            "shrinkB": 3,
+        },
+    )
+    value = "not measured" if pd.isna(claim["value"]) else f"{claim['value']:.2g}"
+    label = f"{text}{value}{separator}{verdict}"
+    axes.text((left + right) / 2, height + 0.012, label, ha="center", va="bottom", fontsize=9.5)

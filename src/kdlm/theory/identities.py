@@ -306,7 +306,7 @@ def _divergence(p_teacher: Tensor, temperature: float) -> Callable[[Tensor], Ten
 
 
 def _cross_entropy(student: Tensor, targets: Tensor) -> list[_Finding]:
-    """Return the worst violations of eq. (B.3), that CE is −Σ y_i z_i + log Σ_j e^{z_j}.
+    """Return the worst violations of CE = −Σ y_i z_i + log Σ_j e^{z_j}, from appendix B.
 
     Its gradient p − y is checked as well.
     """
