@@ -479,6 +479,7 @@ def test_losses_are_the_functions_of_their_names() -> None:
         "regularised-lm-printed": regularised_lm_loss(*logits, 0.5, -1.25, form="printed"),
         "reverse-kd": reverse_kd_loss(*logits, 4.0),
         "standardised-kd": standardised_kd_loss(*logits, 4.0),
+        "l1-lm": lm_loss(*logits) + 1.75 * logits[0].abs().mean(),
     }
     assert {name: pytest.approx(float(named_loss(name, **given_))) for name in LOSSES} == expected
     assert len({value.item() for value in expected.values()}) == len(expected)

@@ -79,7 +79,7 @@ def identities() -> pd.DataFrame:
     stored = [
         (claim.id, claim.form) for claim in CLAIMS if claim.equation.startswith(("(", "appendix"))
     ]
-    trained = ("eq8-trained", "l1-like", "eq7-slope", "gap")
+    trained = ("eq8-trained", "eq8-untrained", "l1-like", "eq7-slope", "gap")
     rows = [
         {"claim": name, "form": form, "case": case, "statistic": "relative violation",
          "value": {"eq3-scale": 1.5}.get(name, 7.66 if (name, form) in PRINTED else 1e-15)}
@@ -155,7 +155,13 @@ def histories() -> pd.DataFrame:
                     network
                     | {"status": "finished"}
                     | {"epoch": epoch, "split": split, "objective": 1.0, "accuracy": 0.9}
-                    | {"mean_logit": 0.1, "mean_logit_drift": drift, "logit_rms": 4.0, "gap": 0.0}
+                    | {
+                        "mean_logit": 0.1,
+                        "mean_logit_drift": drift,
+                        "logit_rms": 4.0,
+                        "gap": 0.0,
+                        "gap_share": 0.03,
+                    }
                     | {"mean_logit_rms": 2.0}
                     | {"logit_gradient_sum": 1e-15 if zero_sum else 0.7}
                     | {"classifier_weight_sum": (1e-7 if kept else 0.5) * epoch}

@@ -225,7 +225,10 @@ def test_presets_run_what_the_paper_reports() -> None:
     } <= pairs
     assert study.init_means.seeds == 6000
     assert study.recipes["published"].ce_weight == 0.1
-    assert {recipe.epochs for recipe in study.recipes.values()} == {240}
+    # the question for float64 alone has few epochs
+    assert {
+        recipe.epochs for recipe in study.recipes.values() if recipe.precision == "float32"
+    } == {240}
 
 
 def test_a_resolved_config_is_the_same_study(config: Config) -> None:

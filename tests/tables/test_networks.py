@@ -29,7 +29,7 @@ def test_results_of_another_spec_are_no_results(
     folder = tmp_path / "tiny"
     shutil.copytree(finished / "results/tiny", folder)
     study = parse(tiny)
-    (student,) = folder.glob("students/*/*/*/*/*/loss=lm/*/*/*/seed=0")
+    (student,) = folder.glob("students/*/*/*/*/*/loss=lm/*/*/*/perturbation=0/*/seed=0")
     (shard,) = folder.glob("init_means/*/*/batchnorm=train/shard=0")
     for place, name, commands in (
         (student, "history.parquet", ("collect", "compare")),
