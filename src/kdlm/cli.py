@@ -26,11 +26,13 @@ from kdlm.study.specs import BroughtTeacherSpec, InitMeansSpec, Spec, StudentSpe
 from kdlm.terminal import printable
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from kdlm.training.checkpoints import CheckpointPolicy
 
 __all__ = ["main", "parser"]
 
-_BY_HAND = ("claims", "power", "reproduce", "salvage", "schema")
+_BY_HAND = ("claims", "findings", "power", "reproduce", "salvage", "schema")
 """Commands that no rule calls. The others are jobs, whose logs end with the host they ran on."""
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -145,14 +147,39 @@ def _judge(arguments: argparse.Namespace) -> None:
     judge_study(read_study(arguments.folder), arguments.folder)
 
 
-def _claims(arguments: argparse.Namespace) -> None:
-    from kdlm.claims import format_claims  # noqa: PLC0415
+def _read_claims(folder: Path) -> "pd.DataFrame":
+    """Read table ``claims`` of the study in ``folder``.
+
+    Raises:
+        InputError: it is missing or damaged.
+
+    """
     from kdlm.storage.parquet import read_table  # noqa: PLC0415
 
-    path = arguments.folder / "claims.parquet"
+    path = folder / "claims.parquet"
     if not path.is_file():
         raise InputError(f"{path} is missing: run snakemake first, or name a study's folder")
-    print(format_claims(read_table(path, "claims")))
+    return read_table(path, "claims")
+
+
+def _findings(arguments: argparse.Namespace) -> None:
+    from kdlm.claims.findings import findings  # noqa: PLC0415
+
+    print(findings(_read_claims(arguments.folder), printable(arguments.folder)), end="")
+
+
+def _claims(arguments: argparse.Namespace) -> None:
+    from kdlm.claims import format_claims, format_rows  # noqa: PLC0415
+    from kdlm.storage.parquet import read_table  # noqa: PLC0415
+
+    claims = _read_claims(arguments.folder)
+    if arguments.id:
+        known = list(dict.fromkeys(claims["id"]))
+        if unknown := [one for one in arguments.id if one not in known]:
+            raise InputError(f"--id {unknown[0]}: no such claim; known: {', '.join(known)}")
+        print(format_rows(claims[claims["id"].isin(arguments.id)]))
+        return
+    print(format_claims(claims))
     runs = read_table(arguments.folder / "tables/runs.parquet", "runs")
     lost = runs[runs["status"] != "finished"]
     if len(lost):
@@ -326,7 +353,11 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument("folder", type=to_path, help="a study's folder, results/<study>")
         return added
 
-    folder_command("claims", _claims, "print the claims of a finished study")
+    claims = folder_command("claims", _claims, "print the claims of a finished study")
+    claims.add_argument(
+        "--id", action="append", help="print this claim alone and in full; can be repeated"
+    )
+    folder_command("findings", _findings, "print the study's answer in ten sentences, as Markdown")
 
     power = command("power", _power, "print what difference each claim can decide with a config")
     power.add_argument("config", type=to_path, help="a config file, as config.yaml")

@@ -32,6 +32,7 @@ def row(role: str, recipe: str, loss: str, temperature: float, **changes: Any) -
         "role": role, "teacher": "resnet20-he-big", "teacher_seed": 0, "architecture": "resnet8",
         "initialisation": "he", "recipe": recipe, "loss": loss, "temperature": temperature,
         "mean_gap": 0.0, "perturbation": 0, "seed": 0, "status": "finished", "best_accuracy": 0.99,
+        "means": "trained-teacher", "relative_perturbation": 0.0,
         **changes,
     }  # fmt: skip
 
@@ -54,6 +55,11 @@ def figure(tiny: dict[str, Any], tmp_path: Path) -> Figure:
     rows += [
         # neither a perturbed nor a lost student, nor recipes with one temperature
         row("student", "short", "kd", 4.0, perturbation=1, last_accuracy=0.01),
+        row("student", "short", "kd", 4.0, relative_perturbation=1e-6, last_accuracy=0.01),
+        row("student", "short", "kd", 4.0, means="natural", last_accuracy=0.01),
+        # what was run with some of the seeds alone
+        *(row("student", "short", "kd", 1e6, seed=seed, last_accuracy=0.01) for seed in (0, 2)),
+        row("student", "short", "kd", 4.0, mean_gap=1.0, last_accuracy=0.01),
         row("student", "short", "kd", 4.0, seed=9, last_accuracy=0.01, status="diverged"),
         *(row("student", "alone", "kd", 4.0, seed=seed, last_accuracy=0.01) for seed in SEEDS),
     ]

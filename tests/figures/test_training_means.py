@@ -30,7 +30,10 @@ def row(recipe: str, loss: str, epoch: int, seed: int, **changes: Any) -> dict[s
         "role": "student", "teacher": "t", "teacher_seed": 0, "architecture": "resnet8",
         "initialisation": "he", "recipe": recipe, "loss": loss, "temperature": LOSSES[loss][1],
         "mean_gap": 0.0, "perturbation": 0, "seed": seed, "status": "finished", "epoch": epoch,
-        "split": "probe", "mean_logit_drift": 4 * value, "logit_rms": 4.0,
+        "means": "trained-teacher", "relative_perturbation": 0.0,
+        "split": "probe", "mean_logit_drift": 4 * value,
+        # at the start: 4 is the root mean square over the seeds
+        "mean_logit_rms": 77.0 if epoch else 4 * math.sqrt((1, 1.5, 0.5)[seed]),
         # the sum is a tenth of the drift's number, of a change of 2
         "classifier_weight_sum": value / 10 * 2 * math.sqrt(CLASSES),
         "classifier_weight_change": 2.0 if epoch else 0.0, "classifier_bias_sum": 50.0,
@@ -50,6 +53,10 @@ def figure(tiny: dict[str, Any], tmp_path: Path) -> Figure:
         row("short", "kd", 1, 0, temperature=16.0, **far),
         row("short", "kd", 1, 0, mean_gap=5.0, **far),
         row("short", "kd", 1, 0, perturbation=1, **far),
+        row("short", "kd", 1, 0, relative_perturbation=1e-6, **far),
+        row("short", "kd", 1, 0, means="natural", **far),
+        row("short", "kd", 1, 0, teacher_seed=1, **far),
+        row("short", "kd", 1, 0, architecture="mlp", **far),
         row("short", "kd", 1, 0, split="train", **far),
         row("short", "kd", 1, 0, initialisation="he-centred", **far),
         row("short", "kd", 1, 0, status="diverged", **far),

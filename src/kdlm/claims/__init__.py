@@ -21,19 +21,20 @@ from kdlm.study.margins import Margins
 from kdlm.study.schemas import SCHEMAS
 from kdlm.terminal import printable
 
-__all__ = ["CLAIMS", "decide", "format_claims", "judge", "judge_study"]
+__all__ = ["CLAIMS", "decide", "format_claims", "format_rows", "judge", "judge_study"]
 
 _WIDTH = 110
 
-CLAIMS: tuple[Claim, ...] = (
-    *equations.CLAIMS,
+_OF_TRAINED: tuple[Claim, ...] = (
     *energy.CLAIMS,
     *means.CLAIMS,
     *pointwise.CLAIMS,
     *gaps.CLAIMS,
     *distributional.CLAIMS,
-    *initial.CLAIMS,
 )
+"""The claims about trained networks."""
+
+CLAIMS: tuple[Claim, ...] = (*equations.CLAIMS, *_OF_TRAINED, *initial.CLAIMS)
 """Every claim, in the order of table ``claims``."""
 
 
@@ -54,7 +55,12 @@ def judge(study: Study, tables: Path) -> pd.DataFrame:
         InputError: a table is missing or damaged.
 
     """
-    return decide(Evidence.read(tables, study.margins))
+    table = decide(Evidence.read(tables, study.margins))
+    images = dict.fromkeys((claim.id for claim in _OF_TRAINED), study.dataset.name)
+    images |= dict.fromkeys((claim.id for claim in initial.CLAIMS), study.init_means.dataset.name)
+    named = table["id"].map(images)
+    table["measured_on"] = (named + ": " + table["measured_on"]).fillna(table["measured_on"])
+    return table
 
 
 def decide(evidence: Evidence) -> pd.DataFrame:
@@ -90,12 +96,36 @@ def _row(claim: Claim, evidence: Evidence, margins: Margins) -> dict[str, Any]:
     }
 
 
+def format_rows(claims: pd.DataFrame) -> str:
+    """Return rows of table ``claims`` in full, a paragraph each, for a terminal of 110 columns."""
+    paragraphs = []
+    for row in claims.itertuples():
+        interval = "" if row.ci_low == row.ci_high else f", interval {_interval(row)}"
+        lines = [
+            f"{row.id} ({row.form}), {row.equation}: {row.verdict}",
+            row.statement,
+            f"{row.statistic}: {_number(row.value)}{interval}, "
+            f"margin {_margin(row.margin_low, row.margin_high)}, n = {row.n}",
+            f"measured on: {row.measured_on}",
+        ]
+        paragraphs.append(
+            "\n".join(
+                textwrap.fill(printable(line), _WIDTH, subsequent_indent="  ") for line in lines
+            )
+        )
+    return "\n\n".join(paragraphs)
+
+
+def _interval(row: Any) -> str:
+    return f"{_number(row.ci_low)} to {_number(row.ci_high)}"
+
+
 def format_claims(claims: pd.DataFrame) -> str:
     """Return table ``claims`` as text for a terminal of 110 columns."""
     heading = f"{'claim':<23} {'verdict':<12} {'value':>9}  {'interval':<22} {'margin':<13} "
     lines = [f"{heading}statement", "-" * _WIDTH]
     for row in claims.itertuples():
-        interval = f"{_number(row.ci_low)} to {_number(row.ci_high)}"
+        interval = _interval(row)
         if row.ci_low == row.ci_high:
             interval = "exact"
         if pd.isna(row.value):

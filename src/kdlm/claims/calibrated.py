@@ -52,9 +52,10 @@ def worst_pair(rows: pd.DataFrame, evidence: Evidence, columns: list[str], limit
     if rows.empty:
         raise NotMeasured("no such pair of students in this study")
     measured = rows[rows[columns].notna().all(axis=1)]
-    findings = [
-        _in_group(members, evidence, columns, limit) for _, members in measured.groupby(GROUP)
-    ]
+    # A group without ladder and control was not meant for this question, unless no group was.
+    groups = [members for _, members in measured.groupby(GROUP)]
+    asked = [members for members in groups if _is_asked(members, evidence)] or groups
+    findings = [_in_group(members, evidence, columns, limit) for members in asked]
     margin = at_most(limit)
     found = worst(findings, margin) if findings else None
     if found is None or found.verdict(*margin) != "refuted":
@@ -63,7 +64,15 @@ def worst_pair(rows: pd.DataFrame, evidence: Evidence, columns: list[str], limit
         raise NotMeasured("one seed only, so no distance between seeds to compare with")
     lost = len(rows) - len(measured)
     note = f"; {lost} pairs without a distance between seeds left out" if lost else ""
+    if without := len(groups) - len(asked):
+        note += f"; {without} groups of students without a ladder left out"
     return replace(found, measured_on=found.measured_on + note)
+
+
+def _is_asked(members: pd.DataFrame, evidence: Evidence) -> bool:
+    """Return whether the group of these pairs has a ladder or a control."""
+    group = dict(members[GROUP].iloc[0])
+    return any(len(_of_group(evidence, kind, group)) for kind in ("rung", "floor"))
 
 
 def _in_group(

@@ -126,16 +126,15 @@ def _by_temperature(rows: pd.DataFrame, column: str, limit: float) -> str:
     """
     since, parts = "the same at no T", []
     agreed = True
-    for temperature, at in sorted(rows.groupby("temperature"), reverse=True):
+    known = rows[rows[column].notna()]
+    for temperature, at in sorted(known.groupby("temperature"), reverse=True):
         spelt = format_number(float(temperature))
         saturated = np.isinf(at[column.replace("share", "jitter")])
         agreed = agreed and bool(((at[column] <= limit) & ~saturated).all())
         if agreed:
             ratio = at["temperature_over_rms"].mean()
             since = f"the same from T = {spelt} (T/rms = {ratio:.3g}) on"
-        if at[column].notna().any():
-            pair = at.loc[at[column].idxmax()]
-            parts.append(f"{spelt} {share_and_size(pair, column)}")
+        parts.append(f"{spelt} {share_and_size(at.loc[at[column].idxmax()], column)}")
     return f"{since}; worst by T: {', '.join(reversed(parts))}"
 
 

@@ -6,7 +6,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-__all__ = ["EQUIVALENCE_LEVEL", "FEWEST_UNITS", "confidence_interval", "simultaneous", "verdict"]
+__all__ = [
+    "EQUIVALENCE_LEVEL",
+    "FEWEST_UNITS",
+    "VERDICTS",
+    "confidence_interval",
+    "simultaneous",
+    "verdict",
+]
+
+VERDICTS = ("supported", "refuted", "inconclusive")
 
 # Two one-sided tests at level 0.05 conclude equivalence exactly where the 90 % interval lies inside
 # the margin.

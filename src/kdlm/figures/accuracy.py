@@ -21,16 +21,22 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     """Draw a panel for each teacher, student architecture, initialisation and recipe.
 
     KD's accuracy is drawn against T. Losses without a temperature, and the teacher, are horizontal
-    lines.
+    lines. Only students of the same seeds are compared: a temperature, gap or loss that was not run
+    with every seed of the panel is left out.
     """
     runs = read_table(folder / "tables/runs.parquet", "runs")
     runs = runs[runs["status"] == "finished"].copy()
     runs["accuracy"] = 100 * runs["last_accuracy"]
-    students = runs[(runs["role"] == "student") & (runs["perturbation"] == 0)]
+    students = runs[
+        (runs["role"] == "student")
+        & (runs["perturbation"] == 0)
+        & (runs["relative_perturbation"] == 0)
+        & (runs["means"] == "trained-teacher")
+    ]
     keys = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
     groups = [
         (rows.loc[rows["loss"] == "kd", "temperature"].nunique(), key, rows)
-        for key, rows in students.groupby(keys, sort=False)
+        for key, rows in ((key, _paired(rows)) for key, rows in students.groupby(keys, sort=False))
     ]
     # one temperature is drawn where there are no others
     least = min(2, max((count for count, *_ in groups), default=0))
@@ -67,6 +73,12 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
         axes.legend(title=f"mean, sd (seeds: {rows['seed'].nunique()})", fontsize="small",
                     loc="upper left", bbox_to_anchor=(1.0, 1.0))  # fmt: skip
     return figure
+
+
+def _paired(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the students of one panel whose loss, temperature and gap has all of its seeds."""
+    seeds = rows.groupby(["loss", "temperature", "mean_gap"])["seed"].transform("nunique")
+    return rows[seeds == rows["seed"].nunique()]
 
 
 def _places(values: pd.Series, all_values: pd.Series) -> list[float]:

@@ -18,14 +18,15 @@ __all__ = ["READS", "draw"]
 
 READS = ("histories", "runs")
 
-DRIFT = "drift of the mean logit\n(rms over probe images,\nin rms of centred logits)"
+DRIFT = "drift of the mean logit\n(rms over probe images, in\nrms of mean logits at the start)"
 SUMS = "drift of the class sum of $W$\n(1: all that its change\nallows)"
 
 
 def draw(study: Study, folder: Path) -> Figure:
     """Draw a column of two panels for each recipe: drift of the mean logit, and of Σ_k W_k.
 
-    The recipes differ in weight decay and optimiser.
+    The recipes differ in weight decay and optimiser. The students are those of one teacher and of
+    the architecture that most recipes train.
     """
     table = read_table(folder / "tables/histories.parquet", "histories")
     gaps = table["mean_gap"].fillna(0).abs()
@@ -35,10 +36,18 @@ def draw(study: Study, folder: Path) -> Figure:
         & (table["split"] == "probe")
         & (table["initialisation"] == "he")
         & (table["perturbation"] == 0)
+        & (table["relative_perturbation"] == 0)
+        & (table["means"] == "trained-teacher")
         & (gaps == gaps.min())
         & table["loss"].isin(["ce", "kd", "lm"])
         & ((table["loss"] != "kd") | (table["temperature"] == _temperature(study)))
     ].copy()
+    if shown.empty:
+        return empty("no student of CE, KD or LM that was initialised by he is finished")
+    by_architecture = shown.groupby("architecture", sort=False)["recipe"].nunique()
+    shown = shown[shown["architecture"] == by_architecture.idxmax()]
+    teacher = shown[["teacher", "teacher_seed"]].value_counts().idxmax()
+    shown = shown[(shown["teacher"] == teacher[0]) & (shown["teacher_seed"] == teacher[1])].copy()
     shown["recipe"] = shown["recipe"].map(
         {
             name: f"{name}\n{r.optimizer}, weight decay {r.weight_decay:g}"
@@ -46,13 +55,15 @@ def draw(study: Study, folder: Path) -> Figure:
         }
     )
     change = np.sqrt(_classes(folder)) * shown["classifier_weight_change"]
-    shown[DRIFT] = shown["mean_logit_drift"] / shown["logit_rms"]
+    arm = [shown[key] for key in ("recipe", "loss", "temperature")]
+    at_start = np.square(shown["mean_logit_rms"]).where(shown["epoch"] == 0)
+    shown[DRIFT] = shown["mean_logit_drift"] / np.sqrt(at_start.groupby(arm).transform("mean"))
     shown[SUMS] = (shown["classifier_weight_sum"] / change).where(change > 0)
     shown["loss"] = shown["loss"].map(LABELS)
     shown = shown[shown["epoch"] > 0]
     recipes = list(shown["recipe"].unique())
     if not recipes:
-        return empty("no student of CE, KD or LM that was initialised by he is finished")
+        return empty("no student of CE, KD or LM has finished an epoch")
     order = [LABELS[loss] for loss in ("ce", "kd", "lm")]
     figure, grid = plt.subplots(
         2, len(recipes), figsize=(1 + 2.6 * len(recipes), 5), sharex="col", sharey="row",
