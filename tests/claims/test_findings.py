@@ -1,4 +1,4 @@
-"""The page of findings: generated, of one piece with the claims, and that of the archived record."""
+"""The page of findings: generated from the claims, and that of the archived record."""
 
 import zipfile
 from pathlib import Path

@@ -30,6 +30,9 @@ from kdlm.tables.ladder import Ladder, ladders
 
 __all__ = ["OBJECTIVE", "share_and_size", "worst_pair"]
 
+_BEYOND = 1.5
+"""Of the ladder's highest rung; up to there a distance can be the chaos of other seeds."""
+
 OBJECTIVE = ["loss", "temperature", "means", "mean_gap"]
 
 
@@ -55,9 +58,12 @@ def worst_pair(rows: pd.DataFrame, evidence: Evidence, columns: list[str], limit
     # A group without ladder and control was not meant for this question, unless no group was.
     groups = [members for _, members in measured.groupby(GROUP)]
     asked = [members for members in groups if _is_asked(members, evidence)] or groups
-    findings = [_in_group(members, evidence, columns, limit) for members in asked]
+    sizes = {}
+    for members in asked:
+        finding, size = _in_group(members, evidence, columns, limit)
+        sizes[finding] = size
     margin = at_most(limit)
-    found = worst(findings, margin) if findings else None
+    found = worst(list(sizes), margin) if sizes else None
     if found is None or found.verdict(*margin) != "refuted":
         require_complete(rows, *columns)
     if found is None:
@@ -66,6 +72,8 @@ def worst_pair(rows: pd.DataFrame, evidence: Evidence, columns: list[str], limit
     note = f"; {lost} pairs without a distance between seeds left out" if lost else ""
     if without := len(groups) - len(asked):
         note += f"; {without} groups of students without a ladder left out"
+    if others := [size for finding, size in sizes.items() if finding is not found]:
+        note += f"; the worst pairs of other groups: {', '.join(others)}"
     return replace(found, measured_on=found.measured_on + note)
 
 
@@ -77,8 +85,11 @@ def _is_asked(members: pd.DataFrame, evidence: Evidence) -> bool:
 
 def _in_group(
     members: pd.DataFrame, evidence: Evidence, columns: list[str], limit: float
-) -> Finding:
-    """Return the finding of the worst pair of one group; see `worst_pair`."""
+) -> tuple[Finding, str]:
+    """Return the finding of the worst pair of one group, and its size in a few words.
+
+    See `worst_pair`.
+    """
     group = dict(members[GROUP].iloc[0])
     shares = members[columns].max(axis=1)
     pair, share = members.loc[shares.idxmax()], float(shares.max())
@@ -99,7 +110,11 @@ def _in_group(
     ]
     if share > limit and not doubt:
         parts.append(_practice(members, chosen_pairs(evidence, "seed")))
-    return replace(exactly(share, seeds, "; ".join(parts)), doubt=doubt)
+    size = (
+        f"{share:.2g} ({group['architecture']}, {group['initialisation']}, {group['recipe']}: "
+        f"{_size(share, found.get(column))})"
+    )
+    return replace(exactly(share, seeds, "; ".join(parts)), doubt=doubt), size
 
 
 def _of_group(evidence: Evidence, kind: str, group: dict[str, Any]) -> pd.DataFrame:
@@ -176,6 +191,12 @@ def _size(share: float, ladder: Ladder | None) -> str:
         return "no ladder to read a size from"
     jitter = float(ladder.jitter(np.array(share)))
     if math.isinf(jitter) and ladder.flat:
+        times = share / float(ladder.shares.max())
+        if times > _BEYOND:
+            return (
+                f"beyond the ladder's plateau, {times:.1f} times its highest rung: more than chaos "
+                "makes of any jitter"
+            )
         return f"saturated: on the ladder's plateau, which begins at {ladder.plateau_from:.1g}"
     if math.isinf(jitter):
         return f"further apart than any rung carries one loss, up to {ladder.rungs[-1]:.1g}"

@@ -108,7 +108,7 @@ SENTENCES = (
         "LM: {equivalence_logits_corrected.value:.2g} of the distance between two seeds.",
         "At smaller temperatures the students are saturated, as the row lists: as far apart as a "
         "small jitter of the initial weights drives them, although the gradients agree to many "
-        "digits. A recipe that is accurate and less chaotic was not found.",
+        "digits.",
     ),
     Sentence(
         "equivalence-accuracy",
