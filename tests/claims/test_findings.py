@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from kdlm.claims import CLAIMS, decide
-from kdlm.claims.findings import SENTENCES, findings
+from kdlm.claims.findings import SENTENCES, findings, verdicts
 from kdlm.cli import main
 from kdlm.errors import InputError
 from kdlm.storage.parquet import read_table, write_table
@@ -50,12 +50,23 @@ def test_a_page_of_another_version_is_refused(claims: pd.DataFrame) -> None:
         findings(claims.assign(verdict="id"), "x")
 
 
-def test_the_page_is_that_of_the_archived_record(tmp_path: Path) -> None:
-    (archive,) = (ROOT / "results/reference").glob("digits.zip")
-    with zipfile.ZipFile(archive) as packed:
-        packed.extract("results/digits/claims.parquet", tmp_path)
-    claims = read_table(tmp_path / "results/digits/claims.parquet", "claims")
-    assert (ROOT / "docs/findings.md").read_text() == findings(claims, "results/digits")
+@pytest.fixture(scope="module")
+def archived(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Table ``claims`` of the record in results/reference/."""
+    folder = tmp_path_factory.mktemp("record")
+    with zipfile.ZipFile(ROOT / "results/reference/digits.zip") as packed:
+        packed.extract("results/digits/claims.parquet", folder)
+    return read_table(folder / "results/digits/claims.parquet", "claims")
+
+
+def test_the_page_is_that_of_the_archived_record(archived: pd.DataFrame) -> None:
+    assert (ROOT / "docs/findings.md").read_text() == findings(archived, "results/digits")
+
+
+def test_the_table_of_the_readme_is_that_of_the_archived_record(archived: pd.DataFrame) -> None:
+    readme = (ROOT / "README.md").read_text()
+    shown = readme.split("<!-- verdicts -->\n")[1].split("\n<!-- end -->")[0]
+    assert shown == verdicts(archived)
 
 
 def test_the_commands_print_rows_in_full(

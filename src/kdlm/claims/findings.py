@@ -11,7 +11,7 @@ from kdlm.claims.statistics import VERDICTS
 from kdlm.errors import InputError
 from kdlm.terminal import printable
 
-__all__ = ["SENTENCES", "Sentence", "findings"]
+__all__ = ["SENTENCES", "Sentence", "findings", "verdicts"]
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,39 @@ SENTENCES = (
     ),
 )
 
+_SHORT = (
+    ("eq7-printed", "printed", "KD's gradient tends to (zˢ − zᵗ + cˢ − cᵗ)/K: relative distance"),
+    ("eq7-corrected", "corrected", "… to (zˢ − zᵗ − (cˢ − cᵗ))/K, at the largest T"),
+    ("eq8-printed", "printed", "LM + (cˢ − cᵗ)/K Σ zˢ, with the current means, has KD's gradient"),
+    ("eq8-corrected", "corrected", "LM + (cᵗ − cˢ)/K Σ zˢ has it"),
+    ("eq8-untrained", "corrected", "… trains KD's student with its means fixed before training"),
+    ("energy-identity", "corrected", "LM is KD at ∞ plus ½ g² in every sample: violation"),
+    (
+        "energy-start",
+        "as stated",
+        "equal average means at the start make them one: share of g in LM",
+    ),
+    ("energy-solution", "as stated", "… also after training"),
+    ("equal-means", "as stated", "equal average means make KD at ∞ train LM's student"),
+    ("centred-classifier", "corrected", "zero means sample by sample do"),
+    ("gap-kd", "as stated", "KD does not see a mean gap of 5 logits"),
+    ("gap-lm", "as stated", "LM does not either"),
+    ("equivalence-logits", "corrected", "KD at the largest finite T trains centred LM's student"),
+    (
+        "equivalence-accuracy",
+        "as stated",
+        "KD at high T and ∞ is as accurate as LM on this test set",
+    ),
+    ("equivalence-accuracy", "corrected", "… as centred LM"),
+    ("equivalence-predictions", "as stated", "their predictions differ no more than two seeds'"),
+    ("means-stay", "as stated", "logit means keep their initial values: largest drift"),
+    ("sums-stay", "corrected", "the classifier's sums over classes do, without weight decay"),
+    ("l1-like", "as stated", "the term of (8) shrinks logits as an l1 penalty: ratio of |z|"),
+    ("b4-printed", "printed", "CE ≥ −Σ y z + Σ z (by how much it fails)"),
+    ("table1", "as stated", "the four published initialisation means are plausible: p"),
+)
+"""The rows of the README's table: id, form, and the statement in short."""
+
 _HEAD = """# Findings
 
 The answer of the default study in ten sentences. This page is generated from the study's verdicts,
@@ -191,6 +224,27 @@ def findings(claims: pd.DataFrame, folder: str) -> str:
         for number, sentence in enumerate(SENTENCES, 1)
     ]
     return _HEAD + "\n".join(parts)
+
+
+def verdicts(claims: pd.DataFrame) -> str:
+    """Return the README's table of verdicts, in Markdown, for a table ``claims``."""
+    rows = {(row["id"], row["form"]): row for row in claims.to_dict("records")}
+    lines = [
+        "| claim | statement | value | 90 % interval | n | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    for identity, form, statement in _SHORT:
+        row = rows[identity, form]
+        low, high = row["ci_low"], row["ci_high"]
+        interval = "exact" if low == high else f"{low:.2g} to {high:.2g}"
+        plain = (
+            identity if form == "as stated" or identity.endswith(form) else f"{identity}, {form}"
+        )
+        lines.append(
+            f"| `{plain}` | {statement} | {row['value']:.2g} | {interval} | {row['n']} "
+            f"| {row['verdict']} (margin {_margin(row)}) |"
+        )
+    return "\n".join(lines)
 
 
 def _name(identity: str, form: str) -> str:
