@@ -1,11 +1,13 @@
 """Claims over seeds, from made-up logits on disk to the verdict."""
 
+import dataclasses
 import math
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -259,6 +261,19 @@ def test_fewer_than_five_seeds_support_nothing_and_still_refute(
     row = judged(evidence(few, tmp_path / "apart"), "equivalence-accuracy", "corrected")
     assert row["verdict"] == "refuted"
     assert "fewer than five" not in row["measured_on"]
+
+
+def test_a_group_of_few_seeds_keeps_no_other_from_its_verdict(found: Evidence) -> None:
+    small = found.comparisons[found.comparisons["seed_a"] < 2].assign(recipe="other")
+    both = dataclasses.replace(found, comparisons=pd.concat([found.comparisons, small]))
+    for claim, form in CLAIMS:
+        alone, beside = judged(found, claim, form), judged(both, claim, form)
+        for column in ("verdict", "value", "ci_low", "ci_high", "n"):
+            assert alone[column] == beside[column], (claim, column)
+        assert "groups of fewer than 5 units left out" in beside["measured_on"]
+        assert "left out" not in alone["measured_on"]
+        # alone, the small groups are still told
+        assert judged(dataclasses.replace(found, comparisons=small), claim, form)["n"] < 5
 
 
 def test_one_seed_decides_nothing(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from kdlm.claims.evidence import (
     worst,
 )
 from kdlm.claims.pairs import between, chosen_pairs
-from kdlm.claims.statistics import simultaneous
+from kdlm.claims.statistics import FEWEST_UNITS, simultaneous
 from kdlm.study.margins import Margins
 from kdlm.study.specs import format_number
 
@@ -107,7 +107,8 @@ def _units(pairs: pd.DataFrame, column: str) -> tuple[pd.Series, str]:
 def _equivalence(other: str, measure: _Measure) -> Callable[[Evidence], Finding]:
     """Return the function that finds the worst mean difference between KD and ``other``.
 
-    A case is a group of students with one of the two temperatures.
+    A case is a group of students with one of the two temperatures. A case of fewer than five units,
+    which could support nothing, is left out if another has five: it was meant for other questions.
     """
 
     def find(evidence: Evidence) -> Finding:
@@ -115,10 +116,14 @@ def _equivalence(other: str, measure: _Measure) -> Callable[[Evidence], Finding]
         pairs = rows.dropna(subset=measure.column)
         if pairs.empty:
             raise NotMeasured("one seed only, so no two seeds to compare with")
-        groups = list(pairs.groupby(["temperature_a", *GROUP], sort=False))
+        every = [
+            (key, members, *_units(members, measure.column))
+            for key, members in pairs.groupby(["temperature_a", *GROUP], sort=False)
+        ]
+        groups = [group for group in every if len(group[2]) >= FEWEST_UNITS] or every
         findings = []
-        for (temperature, teacher, architecture, initialisation, recipe), members in groups:
-            values, units = _units(members, measure.column)
+        for (temperature, *group), members, values, units in groups:
+            teacher, architecture, initialisation, recipe = group
             where = (
                 f"KD at T = {format_number(temperature)}, {teacher} to {architecture}, "
                 f"{initialisation}, {recipe}; {units}"
@@ -129,6 +134,8 @@ def _equivalence(other: str, measure: _Measure) -> Callable[[Evidence], Finding]
         found = worst(findings, measure.margin(evidence.margins))
         lost = len(rows) - len(pairs)
         note = f"; {lost} pairs without a second seed left out" if lost else ""
+        if few := len(every) - len(groups):
+            note += f"; {few} groups of fewer than {FEWEST_UNITS} units left out"
         return replace(found, measured_on=f"worst of {len(groups)}: {found.measured_on}{note}")
 
     return find

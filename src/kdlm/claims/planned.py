@@ -73,7 +73,10 @@ def _histories(networks: pd.DataFrame) -> pd.DataFrame:
     )
     rows = networks[[*shared, "epochs"]].merge(splits, how="cross")
     rows["epoch"] = rows["epochs"].where(~rows["first"], 0)
-    return _finished(rows.drop(columns=["epochs", "first"]), "histories").drop(columns="reason")
+    rows = _finished(rows.drop(columns=["epochs", "first"]), "histories").drop(columns="reason")
+    # with that initialisation every sample's mean logit is 0
+    means = rows["mean_logit_rms"].mask(rows["initialisation"] == "he-centred", 0.0)
+    return rows.assign(mean_logit_rms=means)
 
 
 def _layer_means(config: InitMeans) -> pd.DataFrame:
