@@ -160,8 +160,8 @@ def test_snakemakes_own_logs_are_left_out(
 def test_every_job_is_an_action(crate: dict[str, dict[str, Any]], study: Study) -> None:
     actions = [e for e in crate.values() if e["@type"] == "CreateAction" and e["@id"] != "#run"]
     jobs = len(network_jobs(study)) + len(list(init_means_jobs(study)))
-    # two datasets, the config, four tables' jobs, claims, six figures, the report
-    assert len(actions) == jobs + 2 + 1 + 4 + 1 + 6 + 1
+    # two datasets, the config, four tables' jobs, claims, the figures, the report
+    assert len(actions) == jobs + 2 + 1 + 4 + 1 + len(FIGURES) + 1
     for action in actions:
         assert action["description"].startswith("python -m kdlm ")
         assert action["startTime"] <= action["endTime"]

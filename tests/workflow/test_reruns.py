@@ -37,6 +37,7 @@ GATHERING = {"collect", "compare", "theory", "judge"}
 DRAWN_FROM_STUDENTS = {
     "figure_accuracy",
     "figure_distances",
+    "figure_energy",
     "figure_gradient_limit",
     "figure_routes",
     "figure_training_means",
