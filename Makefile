@@ -107,7 +107,7 @@ define install
 endef
 
 $(STUDY_READY): $(SOURCES)
-	$(call install,study)
+	$(call install,study$(COMMA)analysis)
 	touch $@
 
 $(READY): $(SOURCES)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,14 @@ def test_the_package_alone_brings_no_workflow() -> None:
     assert not alone & {"snakemake", "submitit", "seaborn", "matplotlib", "duckdb", "rocrate"}
     study = {one.name for one in _declared(STUDY, "study")}
     assert not study & {"mypy", "ruff", "hypothesis", "pytest", "snakefmt", "import-linter"}
+
+
+def test_what_make_study_installs_can_render_snakemakes_report() -> None:
+    """An archive contains that report, and `snakemake archive` comes after `make study`."""
+    wanted = [Requirement(text) for text in metadata.requires("snakemake") or []]
+    reports = {one.name for one in wanted if one.marker and "reports" in str(one.marker)}
+    assert reports
+    assert reports <= {one.name for one in _declared(STUDY, "study")}
 
 
 ALONE = """

@@ -72,7 +72,9 @@ def worst_pair(rows: pd.DataFrame, evidence: Evidence, columns: list[str], limit
     note = f"; {lost} pairs without a distance between seeds left out" if lost else ""
     if without := len(groups) - len(asked):
         note += f"; {without} groups of students without a ladder left out"
-    if others := [size for finding, size in sizes.items() if finding is not found]:
+    # `worst` returns its choice with more in it, so their texts tell them apart
+    others = [s for finding, s in sizes.items() if finding.measured_on != found.measured_on]
+    if others:
         note += f"; the worst pairs of other groups: {', '.join(others)}"
     return replace(found, measured_on=found.measured_on + note)
 
