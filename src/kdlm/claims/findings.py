@@ -191,8 +191,8 @@ _SHORT = (
 _HEAD = """# Findings
 
 The answer of the default study in ten sentences. This page is generated from the study's verdicts,
-`python -m kdlm findings results/digits`, and a test holds it against the archived record. Networks
-and seeds that a number was measured on are printed by the command beside it.
+`python -m kdlm findings results/digits`, and a test holds it against the record in results/reference/.
+Networks and seeds that a number was measured on are printed by the command beside it.
 
 """
 
