@@ -182,7 +182,7 @@ _SHORT = (
     ("equivalence-predictions", "as stated", "their predictions differ no more than two seeds'"),
     ("means-stay", "as stated", "logit means keep their initial values: largest drift"),
     ("sums-stay", "corrected", "the classifier's sums over classes do, without weight decay"),
-    ("l1-like", "as stated", "the term of (8) shrinks logits as an l1 penalty: ratio of |z|"),
+    ("l1-like", "as stated", "the term of (8) shrinks logits as an l1 penalty: ratio of sizes"),
     ("b4-printed", "printed", "CE ≥ −Σ y z + Σ z (by how much it fails)"),
     ("table1", "as stated", "the four published initialisation means are plausible: p"),
 )
@@ -191,8 +191,9 @@ _SHORT = (
 _HEAD = """# Findings
 
 The answer of the default study in ten sentences. This page is generated from the study's verdicts,
-`python -m kdlm findings results/digits`, and a test holds it against the record in results/reference/.
-Networks and seeds that a number was measured on are printed by the command beside it.
+`python -m kdlm findings results/digits`, and a test holds it against the record in
+results/reference/. Networks and seeds that a number was measured on are printed by the command
+beside it.
 
 """
 
