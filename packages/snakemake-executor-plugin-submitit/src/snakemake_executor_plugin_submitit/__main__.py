@@ -13,7 +13,7 @@ from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line."""
+    """Run the command line; return its exit status, 1 if nothing could be removed."""
     parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__)
     commands = parser.add_subparsers(required=True)
     help_text = "remove logs, submitit's files and journals of runs that are over"
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _gone(jobs: list[Submission]) -> set[str]:
-    """Ids of the jobs that have ended."""
+    """Return the ids of the jobs that have ended."""
     gone = set()
     for name in {job.cluster for job in jobs}:
         ids = [job.job_id for job in jobs if job.cluster == name]

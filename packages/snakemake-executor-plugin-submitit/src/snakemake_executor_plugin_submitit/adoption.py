@@ -1,4 +1,8 @@
-"""Jobs of controllers that died: followed where they make what is asked for, ended where not."""
+"""Take over the jobs of controllers that died.
+
+A job is adopted if this run would submit it unchanged. Otherwise it is cancelled before its outputs
+are made anew.
+"""
 
 import contextlib
 import time
@@ -13,11 +17,11 @@ from snakemake_executor_plugin_submitit.outcome import read_result, result_path
 __all__ = ["Adoption"]
 
 SLOW = 60.0
-"""Seconds after which it is said that jobs which were cancelled are still there."""
+"""Seconds after which the log says that cancelled jobs are still on the cluster."""
 
 
 class Adoption:
-    """Takes over what controllers that died have on the cluster."""
+    """Decides which jobs of dead controllers are adopted, and cancels the others."""
 
     def __init__(
         self,
@@ -29,7 +33,16 @@ class Adoption:
         patience: float,
         logger: Any,
     ) -> None:
-        """Take what it works with: `name` is the cluster's, `patience` is in seconds."""
+        """Store the parts to work with.
+
+        Args:
+            cluster: the scheduler.
+            journal: the journal of this controller.
+            name: name of the cluster, as in `Submission.cluster`.
+            abandon: cancels the jobs of an unfinished submission, given its tag.
+            patience: seconds for which an unreachable scheduler is asked again.
+            logger: Snakemake's logger.
+        """
         self._cluster = cluster
         self._journal = journal
         self._name = name
@@ -37,14 +50,17 @@ class Adoption:
         self._patience = patience
         self._logger = logger
         self.undecided: set[str] = set()
-        """Jobs that were taken over and of which it is open what becomes of them."""
+        """Ids of jobs that were taken over and are neither adopted nor cancelled yet."""
 
     def take(self, planned: Sequence[Planned]) -> list[tuple[Planned, Submission]]:
-        """Jobs that need not be submitted, with those that make the same already.
+        """Adopt orphaned jobs that do the work of planned ones, and cancel outdated orphans.
+
+        Returns:
+            The planned jobs that need not be submitted, each with the job adopted in its place.
 
         Raises:
-            RivalError: another controller has jobs of these on the cluster.
-            OSError: the scheduler cannot be asked for all our patience.
+            RivalError: another controller has jobs with the same outputs on the cluster.
+            OSError: the scheduler was not reachable for as long as `patience` lasts.
         """
         took = self._journal.take({one.key for one in planned})
         for tag in took.unfinished:
@@ -67,7 +83,10 @@ class Adoption:
         return adopted
 
     def _just_finished(self, orphan: Submission) -> bool:
-        """Whether a job succeeded after this run of Snakemake had looked at what there is."""
+        """Return whether a job succeeded since this run began.
+
+        Snakemake looked at the outputs before that, so it takes them for missing.
+        """
         path = result_path(orphan.folder, orphan.job_id)
         with contextlib.suppress(OSError):
             if path.stat().st_mtime > self._journal.begun:
@@ -76,7 +95,13 @@ class Adoption:
         return False
 
     def _patiently(self, orphans: Sequence[Submission]) -> dict[str, Submission]:
-        """`_alive`, asked again while the scheduler is away: to go on without would harm jobs."""
+        """Return `_alive`, asking again with growing pauses while the scheduler is unreachable.
+
+        Without its answer a job could be submitted a second time.
+
+        Raises:
+            OSError: the scheduler was not reachable for as long as `patience` lasts.
+        """
         end = time.monotonic() + self._patience
         for pause in _growing():
             try:
@@ -92,10 +117,10 @@ class Adoption:
         raise AssertionError("pauses do not end")
 
     def _alive(self, orphans: Collection[Submission]) -> dict[str, Submission]:
-        """By key: the jobs of controllers that died which are still on the cluster.
+        """Return the orphans that are still on the cluster, by key.
 
         Raises:
-            OSError: the scheduler cannot be asked.
+            OSError: the scheduler cannot be reached.
         """
         mine = [one for one in orphans if one.cluster == self._name]
         if not mine:
@@ -104,10 +129,10 @@ class Adoption:
         return {one.key: one for one in mine if _is_queued(states.get(one.job_id))}
 
     def _end(self, outdated: Sequence[Submission]) -> None:
-        """Cancel jobs whose outputs are about to be made in another way; wait until they are gone.
+        """Cancel outdated jobs and wait until they have left the cluster.
 
         Raises:
-            OSError: the scheduler cannot be asked.
+            OSError: the scheduler cannot be reached.
         """
         if not outdated:
             return
@@ -125,7 +150,7 @@ class Adoption:
 
 
 def _is_queued(state: State | None) -> bool:
-    # also one that never starts is in the way
+    # A job in phase STUCK counts too: it would start if its obstacle were removed.
     return state is not None and state.phase is not Phase.ENDED
 
 

@@ -1,4 +1,4 @@
-"""The seam between Snakemake's side and a scheduler: what the executor needs of either."""
+"""The interface between the executor and a scheduler."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from snakemake_executor_plugin_submitit.resources import Request
 
 
 class Phase(Enum):
-    """What a state means for the one who waits."""
+    """What a job's state means for the executor, which waits for its end."""
 
     ALIVE = "alive"
     """Pending, running, or about to run again."""
@@ -22,16 +22,16 @@ class Phase(Enum):
 
 @dataclass(frozen=True)
 class State:
-    """State of a job as its scheduler tells it."""
+    """State of a job as its scheduler reports it."""
 
     phase: Phase
     name: str
-    """The scheduler's word, such as OUT_OF_MEMORY."""
+    """The scheduler's name of the state, such as OUT_OF_MEMORY."""
     detail: str = ""
     """Reason or exit status."""
 
     def __str__(self) -> str:
-        """Both in one."""
+        """Return the name, followed by the detail in brackets if there is one."""
         return f"{self.name} ({self.detail})" if self.detail else self.name
 
 
@@ -40,7 +40,7 @@ class SubmissionError(Exception):
 
 
 class NoRoomError(SubmissionError):
-    """The scheduler takes no more jobs until others have left it."""
+    """The queue is at a limit: no more jobs can be submitted until others have left it."""
 
 
 class Cluster(Protocol):
@@ -48,56 +48,57 @@ class Cluster(Protocol):
 
     @property
     def largest_array(self) -> int:
-        """How many jobs one submission may have.
+        """The largest number of jobs in one submission.
 
         Raises:
-            SubmissionError: the scheduler cannot be asked.
+            SubmissionError: the scheduler cannot be reached.
         """
 
     def submit(
         self, folder: Path, request: Request, name: str, tag: str, commands: Sequence[JobCommand]
     ) -> list[str]:
-        """Submit all commands, as one array where there are several.
+        """Submit all commands, as one array if there are several.
 
         Args:
-            folder: where submitit keeps their files; nothing else is in it.
-            request: what each of them asks for.
-            name: the job's name.
+            folder: an empty folder for submitit's files.
+            request: the resources of each job.
+            name: name of the jobs.
             tag: a word that no other submission has.
-            commands: at most `largest_array` of them.
+            commands: what the jobs run; at most `largest_array` commands.
 
         Returns:
-            Their job ids.
+            The job ids, in the order of the commands.
 
         Raises:
-            NoRoomError: a limit on the jobs in the queue; nothing is submitted.
-            SubmissionError: with nothing submitted.
+            NoRoomError: a limit on the jobs in the queue is reached; nothing is submitted.
+            SubmissionError: the scheduler refused, or was unreachable; nothing is submitted.
         """
 
     def states(self, job_ids: Iterable[str], finished: Collection[str] = ()) -> dict[str, State]:
-        """State of each job that the scheduler knows; a job that it does not know is missing.
+        """Return the state of each job by id, without the jobs that the scheduler does not know.
 
         Args:
-            job_ids: the jobs.
-            finished: those of them whose end is known; whether they are queued is all that counts.
+            job_ids: ids of the jobs.
+            finished: ids of those jobs whose end is known already. For these the caller needs to
+                know only whether they are still queued, so accounting need not be asked.
 
         Raises:
-            OSError: if the scheduler cannot be asked.
+            OSError: the scheduler cannot be reached.
         """
 
     def stop_waiting(self) -> None:
-        """Let a submission that waits for the scheduler give up at once, from another thread."""
+        """Make a submission that waits for the scheduler in another thread give up at once."""
 
     def cancel(self, job_ids: Iterable[str]) -> None:
-        """Cancel jobs; those that have ended are passed over.
+        """Cancel jobs; jobs that have ended already are ignored.
 
         Raises:
-            OSError: if the scheduler cannot be reached.
+            OSError: the scheduler cannot be reached.
         """
 
     def cancel_tagged(self, tag: str) -> None:
-        """Cancel whatever a submission of this tag may have left behind.
+        """Cancel all jobs that were submitted with this tag.
 
         Raises:
-            OSError: if the scheduler cannot be reached.
+            OSError: the scheduler cannot be reached.
         """

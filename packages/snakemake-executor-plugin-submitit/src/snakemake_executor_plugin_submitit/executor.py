@@ -1,4 +1,4 @@
-"""The executor: Snakemake's jobs out to a cluster, and how they ended back to Snakemake."""
+"""The executor: it submits Snakemake's jobs to a cluster and reports their ends to Snakemake."""
 
 import os
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -28,15 +28,15 @@ from snakemake_executor_plugin_submitit.watch import Watch, Watched
 __all__ = ["Executor"]
 
 SHORTEST_GRACE = 5.0
-"""Seconds for which a job that has ended may be without its result."""
+"""Least number of seconds that the result of a job may arrive after the job's end."""
 
 
 class RefusedRunError(WorkflowError):
-    """A run that is refused: Snakemake says why, without the lines of code that led to it."""
+    """A run that is refused; Snakemake prints the message without a traceback."""
 
     @property
     def __traceback__(self) -> None:
-        """None, whatever Python and Snakemake set."""
+        """Always None, whatever Python and Snakemake set."""
 
     @__traceback__.setter
     def __traceback__(self, value: TracebackType | None) -> None:
@@ -44,15 +44,17 @@ class RefusedRunError(WorkflowError):
 
 
 class Executor(RemoteExecutor):
-    """Snakemake's side of the plugin: what it is told, and what it tells."""
+    """The class that Snakemake calls: it takes jobs and reports what became of them."""
 
-    # the base class's interface of workflow and logger does not name all that is used of them
+    # workflow and logger are Any: their declared interfaces lack some attributes used here.
     def __init__(self, workflow: Any, logger: Any) -> None:
-        """Begin a journal. All state stands before the base class starts its status thread.
+        """Begin a journal and claim the files of the run.
+
+        All attributes are set before the base class starts its status thread, which uses them.
 
         Raises:
-            RefusedRunError: another controller is at work on the same files, or none can be kept
-                away from them; before anything is touched.
+            RefusedRunError: another controller works on the same files, or a journal or lock that
+                would keep others away cannot be made. No file of the run has been touched.
         """
         self._settings: ExecutorSettings = workflow.executor_settings or ExecutorSettings()
         folder = Path(workflow.workdir_init)
@@ -100,11 +102,12 @@ class Executor(RemoteExecutor):
         super().__init__(workflow, logger)
 
     def _claim(self, jobs: Iterable[Any]) -> None:
-        """Keep other controllers away from the files of these jobs.
+        """Claim the files of these jobs, so that no other controller works on them.
 
         Raises:
-            RefusedRunError: another one works on them. As the error of a job it would have
-                Snakemake delete its outputs, which may be in the making.
+            RefusedRunError: another controller works on them. The error is not reported as the
+                failure of a job, because Snakemake would then delete the job's outputs, which the
+                other controller may be making.
         """
         made: set[str] = set()
         read: set[str] = set()
@@ -123,10 +126,11 @@ class Executor(RemoteExecutor):
         self.run_jobs([job])
 
     def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
-        """Submit all jobs of a scheduling round; each is reported as submitted or as failed.
+        """Submit all jobs of a scheduling round, and report each as submitted or as failed.
 
         Raises:
-            RefusedRunError: jobs that make the same are, or may be, on the cluster already.
+            RefusedRunError: another controller has, or may have, jobs with the same outputs on the
+                cluster.
         """
         planned = []
         for job in jobs:
@@ -135,7 +139,7 @@ class Executor(RemoteExecutor):
                 planned.append(plan(job, self._logs, self.format_job_exec(job)))
             except ValueError as error:
                 self._refuse([job], str(error))
-        # after a checkpoint there are jobs that nobody knew of at the start
+        # After a checkpoint there are jobs that were not in the DAG when the run began.
         self._claim(jobs)
         try:
             adopted = self._adoption.take(planned)
@@ -165,19 +169,20 @@ class Executor(RemoteExecutor):
     async def check_active_jobs(
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncGenerator[SubmittedJobInfo, None]:
-        """Report jobs that have ended; yield the others; submit what has been waiting for room."""
-        # the first round may come before the base class is ready
+        """Report jobs that have ended, yield the others, and submit jobs that wait for room."""
+        # The first round may come before the base class is ready.
         if not active_jobs and self._submitter.idle:
             return
         watched = [self._watched[str(info.external_jobid)] for info in active_jobs]
-        # an exception here would end the run and leave its jobs to themselves
+        # An exception here would end the run while its jobs go on.
         try:
             async with self.status_rate_limiter:
                 ended = self._watch.ended(watched)
         except Exception as error:
             self.logger.warning(f"submitit: status of jobs: {type(error).__name__}: {error}")
             ended = []
-        # what has ended need not wait for a whole round until it is reported
+        # Jobs that are about to leave the queue are looked at again within a second, so that their
+        # end is reported without the delay of a whole round.
         usual = self.workflow.remote_execution_settings.seconds_between_status_checks
         self.next_seconds_between_status_checks = min(1, usual) if self._watch.leaving else None
         if self._cancelling:
@@ -197,8 +202,9 @@ class Executor(RemoteExecutor):
             self.logger.warning(f"submitit: submission: {type(error).__name__}: {error}")
 
     def _close(self, ended: Sequence[Watched]) -> None:
-        """Forget jobs that have ended, and what a success leaves behind."""
-        # On a full disk the next run finds jobs that no cluster knows, and forgets them then.
+        """Remove jobs that have ended from the records, and the files of those that succeeded."""
+        # If the disk is full, the journal keeps the jobs. The next run finds that no cluster knows
+        # them and removes them from it.
         try:
             self._journal.ended([one.submission.job_id for one in ended])
         except OSError as error:
@@ -210,11 +216,14 @@ class Executor(RemoteExecutor):
     # end
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
-        """Cancel every job of this run; during a status query the base class knows of none."""
+        """Cancel every job of this run.
+
+        ``active_jobs`` is not used, because during a status query the base class passes no jobs.
+        """
         del active_jobs
         self._cancelling = True
         self._submitter.stop()
-        # what was taken over but not adopted is for the next run to decide on
+        # The next run decides on jobs that were taken over and not adopted yet.
         ids = [job_id for job_id in self._journal.live if job_id not in self._adoption.undecided]
         try:
             for tag in list(self._journal.unfinished):
@@ -231,19 +240,22 @@ class Executor(RemoteExecutor):
             self._journal.ended(ids)
 
     def shutdown(self) -> None:
-        """End the status thread, then this controller's part in the journals."""
+        """End the status thread, then close the journal."""
         super().shutdown()
         self._journal.close()
 
 
 def _check_path(path: str) -> None:
-    """Refuse a working directory that would not come through to the node.
+    """Refuse a working directory that the shell on the node would read as another path.
+
+    Snakemake writes the path as a Python string into a shell command, and the shell reads some
+    characters differently from Python.
 
     Raises:
-        RefusedRunError: Snakemake writes it as a Python string into a command for the shell, which
-            reads some characters in another way.
+        RefusedRunError: the path has such characters.
     """
-    # without a single quote it is written in single quotes
+    # `repr` uses double quotes, inside which the shell expands characters, only if the path has a
+    # single quote.
     read = "'" in path and any(character in path for character in '"$`')
     if read or repr(path)[1:-1] != path:
         raise RefusedRunError(
@@ -253,7 +265,7 @@ def _check_path(path: str) -> None:
 
 
 def cluster(settings: ExecutorSettings) -> Cluster:
-    """The scheduler that the settings name."""
+    """Return the scheduler that the settings name."""
     if settings.cluster == "local":
         return LocalMachine(setup=settings.setup)
     return Slurm(

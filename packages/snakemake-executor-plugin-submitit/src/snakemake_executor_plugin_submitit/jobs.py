@@ -1,4 +1,4 @@
-"""A Snakemake job as the plugin sees it: what it makes, how, what it asks for, its name."""
+"""Describe Snakemake jobs for the plugin: outputs, fingerprint, requested resources and title."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from snakemake_executor_plugin_submitit.resources import Request, request
 __all__ = ["Planned", "arrays", "plan"]
 
 LONGEST_PART = 200
-"""Bytes of a name in a log's path; file systems take 255."""
+"""Most characters (ASCII) in one part of a log's path; file systems allow 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,25 @@ class Planned:
     job: JobExecutorInterface
     request: Request
     key: str
-    """What it makes, as text: the first of its files."""
+    """What the job makes: the first of its output files, or its whole description without any."""
     fingerprint: str
-    """How it makes it: a digest of its rules, commands, parameters, wildcards and files, and of
-    when its inputs were last changed."""
+    """How the job makes its outputs: a SHA-256 of its rules, commands, parameters, wildcards and
+    files, and of the times at which its inputs were last changed."""
     title: str
-    """Rule and wildcards, for people."""
+    """Rule and wildcards, for messages."""
     logs: Path
-    """Folder of its logs, one for each time it is submitted."""
+    """Folder of the job's logs, one for each submission."""
     command: str
-    """What the node runs."""
+    """The command that runs on the node."""
 
 
 def plan(job: JobExecutorInterface, logs: Path, command: str) -> Planned:
-    """What is to be known of a job before it is submitted.
+    """Return everything that the plugin has to know of a job before submitting it.
+
+    Args:
+        job: the job, or a group of jobs.
+        logs: folder of all logs.
+        command: the command that runs on the node.
 
     Raises:
         ValueError: a resource cannot be translated.
@@ -51,7 +56,7 @@ def plan(job: JobExecutorInterface, logs: Path, command: str) -> Planned:
         "output": outputs,
     }
     text = json.dumps(described, sort_keys=True)
-    # a group has none
+    # A group of jobs has no wildcards.
     wildcards: dict[str, str] = json.loads(job.properties()).get("wildcards") or {}
     pairs = [f"{name}={value}" for name, value in wildcards.items()]
     return Planned(
@@ -66,7 +71,10 @@ def plan(job: JobExecutorInterface, logs: Path, command: str) -> Planned:
 
 
 def _members(job: JobExecutorInterface) -> Iterable[Any]:
-    """The jobs of a group, or the one job; the interface names neither all that is used of them."""
+    """Return the jobs of a group, or the single job.
+
+    They are Any, because their declared interface lacks some attributes used here.
+    """
     return job.jobs if job.is_group() else [job]
 
 
@@ -77,7 +85,7 @@ def _member(job: Any) -> dict[str, Any]:
 
 
 def _changed(path: str) -> int | None:
-    """When a file was changed; None of one that is not there, or not on this file system."""
+    """Return the time in ns at which a file was last changed; None if there is no such file."""
     try:
         return Path(path).stat().st_mtime_ns
     except OSError:
@@ -85,7 +93,7 @@ def _changed(path: str) -> int | None:
 
 
 def _part(text: str) -> str:
-    """Text as one part of a path."""
+    """Return the text as one part of a path, with unsafe characters replaced."""
     safe = re.sub(r"[^\w=.,+-]", "_", text, flags=re.ASCII)
     if len(safe) > LONGEST_PART or safe in {".", ".."}:
         safe = f"{safe[: LONGEST_PART - 17]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -93,7 +101,7 @@ def _part(text: str) -> str:
 
 
 def arrays(planned: Iterable[Planned], largest: int) -> list[Sequence[Planned]]:
-    """Jobs that ask for the same, in runs of at most ``largest``."""
+    """Return the jobs grouped by equal requests, in groups of at most ``largest`` jobs."""
     alike: dict[Request, list[Planned]] = defaultdict(list)
     for one in planned:
         alike[one.request].append(one)

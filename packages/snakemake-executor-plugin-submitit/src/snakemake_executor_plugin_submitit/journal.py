@@ -1,10 +1,11 @@
-"""Which jobs are on the cluster, on disk, so that another controller can follow one that died.
+"""Record on disk which jobs are on the cluster, so that a later controller can take them over.
 
-Each controller has a folder of its own, with a lock that the kernel lets go of whatever kills the
-process, the files that its run makes and reads, and a journal: a line of JSON before a submission
-(`{"submitting": tag, "keys": […]}`), one after it (`{"submitted": tag, "jobs": […]}`), and one once
-Snakemake knows how jobs ended (`{"ended": […]}`). A folder whose lock is free is that of a
-controller that died; what it had on the cluster can be taken over.
+Each controller has a folder of its own with three files: a lock, which the kernel releases however
+the process ends; the list of files that the run makes and reads; and a journal. The journal has a
+line of JSON before each submission (`{"submitting": tag, "keys": […]}`), a line after it
+(`{"submitted": tag, "jobs": […]}`), and a line once Snakemake knows how jobs ended
+(`{"ended": […]}`). If the lock of a folder is free, its controller has died, and its jobs can be
+taken over.
 """
 
 import contextlib
@@ -27,34 +28,37 @@ _LOCK, _JOURNAL, _FILES = "lock", "journal.jsonl", "files.json"
 
 
 class RivalError(Exception):
-    """Another controller makes or reads files of this run; names both."""
+    """Another controller makes or reads files of this run; the message names it and a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """One Snakemake job that was handed to a cluster."""
+    """One Snakemake job that was submitted to a cluster."""
 
     job_id: str
     cluster: str
-    """Which cluster: `slurm` or `local`."""
+    """Name of the cluster: `slurm` or `local`."""
     folder: str
-    """Where submitit keeps the files of its batch."""
+    """Folder of submitit's files for the job's batch."""
     key: str
-    """What the job makes; no two jobs may make it at the same time."""
+    """What the job makes, as in `Planned.key`; no two jobs may make it at the same time."""
     fingerprint: str
-    """How it makes it."""
+    """How the job makes it, as in `Planned.fingerprint`."""
     title: str
     logs: str
-    """Folder of its log."""
+    """Folder of the job's log."""
 
 
 @dataclass
 class _Entries:
-    """What a journal comes to."""
+    """The content of a journal: jobs on the cluster, and submissions without a known result."""
 
     live: dict[str, Submission]
     unfinished: dict[str, list[str]]
-    """By tag: what submissions were to make in whose midst the controller died, or is."""
+    """Keys of the jobs of each submission that began and is not recorded as over, by its tag.
+
+    Either the submission is under way, or its controller died during it.
+    """
 
     @classmethod
     def read(cls, path: Path) -> "_Entries":
@@ -68,7 +72,7 @@ class _Entries:
         try:
             entry: dict[str, Any] = json.loads(line)
         except ValueError:
-            return  # the line that was being written when the controller died
+            return  # The controller died while it wrote this line.
         if "submitting" in entry:
             self.unfinished[entry["submitting"]] = entry.get("keys", [])
         elif "submitted" in entry:
@@ -81,23 +85,23 @@ class _Entries:
 
 @dataclass(frozen=True)
 class Took:
-    """What other controllers have to do with the jobs that are about to be submitted."""
+    """Jobs and submissions taken over from controllers that died."""
 
     orphans: list[Submission]
-    """Jobs of controllers that died, now this controller's."""
+    """Jobs of dead controllers, which now belong to this controller."""
     unfinished: list[str]
-    """Tags of submissions in whose midst controllers died; to be cancelled."""
+    """Tags of submissions during which controllers died; their jobs have to be cancelled."""
 
 
 class Journal:
     """The submissions of this controller; safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        """Begin a journal among those in ``folder``, which is made if need be.
+        """Begin a journal in a new folder below ``folder``, which is made if necessary.
 
         Raises:
-            OSError: it cannot be written.
-            LockError: its file system has no locks.
+            OSError: the journal cannot be written.
+            LockError: the file system has no locks.
         """
         self._folder = folder / f"{time.time_ns():x}-{os.getpid()}"
         self._folder.mkdir(parents=True, mode=0o700)
@@ -113,21 +117,22 @@ class Journal:
             raise
         self._outputs: set[str] = set()
         self._inputs: set[str] = set()
-        # by the clock of the file system, which is that of the results of jobs
+        # Taken from a file's time, so that it and the times of results come from the same clock.
         self.begun = (self._folder / _LOCK).stat().st_mtime
         self._file = (self._folder / _JOURNAL).open("a")
 
     def claim(self, outputs: Collection[str], inputs: Collection[str]) -> None:
-        """Say which files this run makes and reads, unless another controller is at them.
+        """Record which files this run makes and reads, unless another controller uses them.
 
         Raises:
-            RivalError: one that lives, or may live, makes or reads them; nothing was claimed.
+            RivalError: another controller, which lives or may live, makes one of these files, or
+                reads one of the outputs. Nothing was claimed.
         """
         if self._outputs.issuperset(outputs) and not {*inputs} - self._inputs - self._outputs:
             return
         made, read = {*outputs}, {*inputs}
         with self._folder.parent.with_suffix(".lock").open("w") as turn:
-            # one controller at a time looks at what the others have said
+            # Only one controller at a time may compare its files with those of the others.
             fcntl.flock(turn, fcntl.LOCK_EX)
             for folder in self._others():
                 with held_by(folder / _LOCK) as holder:
@@ -149,32 +154,34 @@ class Journal:
                 yield folder
 
     def submitting(self, tag: str, keys: Collection[str]) -> None:
-        """A submission of this tag, of jobs that make these, is about to begin."""
+        """Record that a submission with this tag, of jobs with these keys, is about to begin."""
         with self._guard:
             self.unfinished.add(tag)
             _write(self._file, {"submitting": tag, "keys": [*keys]})
 
     def submitted(self, tag: str, submissions: Sequence[Submission]) -> None:
-        """It is over; without submissions, nothing of it is left on the cluster."""
+        """Record the jobs of a submission that is over; an empty list if no jobs are left of it."""
         with self._guard:
             self.unfinished.discard(tag)
             self.live |= {submission.job_id: submission for submission in submissions}
             _write(self._file, {"submitted": tag, "jobs": [asdict(one) for one in submissions]})
 
     def ended(self, job_ids: Iterable[str]) -> None:
-        """These jobs need nobody's attention any more."""
+        """Record that these jobs have ended, so that no controller has to follow them."""
         with self._guard:
             ended = [job_id for job_id in job_ids if self.live.pop(job_id, None) is not None]
             if ended:
                 _write(self._file, {"ended": ended})
 
     def take(self, keys: Collection[str]) -> Took:
-        """Take over what controllers that died have on the cluster of these keys.
+        """Take over the jobs of dead controllers that have one of these keys.
 
-        What was taken over before, and of which nothing has come since, is given once more.
+        Jobs with these keys that belong to this controller already, because they were taken over
+        before, are returned too. Submissions during which a controller died are taken over whatever
+        their keys.
 
         Raises:
-            RivalError: a controller that lives, or may live, has jobs of these keys.
+            RivalError: a controller that lives, or may live, has jobs with these keys.
         """
         took = Took([one for one in list(self.live.values()) if one.key in keys], [])
         for folder in self._others():
@@ -186,7 +193,8 @@ class Journal:
                     if shared := theirs & {*keys}:
                         raise RivalError(_refusal(folder, holder, min(shared)))
                     continue
-                # First written here, then struck out there: dying in between loses nothing.
+                # The jobs are written to this journal before they are struck out of the other one,
+                # so that they are in at least one of the two if this process dies in between.
                 self._inherit(wanted, entries.unfinished)
                 took.orphans.extend(wanted)
                 took.unfinished.extend(entries.unfinished)
@@ -207,7 +215,7 @@ class Journal:
             self.submitted(tag, submissions)
 
     def close(self) -> None:
-        """End this controller's part: what is still on the cluster can be taken over."""
+        """Close the journal and release its lock, so that remaining jobs can be taken over."""
         with self._guard:
             if not self.live and not self.unfinished:
                 shutil.rmtree(self._folder, ignore_errors=True)
@@ -217,7 +225,7 @@ class Journal:
 
 def _strike_out(path: Path, submissions: Sequence[Submission], unfinished: Iterable[str]) -> None:
     with path.open("a") as file:
-        file.write("\n")  # ends the line in whose midst the controller may have died
+        file.write("\n")  # The controller may have died within a line, which this ends.
         _write(file, {"ended": [submission.job_id for submission in submissions]})
         for tag in unfinished:
             _write(file, {"submitted": tag, "jobs": []})
@@ -230,7 +238,10 @@ def _write(file: TextIO, entry: dict[str, Any]) -> None:
 
 
 def _claimed(folder: Path) -> tuple[set[str], set[str]]:
-    """What a controller makes and reads, as far as it has said."""
+    """Return the files that a controller makes and those that it reads.
+
+    Without a readable list of files, its journal gives the former, and the latter are unknown.
+    """
     with contextlib.suppress(OSError, ValueError):
         files = json.loads((folder / _FILES).read_text())
         return {*files["makes"]}, {*files["reads"]}
@@ -255,10 +266,14 @@ def _refusal(folder: Path, holder: Holder, path: str) -> str:
 
 
 def forget(controllers: Path, gone: Callable[[list[Submission]], set[str]]) -> set[str]:
-    """Remove the journals of controllers that died and have nothing on the cluster any more.
+    """Remove the journals of dead controllers that have no jobs on the cluster any more.
 
-    ``gone`` tells the ids of those jobs that are known to have ended. Returns the names of the
-    batches that jobs or submissions of other controllers may still need.
+    Args:
+        controllers: the folder that holds the folders of all controllers.
+        gone: returns the ids of those of the given jobs that are known to have ended.
+
+    Returns:
+        The names of the batches that remaining jobs or unfinished submissions may still need.
 
     Raises:
         RivalError: a controller lives, or may live.

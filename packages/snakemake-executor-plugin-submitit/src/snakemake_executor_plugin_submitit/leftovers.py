@@ -1,4 +1,4 @@
-"""Files of jobs that have ended: kept while someone may read them, then removed."""
+"""Remove the logs, batch folders and journals of jobs that have ended."""
 
 import contextlib
 import shutil
@@ -12,25 +12,25 @@ from snakemake_executor_plugin_submitit.payload import log_path
 __all__ = ["STORE", "Leftovers", "clean"]
 
 STORE = Path(".snakemake/submitit")
-"""Journals and submitit's files, in the working directory."""
+"""Folder of journals and of submitit's files, relative to the working directory."""
 
 
 class Leftovers:
-    """Removes what jobs of this run leave behind, as soon as nobody needs it."""
+    """Removes the files of this run's jobs as soon as they are no longer needed."""
 
     def __init__(self, logdir: Path, *, keep_logs: bool) -> None:
-        """Take the folder of all logs, and whether those of successful jobs stay."""
+        """Store the folder of all logs, and whether logs of successful jobs are kept."""
         self._logdir = logdir
         self._keep_logs = keep_logs
         self._open: Counter[str] = Counter()
         self._failed: set[str] = set()
 
     def expect(self, submission: Submission) -> None:
-        """Count a job that will leave something."""
+        """Count a submitted job as one whose end its batch folder has to await."""
         self._open[submission.folder] += 1
 
     def remove(self, submission: Submission, *, succeeded: bool) -> None:
-        """Remove the log of a success, and the folder of a batch of which all jobs succeeded."""
+        """Remove the log of a job that succeeded, and its batch folder once all its jobs have."""
         folder = submission.folder
         self._open[folder] -= 1
         if not succeeded:
@@ -47,12 +47,14 @@ class Leftovers:
 
 
 def clean(store: Path, logdir: Path, gone: Callable[[list[Submission]], set[str]]) -> int:
-    """Remove what runs have left that are over; how many files and folders of theirs.
+    """Remove the files that finished runs left; return how many logs and batch folders.
+
+    Batch folders of jobs that may still run are kept, and while there are any, so are all logs.
 
     Args:
         store: the plugin's folder in a working directory.
-        logdir: the folder of its logs. Logs of jobs that may still run stay.
-        gone: tells the ids of those jobs of dead controllers that have ended.
+        logdir: the folder of all logs.
+        gone: returns the ids of those of the given jobs that are known to have ended.
 
     Raises:
         RivalError: a controller lives there, or may live.
@@ -72,7 +74,7 @@ def clean(store: Path, logdir: Path, gone: Callable[[list[Submission]], set[str]
 
 
 def _remove_empty(folder: Path, top: Path) -> None:
-    """Remove a folder and those above it below ``top``, as far as they are empty."""
+    """Remove a folder, and its parents below ``top``, up to the first that is not empty."""
     with contextlib.suppress(OSError):
         while folder != top and top in folder.parents:
             folder.rmdir()

@@ -1,4 +1,4 @@
-"""This machine as a cluster: submitit's local executor."""
+"""Run jobs on this machine, through submitit's local executor."""
 
 import contextlib
 import os
@@ -16,18 +16,18 @@ from snakemake_executor_plugin_submitit.resources import Request
 
 
 class LocalMachine:
-    """Every job a process at once; Snakemake's `--jobs` is the only queue."""
+    """A `Cluster` that starts every job at once as a process; only `--jobs` limits their number."""
 
     largest_array = 1 << 30
 
     def __init__(self, *, setup: Sequence[str]) -> None:
-        """Take the options of the run."""
+        """Store the shell lines that run before each job."""
         self._setup = list(setup)
 
     def submit(
         self, folder: Path, request: Request, name: str, tag: str, commands: Sequence[JobCommand]
     ) -> list[str]:
-        """See `Cluster.submit`."""
+        """See `Cluster.submit`; a folder that submitit would read as a pattern is refused."""
         del name, tag
         if match := re.search("%[jtaA]", str(folder)):
             raise SubmissionError(
@@ -50,7 +50,7 @@ class LocalMachine:
         return started
 
     def states(self, job_ids: Iterable[str], finished: Collection[str] = ()) -> dict[str, State]:
-        """See `Cluster.states`."""
+        """See `Cluster.states`; only running jobs are known."""
         del finished
         return {
             job_id: State(Phase.ALIVE, "RUNNING")
@@ -59,33 +59,33 @@ class LocalMachine:
         }
 
     def cancel(self, job_ids: Iterable[str]) -> None:
-        """See `Cluster.cancel`."""
+        """See `Cluster.cancel`; processes that ignore SIGINT are killed after five seconds."""
         left: list[psutil.Process] = []
         for shell in filter(None, map(_controller, job_ids)):
             with contextlib.suppress(psutil.Error):
                 left += shell.children(recursive=True)
-                # With setup lines a shell stands before submitit's process.
+                # If there are setup lines, submitit's process is the child of a shell.
                 for process in (*shell.children(), shell):
                     process.send_signal(signal.SIGINT)
-        # submitit gives a task one second to end what it has started
+        # submitit gives a task one second to end the processes that it has started.
         _, left = psutil.wait_procs(left, timeout=5)
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()
 
     def cancel_tagged(self, tag: str) -> None:
-        """See `Cluster.cancel_tagged`: a process without a record cannot be told from others."""
+        """Do nothing: a process that was not recorded cannot be told from others."""
 
     def stop_waiting(self) -> None:
-        """See `Cluster.stop_waiting`: nothing here waits."""
+        """Do nothing: submissions to this machine never wait."""
 
 
 def _controller(job_id: str) -> psutil.Process | None:
-    """The process of submitit's that runs this job."""
+    """Return the process of submitit that runs this job; None if it has ended."""
     try:
         process = psutil.Process(int(job_id))
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(process.pid, os.WNOHANG)  # a dead child would stay as a zombie
+            os.waitpid(process.pid, os.WNOHANG)  # Otherwise a dead child would stay as a zombie.
         alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
         return process if alive and "submitit" in " ".join(process.cmdline()) else None
     except psutil.Error:

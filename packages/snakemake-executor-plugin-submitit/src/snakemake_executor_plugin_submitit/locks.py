@@ -1,7 +1,7 @@
-"""Locks of controllers: who holds one, and whether that can be told from this machine at all.
+"""Locks of controllers: take them, and find out which process holds one.
 
-A lock is `flock`, which the kernel lets go of however its holder ends. Some file systems have none,
-and some keep it to the machine that took it: from another one it then looks free.
+A lock is an `flock`, which the kernel releases however its holder ends. Some file systems have no
+locks. On others only the machine that took a lock can see it: to other machines it looks free.
 """
 
 import errno
@@ -22,40 +22,41 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _LOCAL = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "tmpfs", "ramfs", "overlay", "f2fs", "squashfs"}
 )
-"""File systems of one machine: nobody else can hold a lock there."""
+"""File systems of a single machine: no other machine can hold a lock there."""
 
 _SHARED = frozenset({"nfs", "nfs4", "lustre", "gpfs", "ceph", "gfs2", "ocfs2", "fuse.glusterfs"})
-"""File systems whose locks all machines see, unless they are mounted with other options."""
+"""File systems whose locks all machines see, unless a mount option prevents it (`_ALONE`)."""
 
 _ALONE = re.compile(r"(^|,)(local_lock=(all|flock)|nolock|localflock)(,|$)")
-"""Options of a mount with which a lock is seen by the machine that took it alone."""
+"""Mount options with which only the machine that took a lock sees it."""
 
 TEST = "`flock FILE sleep 60` on one machine, `flock -n FILE true` on another, which has to fail"
-"""How to find out whether a file system's locks are seen everywhere."""
+"""How a user finds out whether all machines see the locks of a file system, for messages."""
 
 
 class LockError(OSError):
-    """A file system without locks."""
+    """The file system has no locks."""
 
 
 class Holder(str):
-    """The process that holds a lock, or may hold it."""
+    """The name of a process that holds a lock, or may hold it."""
 
     certain: bool
-    """Whether it does for certain."""
+    """Whether the process certainly holds the lock."""
 
     def __new__(cls, name: str, *, certain: bool) -> "Holder":
-        """Name a process."""
+        """Create a holder from the name of a process."""
         holder = super().__new__(cls, name)
         holder.certain = certain
         return holder
 
 
 def take(file: TextIO) -> None:
-    """Take the lock on a file, and write into it who has it.
+    """Take the lock on a file, and write into the file which process on which machine holds it.
 
     Raises:
         LockError: the file system has no locks; the message says what is needed.
+        OSError: another process holds the lock, or the file cannot be written.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,7 +74,10 @@ def take(file: TextIO) -> None:
 
 @contextmanager
 def held_by(path: Path) -> Iterator[Holder | None]:
-    """Hold the lock of a process that died; or say which process lives, or may live."""
+    """Yield the process that holds the lock on a file, or may hold it; None if it has died.
+
+    If it has died, this process holds the lock within the context.
+    """
     with path.open("r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,18 +98,18 @@ def _name(file: TextIO) -> str:
 
 
 def _boot() -> str:
-    """A word that all processes under one running kernel have in common."""
+    """Return a word that identifies the running kernel: its boot id, or else the host's name."""
     return _BOOT.read_text().strip() if _BOOT.exists() else socket.gethostname()
 
 
 def seen_everywhere(path: Path) -> bool:
-    """Whether all machines see a lock on this file, as far as its mount tells."""
+    """Return whether all machines see a lock on this file, judged by the type of its mount."""
     place, found = path.resolve(), ("", "", "")
     for line in _MOUNTS.read_text().splitlines():
         before, _, after = line.partition(" - ")
         fields, (kind, _, options) = before.split(), after.split(" ", 2)
         point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
-        # of mounts at one place the last one counts
+        # Of several mounts at the same mount point the last one is visible.
         if place.is_relative_to(point) and len(point) >= len(found[0]):
             found = point, kind, f"{fields[5]},{options}"
     _, kind, options = found

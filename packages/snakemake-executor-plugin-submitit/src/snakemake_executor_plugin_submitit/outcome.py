@@ -1,4 +1,4 @@
-"""How a job ended, and what to tell of it."""
+"""Determine how a job ended, and describe failures for the user."""
 
 import logging
 from collections import deque
@@ -18,50 +18,56 @@ __all__ = ["Result", "output_path", "read_result", "report", "result_path", "tai
 logger = logging.getLogger(__name__)
 
 TAIL = 20
-"""Lines of a log that are shown."""
+"""Number of lines of a log that a report shows."""
 
 SLURM_SAYS = ("slurmstepd", "srun:")
-"""How Slurm's own lines in a job's output begin."""
+"""Beginnings of the lines that Slurm itself writes into a job's output."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the payload left: nothing that went wrong, or what did."""
+    """The result that the payload wrote: the error, or None after a success."""
 
     error: str | None
 
     @property
     def succeeded(self) -> bool:
-        """Whether the command ended with 0."""
+        """Whether the job's command ended with status 0."""
         return self.error is None
 
 
 def result_path(folder: str, job_id: str) -> Path:
-    """Where submitit's process on the node leaves a job's result; `folder` is its batch's."""
+    """Return the path of a job's result, which submitit writes on the node.
+
+    `folder` is the folder of the job's batch.
+    """
     return Path(folder, f"{job_id}_0_result.pkl")
 
 
 def output_path(folder: str, job_id: str) -> Path:
-    """Where a job's own output goes, and what Slurm says to it; `folder` is its batch's."""
+    """Return the path of the output of submitit's process, which has Slurm's messages too.
+
+    `folder` is the folder of the job's batch.
+    """
     return Path(folder, f"{job_id}_0_log.out")
 
 
 def read_result(path: Path) -> Result | None:
-    """The result of a job, if it has come and can be read.
+    """Return the result of a job; None if it has not arrived or cannot be read.
 
-    It is unpickled: its folder is one that only this user may write to.
+    The file is a pickle. Unpickling it is safe because only this user may write to its folder.
     """
     try:
         kind, value = pickle_load(path)
     except FileNotFoundError:
         return None
     except Exception as problem:
-        # whatever unpickling makes of half a file; it may yet become whole
+        # Unpickling an incomplete file can raise anything; the rest may still arrive.
         logger.debug("%s: %r", path, problem)
         return None
     if kind == "success":
         return Result(None)
-    # the last line of a traceback is the exception
+    # The last line of a traceback is the exception.
     line = str(value).strip().rpartition("\n")[2]
     return Result(line.rpartition("CommandError: ")[2])
 
@@ -69,14 +75,14 @@ def read_result(path: Path) -> Result | None:
 def verdict(
     result: Result | None, state: State | None, waited: float | None, grace: float
 ) -> str | None:
-    """Why a job has failed; None while it may still succeed.
+    """Return why a job has failed; None while it may still succeed.
 
     Args:
-        result: what the payload left; not a success.
-        state: what the scheduler says; None where it does not know the job.
-        waited: seconds since the job was first seen to have ended; None where it has not.
-        grace: seconds that a result may be late, for shared file systems show files late, and that
-            the scheduler's word may be later than the result.
+        result: the result that the payload wrote, which is not a success; None if there is none.
+        state: the scheduler's state of the job; None if the scheduler does not know the job.
+        waited: seconds since the job was first seen to have ended; None if it has not.
+        grace: seconds to wait, after the end, for a result that a shared file system shows late,
+            or for a state that the scheduler reports later than the result.
     """
     if state is not None and state.phase is Phase.STUCK:
         return f"Slurm will not start it: {state}"
@@ -93,12 +99,14 @@ def verdict(
 
 
 def tail(path: Path, starts: tuple[str, ...] = ("",), before: str | None = None) -> list[str]:
-    """The last telling lines of a text that begin with one of ``starts``.
+    """Return the last `TAIL` informative lines of a file that begin with one of ``starts``.
+
+    `Telling` decides which lines are informative. If the file cannot be read, the list is empty.
 
     Args:
-        path: the text; where it cannot be read, there are no lines.
-        starts: how the lines begin.
-        before: how the first line begins that is not read any more.
+        path: the file.
+        starts: beginnings of the lines to return; by default any line.
+        before: reading stops at the first line that begins with this text.
     """
     try:
         with path.open(errors="replace") as file:
@@ -113,18 +121,18 @@ def tail(path: Path, starts: tuple[str, ...] = ("",), before: str | None = None)
 
 
 def report(submission: Submission, reason: str) -> str:
-    """What is told of a job that failed: why, the ends of its log and of its output, where."""
+    """Return the message on a failed job: reason, last lines of log and output, path of the log."""
     log = log_path(submission.logs, submission.job_id)
     output = output_path(submission.folder, submission.job_id)
     slurm_says = said = tail(output, SLURM_SAYS)
-    # what submitit says there matters only where it could not finish
+    # submitit's own lines in the output matter only if it left no result.
     if not result_path(submission.folder, submission.job_id).exists():
         said = tail(output)
     elif tail(output, (ELSEWHERE,)):
         said = tail(output, before="submitit ERROR")
     ends = {path: text for path, text in ((log, tail(log)), (output, said)) if text}
     if any(map(OUT_OF_MEMORY.search, [reason, *slurm_says])):
-        # the state of the job is often FAILED only
+        # Slurm's state of such a job is often only FAILED.
         reason += "; out of memory: give the rule more mem_mb"
     lines = [f"Job {submission.job_id} ({submission.title}) failed: {reason}"]
     for path, text in ends.items():
