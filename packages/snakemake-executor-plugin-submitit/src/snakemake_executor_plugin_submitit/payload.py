@@ -1,4 +1,8 @@
-"""What runs on the node. submitit's pickles name this module, so it imports nothing of the rest."""
+"""The code that runs on the node.
+
+submitit's pickles name this module, so the node imports it; it imports no other module of the
+plugin.
+"""
 
 import contextlib
 import os
@@ -21,74 +25,79 @@ from submitit.helpers import DelayedSubmission
 __all__ = ["ELSEWHERE", "CommandError", "JobCommand", "log_path"]
 
 NOTICE = signal.SIGUSR2
-"""The signal by which submitit has Slurm announce a preemption or the time limit."""
+"""The signal that announces a preemption or the time limit; submitit requests it of Slurm."""
 
 EARLY = 120
-"""Seconds by which a notice may be early: Slurm's own 60 (sbatch, --signal) and setup lines."""
+"""Seconds by which a notice may be early: 60 allowed to Slurm (sbatch, --signal), and the time of
+the setup lines."""
 
 ELSEWHERE = "the log cannot be"
-"""How a line begins after which a job's own output stands in for the log."""
+"""Beginning of the line after which the text of the log follows in the job's own output."""
 
 RUNTIMES = frozenset({"java", "R", "julia"})
-"""Programs that handle SIGUSR2 for ends of their own, whatever they run; not to save its work."""
+"""Programs that handle SIGUSR2 for purposes of their own, and not to save work."""
 
 
 BINDINGS = frozenset({"SLURM_CPU_BIND", "SLURM_MEM_BIND", "SLURM_GPU_BIND", "SLURM_GPUS_BIND"})
-"""Variables by which srun tells this step its cores and memory. To an inner srun they would be a
-request, on nodes that may have others to give."""
+"""Variables by which srun tells this step its cores and memory. An inner srun would take them for a
+request, which nodes with other free cores could not meet."""
 
 
 class CommandError(Exception):
-    """A job's command has failed; says how."""
+    """A job's command has failed; the message is its exit status or signal."""
 
 
 @dataclass
 class JobCommand:
     """One Snakemake job as a shell command, run by submitit.
 
-    Its output goes to its log through a pipe, so that a log which cannot be written does not fail
-    the job. At a notice (preemption, or the end of the time limit) those of its processes that
-    handle SIGUSR2 get it, to save their work; then the job is requeued. All other processes ignore
-    that signal. A job of which no process handles it is left alone at its time limit, because to
-    start it over would end at the same place.
+    Its output goes to its log through a pipe, so that the job does not fail if the log cannot be
+    written. At a notice (of a preemption or of the time limit) the processes of the job that handle
+    SIGUSR2 receive it and save their work; then the job is requeued. All other processes ignore the
+    signal. If no process of a job handles it, the job runs on to its time limit, because after a
+    requeue it would only reach the same limit again.
     """
 
     command: str
     folder: str
+    """Working directory of the command."""
     logs: str
-    """Folder of its logs."""
+    """Folder of the job's logs."""
     title: str
     tag: str
-    """A word that its submission has alone; by it a controller that knows no id finds the job."""
+    """A word unique to the submission, by which a controller finds jobs whose ids it lacks."""
     runtime: int
     """Time limit in seconds."""
     notice: int
     """Seconds between the notice and the time limit."""
     max_requeues: int
     requeue_at_limit: bool
-    """Whether the job may be started over at its time limit, to go on from what it saved."""
+    """Whether the job may be requeued at its time limit, to go on from its saved work."""
     requeues: int = 0
+    """How often the job was requeued so far."""
 
     def __call__(self) -> None:
-        """Run the command.
+        """Run the command and wait for its end.
 
         Raises:
-            CommandError: if it fails; so that Slurm too counts the job as failed.
+            CommandError: the command failed. Raised rather than returned so that Slurm, too, counts
+                the job as failed.
         """
         requeue = signal.getsignal(NOTICE)
         environment = JobEnvironment()
         result = environment.paths.result_pickle
         if _is_success(result):
-            # Slurm 24.11 requeues a preempted job also when it ended well; others read its output
+            # Slurm 24.11 requeues a preempted job even after a success, and by then other jobs may
+            # read its outputs.
             _say("this job has succeeded before; it does not run again")
             return
         _rename(f"{self.title} {self.tag}")
-        # A run before, which Slurm requeued, may have taken its end for a failure.
+        # An earlier run of this job, which Slurm requeued, may have recorded its end as a failure.
         with contextlib.suppress(OSError):
             result.unlink()
-        # Ignored signals stay ignored in whatever the child starts, unless that handles them.
+        # Processes inherit an ignored signal as ignored, unless they install a handler.
         signal.signal(NOTICE, signal.SIG_IGN)
-        # `python` is the controller's, also where its environment has not been activated.
+        # With this, `python` is the controller's Python, even if its environment is not activated.
         path = os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
         log = log_path(self.logs, environment.job_id)
         terminated: list[int] = []
@@ -108,22 +117,27 @@ class JobCommand:
             status = _wait(child)
         finally:
             _kill(child.pid)
-        # A process that the job left behind may hold the pipe open.
+        # A process that the job left behind may hold the pipe open, hence the timeout.
         pump.join(timeout=10)
         if status != 0:
             # The SIGTERM that ended the command may be about to reach this process too.
             time.sleep(1)
             if terminated:
-                # No result: whoever sent it knows better how this ended.
+                # Leave no result, so that the scheduler's state (preempted, cancelled) is reported.
                 _wait_for_end()
             raise CommandError(_describe(status))
 
     def _listen(
         self, child: subprocess.Popen[bytes], requeue: object, terminated: list[int]
     ) -> None:
-        """Pass the signals on that Slurm sends; ``requeue`` is submitit's answer to a notice."""
+        """Install handlers that pass Slurm's signals on to the processes of the job.
+
+        ``requeue`` is submitit's handler of a notice. The numbers of terminating signals are
+        appended to ``terminated``.
+        """
         started = time.monotonic()
-        # Slurm tells the job's own processes too, which may have ended before this one looks.
+        # Slurm signals the job's processes directly too, so that a process with a handler may have
+        # ended by the time on_notice looks for it. `heard` remembers that there was one.
         heard = threading.Event()
         threading.Thread(target=_watch, args=(child.pid, heard), daemon=True).start()
 
@@ -145,7 +159,8 @@ class JobCommand:
                 requeue(signum, frame)
 
         def on_terminate(signum: int, _frame: FrameType | None) -> None:
-            # A preemption (Slurm requeues by itself) or scancel; SIGKILL follows either.
+            # Slurm preempts the job, and requeues it by itself, or a user cancels it. In both cases
+            # SIGKILL follows.
             terminated.append(signum)
             for process in _listeners(child.pid):
                 with contextlib.suppress(psutil.Error):
@@ -155,10 +170,11 @@ class JobCommand:
         signal.signal(NOTICE, on_notice)
 
     def checkpoint(self) -> DelayedSubmission:
-        """What submitit stores for the next run of this job, which it then requeues.
+        """Return the submission that submitit stores for the next run before it requeues the job.
 
         Raises:
-            RuntimeError: if it was requeued too often; submitit hands it to the controller.
+            RuntimeError: the job was requeued too often; submitit passes the error on to the
+                controller as the job's result.
         """
         if self.requeues >= self.max_requeues:
             raise RuntimeError(
@@ -170,17 +186,17 @@ class JobCommand:
 
 
 def _is_success(path: Path) -> bool:
-    """Whether a result is on record, and says that the job succeeded."""
+    """Return whether there is a result, and it is a success."""
     try:
         kind, _ = pickle_load(path)
     except Exception:
-        # none, or half of one
+        # The file is missing or incomplete.
         return False
     return bool(kind == "success")
 
 
 def _describe(status: int) -> str:
-    """The exit status of a process, negative for a signal, in words."""
+    """Return the exit status of a process, negative for a signal, in words."""
     if status >= 0:
         return f"exit status {status}"
     try:
@@ -190,12 +206,12 @@ def _describe(status: int) -> str:
 
 
 def log_path(logs: str, job_id: str) -> Path:
-    """Log of the job with this id of the scheduler."""
+    """Return the path of the log of the job with this scheduler's id."""
     return Path(logs, f"{job_id}.log")
 
 
 def _pump(output: IO[bytes], path: Path) -> None:
-    """Copy the child's output to the log; where that fails, to this job's own output."""
+    """Copy the child's output to the log, or to this process's output if the log fails."""
     with contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,7 +238,7 @@ def _descendants(pid: int) -> list[psutil.Process]:
 
 
 def _listeners(pid: int) -> Iterator[psutil.Process]:
-    """Processes of the job that have a handler for the notice, to save their work."""
+    """Yield the processes of the job that handle the notice in order to save their work."""
     for process in _descendants(pid):
         with contextlib.suppress(OSError, StopIteration, psutil.Error):
             if process.name() in RUNTIMES:
@@ -234,7 +250,7 @@ def _listeners(pid: int) -> Iterator[psutil.Process]:
 
 
 def _watch(pid: int, heard: threading.Event) -> None:
-    """Note whether a process of the job ever has a handler for the notice."""
+    """Set ``heard`` once a process of the job handles the notice."""
     pause = 1.0
     while not any(_listeners(pid)):
         time.sleep(pause)
@@ -243,7 +259,11 @@ def _watch(pid: int, heard: threading.Event) -> None:
 
 
 def _wait(child: subprocess.Popen[bytes]) -> int:
-    """`Popen.wait`, which however takes a status that is not to be had for 0, a success."""
+    """Wait for the child, and return its exit status, negative for a signal.
+
+    If another thread or handler has collected the status, `Popen.wait` returns 0, as after a
+    success. This function returns -SIGKILL instead.
+    """
     result = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     child.wait()
     if result is None or result.si_code != os.CLD_EXITED:
@@ -252,7 +272,7 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
 
 
 def _succeeds(child: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether the child ends well within that time; its status is left for `Popen.wait`."""
+    """Return whether the child succeeds within that time; leave its status for `Popen.wait`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         result = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -274,7 +294,7 @@ def _wait_for_end() -> Never:
 
 
 def _rename(comment: str) -> None:
-    """In `squeue` a task of an array bears the array's name until it says its own."""
+    """Set the comment of this task in `squeue`, where it otherwise has that of the whole array."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     if array and task:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What a Snakemake job's resources ask of Slurm."""
+"""Translate the resources of Snakemake jobs into options of sbatch."""
 
 import math
 import re
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 LEAST_MEMORY = 300
-"""Megabytes that Snakemake itself needs on the node, however little the rule's command needs."""
+"""Megabytes that a job gets at least, since Snakemake itself needs them on the node."""
 
 DEFAULT_RUNTIME = 60
-"""Minutes, for a job that states none: submitit's own default of 5 ends most jobs in the middle."""
+"""Time limit in minutes of a job that states none; submitit's default of 5 is too short."""
 
 STRINGS = {
     "slurm_partition": "partition",
@@ -22,7 +22,7 @@ STRINGS = {
     "exclude": "exclude",
     "nodelist": "nodelist",
 }
-"""Resources that are sbatch options under another or the same name."""
+"""The sbatch option of each resource that is passed on as a string."""
 
 INSTEAD = {
     "partition": "slurm_partition",
@@ -42,7 +42,7 @@ INSTEAD = {
     "gpus-per-node": "gpu",
     "gpus-per-task": "gpu",
 }
-"""sbatch options that have a resource: the same thing said twice could contradict itself."""
+"""sbatch options with a resource of their own; slurm_extra refuses them and names the resource."""
 
 FORBIDDEN = frozenset(
     {"array", "chdir", "clusters", "comment", "error", "export", "export-file", "help", "input"}
@@ -50,7 +50,7 @@ FORBIDDEN = frozenset(
     | {"open-mode", "output", "parsable", "quiet", "requeue", "signal", "test-only", "usage"}
     | {"job-name", "version", "wait", "wrap"}
 )
-"""sbatch options on which the way back from the job to Snakemake rests."""
+"""sbatch options that the plugin sets itself, or that would cut a job's link to Snakemake."""
 
 
 MISNAMED = {
@@ -90,7 +90,7 @@ MISNAMED = {
     "gpu_type": "gpu_model",
     "gpu_manufacturer": "gpu_model",
 }
-"""Resources that people give under other names, and the names here."""
+"""Other common names of resources, each with the name that this plugin uses."""
 
 ELSEWHERE = {
     "clusters": "submit from a login node of that cluster, or set SLURM_CONF",
@@ -109,42 +109,44 @@ ELSEWHERE = {
     "gpu_freq": "give slurm_extra='--gpu-freq=…'",
     "wckey": "give slurm_extra='--wckey=…'",
 }
-"""Resources that only a scheduler's plugin could mean, without a counterpart here; what to do.
+"""Resources of other schedulers' plugins that have no counterpart here, each with advice.
 
-Names that a workflow may well count by itself (`licenses`, `network`, `priority`, …) are not here.
+Names that a workflow may use for resources of its own (`licenses`, `network`, `priority`, …) are
+not in this list.
 """
 
 SCHEDULERS = ("slurm_", "sbatch_", "lsf_", "sge_", "pbs_", "htcondor_")
-"""How the names of resources begin that are a scheduler's, whatever follows."""
+"""Prefixes of resource names that can only be meant for a scheduler."""
 
 OURS = frozenset({"slurm_partition", "slurm_account", "slurm_extra"})
+"""Resources with such a prefix that this plugin knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What one job asks for. Jobs with equal requests can share an array."""
+    """The resources that one job requests. Jobs with equal requests can share an array."""
 
     runtime: int
     """Time limit in minutes."""
     cpus: int
-    """CPUs of each task."""
+    """Number of CPUs for each task."""
     options: tuple[tuple[str, str | bool], ...]
     """Further sbatch options, sorted by name."""
     requeue: bool = True
-    """Whether it may be requeued at its time limit, to go on from what it saved."""
+    """Whether the job may be requeued at its time limit, to go on from its saved work."""
 
 
 def request(threads: int, resources: Mapping[str, Any]) -> Request:
-    """Translate a job's threads and resources.
+    """Translate a job's threads and resources into a request.
 
     The names are those that workflows for Slurm already use: `runtime` (minutes), `mem_mb`,
     `mem_mb_per_cpu`, `cpus_per_task`, `nodes`, `tasks`, `gpu`, `gpu_model`, `gres`,
     `slurm_partition`, `slurm_account`, `qos`, `constraint`, `reservation`, `exclude`, `nodelist`,
-    `slurm_extra`, `requeue`. Others are none of Slurm's business.
+    `slurm_extra`, `requeue`. Other resources are not passed on to Slurm.
 
     Raises:
-        ValueError: if one of them is malformed, two contradict each other, or one would have no
-            effect because its name is another here.
+        ValueError: a resource is malformed, two resources contradict each other, or a resource
+            would have no effect because this plugin uses another name for it.
     """
     _refuse_others(threads, resources)
     cpus = _whole(resources, "cpus_per_task") or max(1, threads)
@@ -152,7 +154,7 @@ def request(threads: int, resources: Mapping[str, Any]) -> Request:
     for resource, option in STRINGS.items():
         if (value := resources.get(resource)) not in {None, ""}:
             options[option] = str(value)
-    # Where there are default resources, Snakemake gives mem_mb to every job.
+    # mem_mb_per_cpu comes first, because default resources give mem_mb to every job.
     if (amount := _whole(resources, "mem_mb_per_cpu")) is not None:
         options["mem-per-cpu"] = f"{max(amount, math.ceil(LEAST_MEMORY / cpus))}M"
     elif (amount := _whole(resources, "mem_mb")) is not None:
@@ -161,7 +163,7 @@ def request(threads: int, resources: Mapping[str, Any]) -> Request:
     if tasks is not None:
         options["ntasks"] = str(tasks)
     if nodes is not None or tasks is not None:
-        # submitit asks for one node where none is said
+        # Without this option the job's script would ask for one node.
         options["nodes"] = f"1-{tasks}" if nodes is None else str(nodes)
     if (gres := _gres(resources)) is not None:
         options["gres"] = gres
@@ -178,17 +180,17 @@ def request(threads: int, resources: Mapping[str, Any]) -> Request:
 
 
 def _refuse_others(threads: int, resources: Mapping[str, Any]) -> None:
-    """Refuse what a scheduler is meant to heed, but would not.
+    """Refuse resources that are meant for a scheduler and would have no effect.
 
     Raises:
-        ValueError: says what to give instead.
+        ValueError: there is such a resource; the message says what to give instead.
     """
     for name, value in resources.items():
         if value is None or value == "":
             continue
         if known := MISNAMED.get(name):
             given = threads > 1 if known == "threads" else resources.get(known) not in {None, ""}
-            # a workflow for several plugins may say it in the words of each
+            # A workflow for several plugins may give the same resource under the name of each.
             if not given:
                 raise ValueError(f"the resource {name} has no effect; its name here is {known}")
         elif name in ELSEWHERE:
@@ -236,7 +238,7 @@ def _extra(text: str) -> list[tuple[str, str | bool]]:
         if match is None:
             raise ValueError(f"slurm_extra: {word!r} is not of the form --option or --option=value")
         name, value = match.groups()
-        # sbatch takes the beginning of an option's name for the whole
+        # sbatch accepts the beginning of an option's name in place of the whole name.
         if said := next((full for full in INSTEAD if full.startswith(name)), None):
             raise ValueError(f"slurm_extra: --{name} is said by the resource {INSTEAD[said]}")
         if any(full.startswith(name) for full in FORBIDDEN):

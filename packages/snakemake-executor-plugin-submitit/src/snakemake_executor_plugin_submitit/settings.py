@@ -9,7 +9,7 @@ CLUSTERS = ("slurm", "local")
 
 @dataclass
 class ExecutorSettings(ExecutorSettingsBase):
-    """Options of the whole run. What one job asks for is said by its resources."""
+    """Options of the whole run; the resources of its rule say what a single job requests."""
 
     cluster: str = field(
         default="slurm",
@@ -32,7 +32,7 @@ class ExecutorSettings(ExecutorSettingsBase):
         metadata={
             "help": "Shell lines to run in each job before anything else, such as"
             " 'module load cuda'",
-            # without "type", which Snakemake would apply to the list as a whole
+            # There is no "type", because Snakemake would apply it to the list as a whole.
             "nargs": "+",
         },
     )

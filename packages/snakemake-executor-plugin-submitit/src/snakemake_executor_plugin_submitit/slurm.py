@@ -1,4 +1,4 @@
-"""Slurm: sbatch for what submitit runs on the node; squeue, sacct, scancel and scontrol."""
+"""Submit jobs to Slurm with sbatch, and follow them with squeue, sacct, scancel and scontrol."""
 
 import contextlib
 import logging
@@ -24,24 +24,32 @@ from snakemake_executor_plugin_submitit.words import ENDED, HELD, NEVER, NO_ROOM
 logger = logging.getLogger(__name__)
 
 INHERITED = frozenset({"account", "constraint", "partition", "qos", "reservation"})
-"""Options that SBATCH_… variables of the user may give where a job does not ask for them. Others
-would silently beat what it asks for: to sbatch, variables count more than a script's lines."""
+"""Options that the user's SBATCH_… variables may set for a job that does not request them. Other
+such variables are hidden from sbatch, because they would override the options in a script."""
 
 KEPT = re.compile(r"SLURM_(CONF|JWT|SACK_\w+)")
-"""Variables that say which cluster it is and who asks; Slurm's other ones change the answers."""
+"""Variables that name the cluster and identify the user; Slurm's others change what its commands
+print."""
 
 THEIRS = re.compile(r"(SLURMD?|SBATCH|SALLOC|SRUN|SQUEUE|SACCT|SACCTMGR|SCANCEL|SCONTROL|SINFO)_")
-"""How the names of the variables begin that Slurm's commands read."""
+"""Prefixes of the variables that Slurm's commands read."""
 
 COLUMNS = {"JobArrayID": 40, "State": 20, "Reason": 60, "exit_code": 12}
-"""Columns of squeue and their widths; a width is the one way that every version has to cut them."""
+"""Columns of squeue and their widths, by which the output is cut; not every version of squeue can
+print a separator."""
 
 
 class Slurm:
-    """The cluster that SLURM_CONF, or Slurm's own default, names."""
+    """The Slurm cluster that SLURM_CONF names, or else Slurm's default."""
 
     def __init__(self, *, setup: Sequence[str], parallelism: int | None, patience: float) -> None:
-        """Take the options of the run; `patience` is in seconds."""
+        """Store the options of the run.
+
+        Args:
+            setup: shell lines that run before each job.
+            parallelism: how many jobs of one array run at a time; None for no limit.
+            patience: seconds for which a submission is tried again while Slurm is unreachable.
+        """
         self._setup = list(setup)
         self._parallelism = parallelism
         self._patience = patience
@@ -50,7 +58,7 @@ class Slurm:
 
     @cached_property
     def largest_array(self) -> int:
-        """MaxArraySize; Slurm's indices end one below it, and submitit's begin at 0."""
+        """See `Cluster.largest_array`; it is MaxArraySize, as array indices here begin at 0."""
         pauses = self._pauses()
         while True:
             try:
@@ -64,7 +72,7 @@ class Slurm:
     def submit(
         self, folder: Path, request: Request, name: str, tag: str, commands: Sequence[JobCommand]
     ) -> list[str]:
-        """See `Cluster.submit`; tries again with growing pauses while the controller is away."""
+        """See `Cluster.submit`; try again with growing pauses while slurmctld is unreachable."""
         pauses = self._pauses()
         while True:
             try:
@@ -75,7 +83,7 @@ class Slurm:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise NoRoomError(message)
             self._wait_or_raise(pauses, message)
-            # The controller may have taken the jobs although its answer was lost.
+            # slurmctld may have accepted the jobs although its answer was lost.
             with contextlib.suppress(OSError):
                 self.cancel_tagged(tag)
 
@@ -84,7 +92,7 @@ class Slurm:
         self._stopped.set()
 
     def _pauses(self) -> Iterator[float]:
-        """Growing pauses between tries, for as long as patience lasts."""
+        """Yield growing pauses between tries, in seconds, for as long as the patience lasts."""
         end = time.monotonic() + self._patience
         pause = 1.0
         while time.monotonic() + pause <= end:
@@ -92,7 +100,11 @@ class Slurm:
             pause = min(2 * pause, 60)
 
     def _wait_or_raise(self, pauses: Iterator[float], message: str) -> None:
-        """Wait for the next try, if there is one and it can succeed."""
+        """Wait until the next try.
+
+        Raises:
+            SubmissionError: no try is left, another try could not succeed, or waiting was stopped.
+        """
         pause = next(pauses, None) if TRANSIENT.search(message) else None
         if pause is None:
             raise SubmissionError(message)
@@ -112,7 +124,7 @@ class Slurm:
             delayed.set_timeout(request.runtime, 1 << 30)
             pickles.append(folder / f"{number}.pkl")
             delayed.dump(pickles[-1])
-        # to sbatch, variables count more than a script's lines
+        # For sbatch, variables override the options in a script.
         kept = {f"SBATCH_{option.upper()}" for option in INHERITED - dict(request.options).keys()}
         said = command("sbatch", str(script), keep=kept, folder=Path(commands[0].folder))
         match = re.search(r"\bjob (\d+)", said)
@@ -121,7 +133,7 @@ class Slurm:
         ids = [match[1]]
         if len(commands) > 1:
             ids = [f"{match[1]}_{number}" for number in range(len(commands))]
-        # the node waits for it
+        # submitit's process on the node waits for a pickle of this name.
         for pickle, job_id in zip(pickles, ids, strict=True):
             pickle.rename(folder / f"{job_id}_submitted.pkl")
         return ids
@@ -134,10 +146,10 @@ class Slurm:
         comment: str,
         commands: Sequence[JobCommand],
     ) -> str:
-        """The script for sbatch.
+        """Return the script for sbatch.
 
-        Paths are given to no program that would look for patterns in them: Slurm takes `%%` for a
-        `%`, and submitit is told of the folder that it is in.
+        The folder's path may contain a `%`, which Slurm and submitit would take for a pattern. For
+        Slurm it is written as `%%`; submitit is given `/proc/self/cwd` in place of the path.
         """
         options: dict[str, str | bool] = {
             "comment": comment,
@@ -162,8 +174,8 @@ class Slurm:
             f"#SBATCH --{option}" if value is True else f"#SBATCH --{option}={_quoted(str(value))}"
             for option, value in sorted(options.items())
         ]
-        # Of several tasks one starts Snakemake; the rule's command gets all of them by srun,
-        # for which the step of the first must not keep its CPUs to itself.
+        # Only one of several tasks starts Snakemake; the rule's command starts the tasks by srun.
+        # With --overlap the step of the first task shares its CPUs with them.
         step = ["srun", "--unbuffered", "--output", output, "--ntasks=1", "--nodes=1"]
         step += [f"--cpus-per-task={request.cpus}", "--overlap"]
         step += [sys.executable, "-u", "-m", "submitit.core._submit", "/proc/self/cwd"]
@@ -180,7 +192,7 @@ class Slurm:
         )
 
     def states(self, job_ids: Iterable[str], finished: Collection[str] = ()) -> dict[str, State]:
-        """See `Cluster.states`: one squeue, then one sacct for what that does not know."""
+        """See `Cluster.states`; one squeue, then one sacct for the jobs that squeue lacks."""
         wanted = set(job_ids)
         states = {
             job: state for job, state in _parse_squeue(self._squeue()).items() if job in wanted
@@ -201,7 +213,7 @@ class Slurm:
                 *("--format=JobID,State,ExitCode", f"--jobs={','.join(arrays)}"),
             )
         except OSError as error:
-            # A cluster without accounting, or whose accounting is away: squeue has to do.
+            # There is no accounting, or it is unreachable; the answer of squeue has to do.
             if self._accounting:
                 logger.debug("sacct: %s", error)
             self._accounting = False
@@ -224,17 +236,19 @@ class Slurm:
 
 
 def command(*words: str, keep: Collection[str] = (), folder: Path | None = None) -> str:
-    """Output of one of Slurm's commands, whatever defaults the user's shell has for it.
+    """Run one of Slurm's commands and return its output.
 
-    Variables of the job in which the controller itself may run are hidden too.
+    Variables by which the user's shell sets defaults for Slurm's commands are hidden from it, and
+    so are the variables of a job in which the controller itself may run.
 
     Args:
-        words: the command.
-        keep: names of variables that it may see.
-        folder: where it runs, if not here.
+        words: the command and its arguments.
+        keep: names of such variables that the command may see.
+        folder: its working directory; by default the present one.
 
     Raises:
-        OSError: if it fails, or takes more than two minutes; sbatch itself tries for one and more.
+        OSError: the command failed, or took more than two minutes. sbatch itself may try for more
+            than one minute.
     """
     environment = {
         name: value
@@ -260,7 +274,7 @@ def command(*words: str, keep: Collection[str] = (), folder: Path | None = None)
 
 
 def _quoted(value: str) -> str:
-    """A value as sbatch reads it in a script."""
+    """Return a value quoted as sbatch reads it in a script."""
     return shlex.quote(value)
 
 
@@ -293,14 +307,14 @@ def _parse_sacct(text: str) -> dict[str, State]:
     for line in text.splitlines():
         job, name, status = line.split("|")
         name, _, by = name.partition(" ")  # CANCELLED by 1000
-        # Accounting lags behind: only what it knows to have ended is news.
+        # Accounting lags behind squeue, so that only the ends of jobs are taken from it.
         if name in ENDED:
             states[job] = State(Phase.ENDED, name, " ".join([*by.split(), f"exit {status}"]))
     return states
 
 
 def _exit(status: str) -> str:
-    """`wait` status as the exit code and signal that sacct prints."""
+    """Return a status of `wait` as sacct prints it, with the exit code and the signal."""
     if not status.isdigit():
         return ""
     return f"exit {int(status) >> 8}:{int(status) & 127}"

@@ -1,4 +1,4 @@
-"""Jobs on their way to the cluster: at once where there is room, later where there is none."""
+"""Submit jobs to the cluster as arrays, and hold back those for which its queue has no room."""
 
 import contextlib
 import threading
@@ -20,15 +20,15 @@ from snakemake_executor_plugin_submitit.settings import ExecutorSettings
 __all__ = ["Reports", "Submitter"]
 
 LONGEST_NAME = 120
-"""Characters of a job's name."""
+"""Largest number of characters in a job's name."""
 
 LONGEST_PAUSE = 60.0
-"""Seconds after which it is tried again whether there is room, though no job of ours has ended."""
+"""Most seconds between two tries to submit waiting jobs while no job of this run ends."""
 
 
 @dataclass(frozen=True)
 class Reports:
-    """What becomes of jobs, told to Snakemake."""
+    """The functions that report to Snakemake what became of jobs."""
 
     submitted: Callable[[Planned, Submission], None]
     refused: Callable[[Iterable[JobExecutorInterface], str], None]
@@ -48,7 +48,17 @@ class Submitter:
         reports: Reports,
         logger: Any,
     ) -> None:
-        """Take what it works with; jobs run in `folder`, their files are below `batches`."""
+        """Store the parts to work with.
+
+        Args:
+            cluster: the scheduler.
+            journal: the journal of this controller.
+            settings: the options of the run.
+            folder: the working directory of jobs.
+            batches: the folder below which submitit's files are kept.
+            reports: the functions that report to Snakemake.
+            logger: Snakemake's logger.
+        """
         self._cluster = cluster
         self._journal = journal
         self._settings = settings
@@ -81,13 +91,16 @@ class Submitter:
                 return
             for array in arrays(planned, largest):
                 if self._waiting:
-                    # those that wait for room come first
+                    # Jobs that have been waiting for room come first.
                     self._waiting.append(list(array))
                 else:
                     self._send(list(array), len(array))
 
     def try_again(self, left: int) -> None:
-        """Submit what waits, as far as there may be room; `left` of our jobs have gone since."""
+        """Submit waiting jobs as far as there may be room.
+
+        `left` is the number of this run's jobs that have left the queue since the last call.
+        """
         with self._turn:
             self._left += left
             now = time.monotonic()
@@ -103,16 +116,17 @@ class Submitter:
             self._next_try = now + self._pause
 
     def stop(self) -> None:
-        """Submit nothing from now on; a submission that is under way is over afterwards."""
+        """Submit nothing from now on; return once a submission that is under way is over."""
         self._stopped = True
         self._cluster.stop_waiting()
         with self._turn:
             self._waiting.clear()
 
     def _send(self, array: list[Planned], size: int) -> None:
-        """Submit in parts of a size that fits; what does not fit waits.
+        """Submit the array in parts that the queue has room for; the rest waits.
 
-        After a refusal there is less room than the part that was refused.
+        The first part has at most ``size`` jobs. A refused part is halved, and its size is from
+        then on a limit that the parts together must stay below.
         """
         limit: int | None = None
         while array and not self._stopped:
@@ -146,10 +160,10 @@ class Submitter:
             )
 
     def _submit(self, array: Sequence[Planned]) -> None:
-        """Submit one array; report its jobs.
+        """Submit one array, and report its jobs as submitted or refused.
 
         Raises:
-            NoRoomError: nothing is submitted or reported.
+            NoRoomError: the queue has no room; nothing is submitted or reported.
         """
         tag = uuid.uuid4().hex[:12]
         folder = self._batches / tag
@@ -175,7 +189,7 @@ class Submitter:
         except NoRoomError:
             self._journal.submitted(tag, [])
             raise
-        # whatever it is, a job that is not reported would keep its slot for ever
+        # Any exception is caught: a job that is never reported would keep its slot for ever.
         except Exception as error:
             known = isinstance(error, (SubmissionError, OSError))
             self.abandon(tag)
@@ -189,8 +203,8 @@ class Submitter:
 
     def _command(self, one: Planned, tag: str) -> JobCommand:
         limit = 60 * one.request.runtime
-        # Slurm may send it a minute early (sbatch, --signal): of a limit of a minute that is at the
-        # start, before anything listens.
+        # Slurm may send the notice up to a minute early (sbatch, --signal). With a limit of one
+        # minute that could be at the start of the job, before any process handles it.
         notice = min(self._settings.notice, limit // 2) if limit > 60 else 0
         return JobCommand(
             command=one.command,
@@ -205,7 +219,7 @@ class Submitter:
         )
 
     def abandon(self, tag: str) -> None:
-        """Cancel what a submission that failed may have left on the cluster."""
+        """Cancel jobs that a failed submission may have left on the cluster."""
         with contextlib.suppress(OSError):
             self._cluster.cancel_tagged(tag)
             if tag in self._journal.unfinished:

@@ -1,4 +1,4 @@
-"""Jobs on the cluster, from their submission until they have left it."""
+"""Watch jobs on the cluster from their submission until they have left its queue."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,13 +15,13 @@ from snakemake_executor_plugin_submitit.words import ADVICE, ORDINARY
 __all__ = ["Delays", "Watch", "Watched"]
 
 SILENCE = 300.0
-"""Seconds for which jobs may wait for a person before that is said, and before it is said again."""
+"""Seconds that jobs wait for a person before the log says so, and between two such messages."""
 
 SOON = 3.0
-"""Seconds within which a job that has ended well usually leaves the queue."""
+"""Seconds within which a job that succeeded usually leaves the queue."""
 
 AGAIN = 30.0
-"""Seconds after which a job that was cancelled and is still queued is cancelled once more."""
+"""Seconds after which a cancelled job that is still queued is cancelled again."""
 
 
 @dataclass
@@ -31,22 +31,25 @@ class Watched:
     info: SubmittedJobInfo
     submission: Submission
     ended_since: float | None = None
-    """When it was first seen to have ended without success."""
+    """Time at which the job was first seen to have ended without success."""
     decided: float | None = None
-    """When it was known how it ended."""
+    """Time at which it became known how the job ended."""
     failure: str | None = None
-    """Why it failed, once it is decided that it did."""
+    """Why the job failed, once that is decided; None after a success."""
     cancelled: float | None = None
-    """When it was last cancelled because it was queued though decided."""
+    """Time at which the job was last cancelled because it was still queued after its end."""
 
 
 class Watch:
-    """Tells how jobs ended, and keeps each until the scheduler has none of it any more.
+    """Finds out how jobs ended, and keeps each job until it has left the scheduler's queue.
 
-    How a job ended is told by its result, which the payload writes; where there is none, by one
-    query of the scheduler for all jobs; and where that does not know it either, by its absence. A
-    job that is still queued then could run again, and remake what others read by now: Slurm 24.11
-    requeues a preempted job even if it succeeds. So it is cancelled first.
+    The end of a job is known from its result, which the payload writes; without a result, from one
+    query of the scheduler for all jobs. A job that has no result and that the scheduler does not
+    know has been lost.
+
+    A job that is still queued after its end could run again and overwrite files that other jobs
+    read by then: Slurm 24.11 requeues a preempted job even if it succeeds. Such a job is cancelled
+    before its end is reported.
     """
 
     def __init__(
@@ -56,7 +59,14 @@ class Watch:
         logger: Any,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take what it works with; `grace` is for how many seconds a result may be late."""
+        """Store the parts to work with.
+
+        Args:
+            cluster: the scheduler.
+            grace: seconds that a result may arrive after the end of its job.
+            logger: Snakemake's logger.
+            clock: returns the present time in seconds.
+        """
         self._cluster = cluster
         self._grace = grace
         self._logger = logger
@@ -64,10 +74,10 @@ class Watch:
         self._delays = Delays(logger, clock)
         self._unreachable = False
         self.leaving = False
-        """Whether, at the last look, jobs that had just ended were about to leave the queue."""
+        """Whether, at the last call of `ended`, jobs that had just ended were still queued."""
 
     def ended(self, watched: Sequence[Watched]) -> list[Watched]:
-        """Those that have ended and left the scheduler; `failure` says why, where one failed."""
+        """Return the jobs that have ended and left the queue; `failure` is set if a job failed."""
         results: dict[str, Result | None] = {}
         for one in watched:
             if one.decided is None:
@@ -105,25 +115,25 @@ class Watch:
             one.decided = now
 
     def _is_queued(self, one: Watched, states: Mapping[str, State]) -> bool:
-        """Whether the scheduler could still run a job whose end is decided."""
+        """Return whether the scheduler could still run a job whose end is decided."""
         state = states.get(one.submission.job_id)
         if state is None:
             return False
         if state.phase is Phase.ENDED:
-            # what was preempted may yet be requeued
+            # A preempted job may still be requeued.
             return state.name == "PREEMPTED" and one.cancelled is None
         if state.name == "COMPLETING" and one.cancelled is not None:
-            # it will not be requeued any more, but what failed may still be writing
+            # A cancelled job is not requeued any more, but a failed one may still be writing files.
             return one.failure is not None and self._clock() - one.cancelled < self._grace
         return True
 
     def _must_go(self, one: Watched, states: Mapping[str, State]) -> bool:
-        """Whether a job has to be cancelled, for it does not leave by itself."""
+        """Return whether a job has to be cancelled because it does not leave the queue."""
         now, state = self._clock(), states[one.submission.job_id]
         if one.cancelled is not None:
             return now - one.cancelled >= AGAIN
         if one.failure is None and state.name in {"RUNNING", "COMPLETING"}:
-            # the usual end of a job takes a moment
+            # After a success it takes a moment until the job leaves the queue.
             return one.decided is not None and now - one.decided >= self._grace
         return True
 
@@ -141,7 +151,7 @@ class Watch:
             one.cancelled = now
 
     def _states(self, watched: Iterable[Watched]) -> dict[str, State] | None:
-        """States of jobs; None while the scheduler cannot be asked."""
+        """Return the states of jobs by id; None while the scheduler cannot be reached."""
         jobs = list(watched)
         if not jobs:
             return {}
@@ -162,20 +172,22 @@ class Watch:
 
 
 class Delays:
-    """Says of which jobs a person has to do something, for they do not start by themselves."""
+    """Logs which jobs will not start until a person does something."""
 
     def __init__(self, logger: Any, clock: Callable[[], float]) -> None:
-        """Take what it works with."""
+        """Store Snakemake's logger, and a function that returns the present time in seconds."""
         self._logger = logger
         self._clock = clock
         self._since: dict[str, tuple[str, float]] = {}
         self._said: dict[str, tuple[int, float]] = {}
 
     def look(self, states: Mapping[str, State | None]) -> None:
-        """Say a line for each reason for which jobs wait too long, and again when it changes.
+        """Log a line for each reason for which jobs have waited longer than `SILENCE`.
+
+        The line is repeated when the number of these jobs changes, at most once in `SILENCE`.
 
         Args:
-            states: of all jobs that have not ended, by id.
+            states: states of all jobs that have not ended, by id.
         """
         now = self._clock()
         reasons = {job_id: reason for job_id, state in states.items() if (reason := _reason(state))}
@@ -205,12 +217,12 @@ class Delays:
 
 
 def _reason(state: State | None) -> str:
-    """Why a job does not run, where that does not end by itself."""
+    """Return the reason for which a job waits until a person acts; empty if there is none."""
     if state is None or state.phase is not Phase.ALIVE:
         return ""
     if state.name in {"SUSPENDED", "STOPPED", "REQUEUE_HOLD", "RESV_DEL_HOLD"}:
         return state.name
     if state.name == "PENDING" and not ORDINARY.fullmatch(state.detail):
-        # what follows names nodes or explains
+        # The text after the first comma names nodes or explains the reason.
         return state.detail.partition(",")[0].strip("() ")
     return ""

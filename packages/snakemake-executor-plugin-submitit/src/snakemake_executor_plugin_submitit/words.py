@@ -1,6 +1,6 @@
-"""What Slurm and Snakemake say, in the words of each version, and what it means.
+"""Texts that Slurm and Snakemake print, and their meaning.
 
-Slurm 22.05, 23.x and 24.11 differ in these texts. No other module knows one of them.
+The texts of Slurm 22.05, 23.x and 24.11 differ. Only this module depends on them.
 """
 
 import re
@@ -21,23 +21,22 @@ ENDED = frozenset(
     {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY"}
     | {"PREEMPTED", "REVOKED", "TIMEOUT"}
 )
-"""States of a job that will not run again. One that was preempted and is requeued is PENDING at
-once."""
+"""States of a job that has ended. A preempted job that is requeued becomes PENDING at once."""
 
 HELD = frozenset({"SPECIAL_EXIT"})
-"""States in which Slurm keeps a job that it takes for failed."""
+"""States in which Slurm holds a job that it counts as failed."""
 
 NEVER = re.compile(
     "BadConstraints|DependencyNeverSatisfied|InvalidAccount|InvalidQOS|JobHoldMaxRequeue"
     "|launch.failed.requeued.held|PartitionTimeLimit|PartitionNodeLimit|(QOS|Assoc)Max\\w+PerJob\\w*"
 )
-"""Reasons for which a pending job never starts."""
+"""Reasons with which a pending job never starts."""
 
 ORDINARY = re.compile(
     r"|None|Priority|Resources|BeginTime|Dependency|JobArrayTaskLimit|Cleaning|Prolog|Licenses"
     r"|\(?null\)?|WaitForScheduling"
 )
-"""Reasons for which a pending job waits that end by themselves."""
+"""Reasons for which a pending job waits, and that end without anybody's help."""
 
 ADVICE = {
     "JobHeldUser": "`scontrol release` lets them go",
@@ -51,7 +50,7 @@ ADVICE = {
     "RESV_DEL_HOLD": "their reservation is gone; ask without it, or release them",
     "Resv del hold": "their reservation is gone; ask without it, or release them",
 }
-"""What to do, by how a reason begins, where a person has to do something."""
+"""Explanation or advice for reasons that wait for a person, by the beginning of the reason."""
 
 TRANSIENT = re.compile(
     "unable to contact slurm controller|connect failure|connection (refused|timed out|reset)"
@@ -61,22 +60,22 @@ TRANSIENT = re.compile(
     "|temporarily unable|resource temporarily unavailable",
     re.IGNORECASE,
 )
-"""What a command says when the same request can succeed later."""
+"""Error messages of Slurm's commands after which the same request can succeed later."""
 
 NO_ROOM = re.compile(
     r"(assoc|qos)\w*submit\w*limit|temporarily unable|resource temporarily unavailable",
     re.IGNORECASE,
 )
-"""What sbatch says when a limit on the jobs in the queue is reached: the user's, the account's, or
-the whole cluster's."""
+"""Error messages of sbatch at a limit on the jobs in the queue: that of the user, of the account, or
+of the whole cluster."""
 
 OUT_OF_MEMORY = re.compile(
     "oom.kill|out.of.memory|oom killed|exceeded (job |step )?memory limit", re.IGNORECASE
 )
-"""What a state, or a line of Slurm's in a job's output, says of too little memory.
+"""States, and lines of Slurm's in a job's output, that mean too little memory.
 
-Up to 22.05 `oom-kill event(s)`, since then `oom_kill event`; srun `Out Of Memory`; without cgroups
-`exceeded memory limit`.
+Slurm up to 22.05 writes `oom-kill event(s)`, later versions `oom_kill event`; srun writes
+`Out Of Memory`, and Slurm without cgroups `exceeded memory limit`.
 """
 
 _NOISE = re.compile(
@@ -90,20 +89,20 @@ _NOISE = re.compile(
     r"|srun: error: .*: task \d+: Exited with exit code|srun: Terminating |srun: job abort"
     r"|srun: Job step aborted: |slurmstepd\S*: error: \*\*\* STEP "
 )
-"""Lines that say nothing which the report of a failure does not say anyway."""
+"""Lines that add nothing to the report of a failure."""
 
 _BLOCK = re.compile(r"(local)?(rule|checkpoint) .*:$|Error in (rule|group) .*:$|group job .*:$")
-"""Lines at which a block of indented lines begins that Snakemake itself prints of a job."""
+"""First lines of the blocks that Snakemake prints about a job; the other lines are indented."""
 
 
 class Telling:
-    """Tells the lines of one text that say something from those that do not."""
+    """Tells informative lines of one text from others; called with each line in order."""
 
     def __init__(self) -> None:
         self._block = False
 
     def __call__(self, line: str) -> bool:
-        """Whether a line is the job's own or says why it failed; lines come in their order."""
+        """Return whether the line is the job's own output or says why the job failed."""
         if self._block and line.startswith("    "):
             return False
         self._block = _BLOCK.match(line) is not None
