@@ -85,7 +85,7 @@ class Adoption:
     def _just_finished(self, orphan: Submission) -> bool:
         """Return whether a job succeeded since this run began.
 
-        Snakemake looked at the outputs before that, so it takes them for missing.
+        Snakemake had looked at the outputs before that, so the job is still in its DAG.
         """
         path = result_path(orphan.folder, orphan.job_id)
         with contextlib.suppress(OSError):

@@ -28,7 +28,7 @@ from snakemake_executor_plugin_submitit.watch import Watch, Watched
 __all__ = ["Executor"]
 
 SHORTEST_GRACE = 5.0
-"""Least number of seconds that the result of a job may arrive after the job's end."""
+"""Least time in seconds to wait, after a job's end, for a result that is missing."""
 
 
 class RefusedRunError(WorkflowError):

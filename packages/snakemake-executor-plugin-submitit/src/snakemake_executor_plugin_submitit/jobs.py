@@ -16,7 +16,7 @@ from snakemake_executor_plugin_submitit.resources import Request, request
 __all__ = ["Planned", "arrays", "plan"]
 
 LONGEST_PART = 200
-"""Most characters (ASCII) in one part of a log's path; file systems allow 255 bytes."""
+"""Largest number of bytes in one part of a log's path; file systems allow 255."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Planned:
     job: JobExecutorInterface
     request: Request
     key: str
-    """What the job makes: the first of its output files, or its whole description without any."""
+    """What the job makes: its first output file or, without outputs, its whole description."""
     fingerprint: str
     """How the job makes its outputs: a SHA-256 of its rules, commands, parameters, wildcards and
     files, and of the times at which its inputs were last changed."""

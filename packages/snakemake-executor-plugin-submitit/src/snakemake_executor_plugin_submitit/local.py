@@ -27,7 +27,7 @@ class LocalMachine:
     def submit(
         self, folder: Path, request: Request, name: str, tag: str, commands: Sequence[JobCommand]
     ) -> list[str]:
-        """See `Cluster.submit`; a folder that submitit would read as a pattern is refused."""
+        """See `Cluster.submit`; a folder is refused if its path has a pattern of submitit's."""
         del name, tag
         if match := re.search("%[jtaA]", str(folder)):
             raise SubmissionError(

@@ -103,7 +103,7 @@ def _boot() -> str:
 
 
 def seen_everywhere(path: Path) -> bool:
-    """Return whether all machines see a lock on this file, judged by the type of its mount."""
+    """Return whether all machines see a lock on this file, by the type and options of its mount."""
     place, found = path.resolve(), ("", "", "")
     for line in _MOUNTS.read_text().splitlines():
         before, _, after = line.partition(" - ")

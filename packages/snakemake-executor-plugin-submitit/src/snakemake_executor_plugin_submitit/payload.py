@@ -261,8 +261,8 @@ def _watch(pid: int, heard: threading.Event) -> None:
 def _wait(child: subprocess.Popen[bytes]) -> int:
     """Wait for the child, and return its exit status, negative for a signal.
 
-    If another thread or handler has collected the status, `Popen.wait` returns 0, as after a
-    success. This function returns -SIGKILL instead.
+    The return value of `Popen.wait` is not used: it is 0, as after a success, if the status cannot
+    be obtained.
     """
     result = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     child.wait()

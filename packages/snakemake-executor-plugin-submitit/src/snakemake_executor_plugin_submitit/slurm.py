@@ -35,8 +35,8 @@ THEIRS = re.compile(r"(SLURMD?|SBATCH|SALLOC|SRUN|SQUEUE|SACCT|SACCTMGR|SCANCEL|
 """Prefixes of the variables that Slurm's commands read."""
 
 COLUMNS = {"JobArrayID": 40, "State": 20, "Reason": 60, "exit_code": 12}
-"""Columns of squeue and their widths, by which the output is cut; not every version of squeue can
-print a separator."""
+"""Columns of squeue and their widths. The output is cut by these widths, because no separator is
+available in every version."""
 
 
 class Slurm:
@@ -58,7 +58,7 @@ class Slurm:
 
     @cached_property
     def largest_array(self) -> int:
-        """See `Cluster.largest_array`; it is MaxArraySize, as array indices here begin at 0."""
+        """See `Cluster.largest_array`; MaxArraySize, since indices run from 0 to one below it."""
         pauses = self._pauses()
         while True:
             try:

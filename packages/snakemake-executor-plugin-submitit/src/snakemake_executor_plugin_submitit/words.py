@@ -30,13 +30,13 @@ NEVER = re.compile(
     "BadConstraints|DependencyNeverSatisfied|InvalidAccount|InvalidQOS|JobHoldMaxRequeue"
     "|launch.failed.requeued.held|PartitionTimeLimit|PartitionNodeLimit|(QOS|Assoc)Max\\w+PerJob\\w*"
 )
-"""Reasons with which a pending job never starts."""
+"""Reasons that keep a pending job from ever starting."""
 
 ORDINARY = re.compile(
     r"|None|Priority|Resources|BeginTime|Dependency|JobArrayTaskLimit|Cleaning|Prolog|Licenses"
     r"|\(?null\)?|WaitForScheduling"
 )
-"""Reasons for which a pending job waits, and that end without anybody's help."""
+"""Reasons that keep a pending job waiting for a time, and end without anybody's help."""
 
 ADVICE = {
     "JobHeldUser": "`scontrol release` lets them go",
@@ -66,8 +66,8 @@ NO_ROOM = re.compile(
     r"(assoc|qos)\w*submit\w*limit|temporarily unable|resource temporarily unavailable",
     re.IGNORECASE,
 )
-"""Error messages of sbatch at a limit on the jobs in the queue: that of the user, of the account, or
-of the whole cluster."""
+"""Error messages of sbatch at a limit on the jobs in the queue: the limit of the user, of the
+account, or of the whole cluster."""
 
 OUT_OF_MEMORY = re.compile(
     "oom.kill|out.of.memory|oom killed|exceeded (job |step )?memory limit", re.IGNORECASE
