@@ -1,4 +1,4 @@
-"""Snakemake's report, and the archive: the study in one file, for a reviewer."""
+"""Render Snakemake's report, and pack the archive: the whole study in one file."""
 
 
 rule render_report:
@@ -12,7 +12,7 @@ rule render_report:
         f"{FOLDER}/logs/render_report.log",
     benchmark:
         f"{FOLDER}/benchmarks/render_report.tsv"
-    # local, because it reads Snakemake's records, which lie in the folder that Snakemake runs in
+    # The rule is local because it reads Snakemake's records in the folder where Snakemake runs.
     localrule: True
     resources:
         mem_mb=1000,
@@ -33,7 +33,7 @@ rule archive:
         f"{FOLDER}/logs/archive.log",
     benchmark:
         f"{FOLDER}/benchmarks/archive.tsv"
-    # local too: it reads the same records and asks git for the commit
+    # The rule is local because it reads the same records, and asks git for the commit.
     localrule: True
     resources:
         mem_mb=1000,

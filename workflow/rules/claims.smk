@@ -1,4 +1,4 @@
-"""The claims: a verdict on each is the output of the study."""
+"""Judge the claims: the verdicts on them are the final output of the study."""
 
 
 rule judge:

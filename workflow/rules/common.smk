@@ -1,4 +1,4 @@
-"""What all rules share: the study that the config describes, paths of its files, and helpers."""
+"""Define what all rules use: the study that the config describes, its paths, and helpers."""
 
 import os
 import sys
@@ -21,12 +21,12 @@ from kdlm.study.teacher import BROUGHT
 from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs, theory_jobs
 from kdlm.study.repeated import refuse_repeated_keys
 
-# Make `python` in a rule the interpreter that runs Snakemake, also if its environment has not been
+# Make `python` in a rule the interpreter that runs Snakemake, even if its environment has not been
 # activated.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()]))
 
-# Give matplotlib a folder here, so that jobs need no home that can be written to, and so that a
-# matplotlibrc in the home cannot change a figure.
+# Give matplotlib a folder in the working directory, so that jobs need no writable home, and so that
+# a matplotlibrc in the home cannot change a figure.
 os.environ.update(MPLCONFIGDIR=os.path.abspath(".snakemake/matplotlib"))
 
 try:
@@ -44,8 +44,8 @@ HELD = []
 
 
 onstart:
-    # onstart runs only if there is something to do. The Snakemake inside a cluster's job must not
-    # take the lock, which the main process holds.
+    # onstart runs only if there are jobs to run. The Snakemake inside a cluster's job must not try
+    # to take the lock, because the main process holds it.
     if workflow.is_main_process:
         try:
             HELD.append(acquire_folder(Path(FOLDER)))
@@ -54,7 +54,7 @@ onstart:
 
 
 def space(jobs):
-    """Return the parameter space of some jobs, with Hive paths, and the jobs by their paths."""
+    """Return the parameter space of the jobs, with Hive paths, and a dict of the jobs by path."""
     jobs = list(jobs)
     frame = Paramspace(pd.DataFrame([job.keys for job in jobs], dtype=str), param_sep="=")
     return frame, dict(zip(frame.instance_patterns, jobs))
@@ -74,8 +74,8 @@ def growing(megabytes):
     return lambda wildcards, attempt: megabytes * attempt
 
 
-# How many GPUs a training job asks a cluster for. Without a cluster, a job with `device: auto` uses
-# a GPU if it finds one.
+# Number of GPUs that a training job requests from a cluster. Without a cluster, a job with
+# `device: auto` uses a GPU if it finds one.
 GPUS = 0 if study.device == "cpu" else 1
 
 
@@ -123,8 +123,8 @@ def outputs(folder, paramspace, *files):
 
 DATASETS = {dataset.name: dataset for dataset in (study.dataset, study.init_means.dataset)}
 
-# A folder of images is listed once, by the Snakemake that the user has started. The Snakemake
-# inside a job does not need the list: it has been told which job to run.
+# Only the Snakemake that the user has started lists a folder of images, and only once. The
+# Snakemake inside a job does not need the list, since it is told which job to run.
 try:
     FOLDERS_FILES = {
         dataset.name: fingerprint(Path(dataset.root).expanduser())
@@ -179,6 +179,6 @@ FIGURES = [
 
 THEORY_JOBS = theory_jobs(study)
 
-# Labels and families of the losses: they change claims and figures, but digests of sources leave
-# out the module that they are in.
+# Labels and families of the losses. They are a parameter of the rules for claims and figures,
+# because they change the output while digests of sources leave out their module.
 LOSS_FACTS = repr(names.LOSSES)

@@ -1,4 +1,4 @@
-"""The resolved config of the study, and its datasets, each decoded once into one file."""
+"""Write the study's resolved config, and decode each of its datasets once, into one file."""
 
 
 rule resolve:
@@ -10,9 +10,9 @@ rule resolve:
         f"{FOLDER}/benchmarks/resolve.tsv"
     # The priority makes this job start first, so that margins and tolerances are on disk before
     # any result. study.json is not an input of prepare_dataset, because every change of the config
-    # would then prepare the dataset again. An input marked ancient() would not do either: after a
-    # change of the config Snakemake would overlook what else has changed, and a new learning rate
-    # would train nothing.
+    # would then prepare the dataset again. An input marked ancient() would not work either: after
+    # a change of the config Snakemake would overlook other changes, and a new learning rate would
+    # train nothing.
     priority: 1
     resources:
         mem_mb=growing(500),

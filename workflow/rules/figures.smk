@@ -1,6 +1,6 @@
 """One rule for each figure, so that an edit to a figure's code draws only that figure again."""
 
-# One rule with a wildcard would not do: Snakemake does not fill wildcards into paths of captions.
+# One rule with a wildcard cannot be used: Snakemake fills no wildcards into the paths of captions.
 for name in FIGURE_NAMES:
 
     rule:

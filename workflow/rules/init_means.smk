@@ -1,4 +1,4 @@
-"""Mean outputs of untrained networks: a job for each shard of seeds, and their summary."""
+"""Compute mean outputs of untrained networks, in a job for each shard of seeds; summarise them."""
 
 
 rule init_means:

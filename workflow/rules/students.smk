@@ -1,4 +1,4 @@
-"""Students: one job for each combination that the arms of the config ask for."""
+"""Train the students: one job for each combination that the arms of the config ask for."""
 
 STUDENT = f"{FOLDER}/students/{STUDENTS.wildcard_pattern}"
 
@@ -23,8 +23,8 @@ rule distill:
         mem_mb=growing(3000),
         gpu=GPUS,
         runtime=1440,
-        # How much work a killed job can lose. These are resources and not parameters, because they
-        # change no result and must not rerun anything.
+        # Epochs and minutes of training that a killed job can lose. They are resources and not
+        # parameters, because they change no result and must not rerun anything.
         checkpoint_epochs=10,
         checkpoint_minutes=10,
     params:

@@ -1,4 +1,4 @@
-"""Tables of all networks, and of the distances between students."""
+"""Gather the tables of all networks, and of the distances between students."""
 
 
 rule collect:

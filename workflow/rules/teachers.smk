@@ -1,4 +1,7 @@
-"""Teachers learn by cross-entropy; no distillation loss is among their sources."""
+"""Train teachers by cross-entropy, or evaluate teachers that were trained elsewhere.
+
+No distillation loss is among the sources of a teacher, so an edited loss retrains no teacher.
+"""
 
 TEACHER = f"{FOLDER}/teachers/{TEACHERS.wildcard_pattern}"
 
@@ -49,8 +52,8 @@ rule train_teacher:
         mem_mb=growing(3000),
         gpu=GPUS,
         runtime=1440,
-        # How much work a killed job can lose. These are resources and not parameters, because they
-        # change no result and must not rerun anything.
+        # Epochs and minutes of training that a killed job can lose. They are resources and not
+        # parameters, because they change no result and must not rerun anything.
         checkpoint_epochs=10,
         checkpoint_minutes=10,
     params:

@@ -1,4 +1,4 @@
-"""The gradient's limit and the identities, on random logits and on logits of trained networks."""
+"""Check the gradient's limit and the identities, on random and on trained networks' logits."""
 
 
 rule theory:
