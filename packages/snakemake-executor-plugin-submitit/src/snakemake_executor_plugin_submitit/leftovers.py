@@ -26,7 +26,7 @@ class Leftovers:
         self._failed: set[str] = set()
 
     def expect(self, submission: Submission) -> None:
-        """Count a submitted job as one whose end its batch folder has to await."""
+        """Count a submitted job, so that its batch folder is kept until the job has ended."""
         self._open[submission.folder] += 1
 
     def remove(self, submission: Submission, *, succeeded: bool) -> None:

@@ -96,7 +96,7 @@ _BLOCK = re.compile(r"(local)?(rule|checkpoint) .*:$|Error in (rule|group) .*:$|
 
 
 class Telling:
-    """Tells informative lines of one text from others; called with each line in order."""
+    """Tells the informative lines of one text from the others; call it with each line in order."""
 
     def __init__(self) -> None:
         self._block = False
