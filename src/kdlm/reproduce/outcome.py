@@ -172,7 +172,7 @@ class Outcomes:
         return "yes" if held == len(outputs) else f"{held} of {len(outputs)}"
 
     def _exceptions(self) -> list[str]:
-        """Return a line for each output with a reason; refused outputs share one for each reason."""
+        """Return a line for each output with a reason; refusals with equal reasons share a line."""
         reasons: dict[tuple[Level, State, str, str], list[str]] = defaultdict(list)
         for output, found in sorted(self.states.items()):
             for level, (state, reason) in found.items():

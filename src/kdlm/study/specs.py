@@ -68,6 +68,7 @@ def _to_number(value: Any) -> Any:
 
 def _known(kind: str, known: Collection[str]) -> Any:
     """Return a validator that refuses a name which is not in ``known``, with all known names."""
+
     def check(value: str) -> str:
         if value not in known:
             raise ValueError(f"unknown {kind} {value!r}; known: {', '.join(known)}")
@@ -109,7 +110,7 @@ class Spec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _truth_is_no_number(cls, data: Any) -> Any:
-        """Refuse true and false for keys that are not boolean; Python would take them for 1 and 0."""
+        """Refuse true and false for keys that are not boolean; Python takes them for 1 and 0."""
         for key, value in data.items() if isinstance(data, Mapping) else ():
             field = cls.model_fields.get(key)
             if field is None or field.annotation is bool:
@@ -224,7 +225,7 @@ class TeacherSpec(_NetworkSpec):
 
 
 class BroughtTeacherSpec(Spec):
-    """The spec of a teacher that was trained elsewhere; ``sha256`` is that of its weights' file."""
+    """The spec of a teacher that was trained elsewhere; ``sha256`` is that of its weight file."""
 
     architecture: Architecture
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
