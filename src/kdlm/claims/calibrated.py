@@ -41,7 +41,7 @@ def worst_pair(rows: pd.DataFrame, evidence: Evidence, columns: list[str], limit
     """Return the finding of the pair that is furthest apart, in the group whose verdict is worst.
 
     A group has one teacher, architecture, initialisation and recipe. One pair beyond the margin
-    refutes the statement, whatever other pair is lost; otherwise none may be lost.
+    refutes the statement, even if other pairs are lost. Otherwise no pair may be lost.
 
     Args:
         rows: pairs of table ``comparisons``.
@@ -137,7 +137,7 @@ def _doubt(
 ) -> str:
     """Return the reason why rounding alone could carry a group's students beyond the margin.
 
-    The result is empty where there is none.
+    The result is empty if there is no reason.
     """
     if ladder is not None and ladder.shares[0] < limit:
         return ""

@@ -31,7 +31,7 @@ from kdlm.study.specs import format_number
 __all__ = ["CLAIMS"]
 
 GROUP = ["teacher", "architecture", "initialisation", "recipe"]
-"""Students of one group differ in nothing but their seed, their teacher's seed and the loss."""
+"""Students of one group differ only in their seed, their teacher's seed and the loss."""
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def _of_both_losses(evidence: Evidence, table: pd.DataFrame) -> pd.DataFrame:
 def _zero_in_every_sample(evidence: Evidence, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of students whose mean logits, and their teacher's, are zero in each sample.
 
-    Both were initialised by ``he-centred`` and trained by SGD, whatever the loss.
+    Student and teacher were initialised by ``he-centred`` and trained by SGD, with any loss.
     """
     runs = evidence.runs
     sgd = runs.loc[runs["optimizer"] == "sgd", "recipe"].unique()
