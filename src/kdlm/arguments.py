@@ -1,4 +1,4 @@
-"""How the command line reads its arguments: kinds of values, and errors in one line."""
+"""Parsing the command line: types of arguments, and errors in one line."""
 
 import argparse
 import os
@@ -10,16 +10,16 @@ from kdlm.terminal import printable
 __all__ = ["Parser", "shown", "to_count", "to_path"]
 
 _MOST = 10_000
-"""Characters of a message: enough for the names of a hundred files."""
+"""Largest number of characters of a message, enough for the names of a hundred files."""
 
 
 def shown(message: str) -> str:
-    """A message that may quote a stranger's words, on one line of bounded length."""
+    """Return a message as one printable line of bounded length; it may quote untrusted text."""
     return printable(message[:_MOST])
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a command in one line."""
+    """A parser that reports an error in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         """Print ``message`` and end the process with status 2."""
@@ -27,10 +27,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def to_count(text: str) -> int | None:
-    """Parse a number of jobs; ``all`` becomes None.
+    """Return a number of jobs parsed from ``text``; None for ``all``.
 
     >>> to_count("3"), to_count("all")
     (3, None)
+
+    Raises:
+        argparse.ArgumentTypeError: the text is neither a positive integer nor ``all``.
+
     """
     if text == "all":
         return None
@@ -40,7 +44,13 @@ def to_count(text: str) -> int | None:
 
 
 def to_path(text: str) -> Path:
-    """A path, which no file system could have with these in it."""
+    """Return the path in ``text``.
+
+    Raises:
+        argparse.ArgumentTypeError: the text has a NUL or cannot be encoded, so it is no path on any
+            file system.
+
+    """
     try:
         if b"\0" in os.fsencode(text):
             raise argparse.ArgumentTypeError("a path cannot have a NUL in it")

@@ -1,6 +1,6 @@
-"""One file that holds a finished study: results, source, environment, and every job's record."""
+"""Archives: one file holds a finished study's results, source, environment and job records."""
 
 __all__ = ["FORMAT"]
 
 FORMAT = 1
-"""Of an archive's layout; raised when an older `kdlm.reproduce` would misread it."""
+"""Version of the layout of archives; increased if an older `kdlm.reproduce` would misread it."""

@@ -1,4 +1,4 @@
-"""Which of a study's files an archive holds, and of which it holds the digest alone."""
+"""The study's files that an archive holds, and those of which it holds only the SHA-256."""
 
 import shlex
 from collections.abc import Iterable
@@ -18,10 +18,12 @@ _LEFT_OUT_OF_SMALL = ("logits.parquet", "means.parquet")
 
 @dataclass(frozen=True)
 class Results:
-    """Paths relative to the folder Snakemake ran in: ``results/<study>/…``."""
+    """Outputs of a study, as paths ``results/<study>/…`` relative to Snakemake's folder."""
 
     archived: tuple[Path, ...]
+    """Outputs whose files the archive holds."""
     left_out: tuple[Path, ...]
+    """Outputs of which the archive holds only size and SHA-256."""
 
     @property
     def outputs(self) -> tuple[Path, ...]:
@@ -30,13 +32,13 @@ class Results:
 
 
 def root_of(folder: Path) -> Path:
-    """The folder that Snakemake ran in, for whose results/<study> ``folder`` is another name.
+    """Return the folder that Snakemake ran in, two levels above the study's ``folder``.
 
-    A ``results`` that is a link to another disk lies elsewhere than it is found, so the path is
-    taken as it is written, and where that leads to no record of Snakemake's, as links resolve it.
+    ``results`` may be a symbolic link to another disk. The path is therefore first used as it is
+    written. If the folder found in this way has no ``.snakemake``, the resolved path is used.
 
     Raises:
-        InputError: neither is a study's folder.
+        InputError: neither path has the form ``results/<study>``.
 
     """
     written, resolved = folder.absolute(), folder.resolve()
@@ -47,7 +49,7 @@ def root_of(folder: Path) -> Path:
 
 
 def expected(study: Study, figures: Iterable[str] = FIGURES) -> tuple[str, ...]:
-    """All outputs of the DAG by name within the study's folder, whether they are there or not."""
+    """Return the paths of all outputs of the DAG in the study's folder, existing or not."""
     datasets = {study.dataset.name, study.init_means.dataset.name}
     networks = [job.folder.as_posix() for job in network_jobs(study)]
     shards = [job.folder.as_posix() for job in init_means_jobs(study)]
@@ -64,11 +66,17 @@ def expected(study: Study, figures: Iterable[str] = FIGURES) -> tuple[str, ...]:
 
 
 def results(study: Study, root: Path, *, weights: bool, small: bool) -> Results:
-    """The outputs of the study whose Snakemake ran in ``root``.
+    """Return the outputs of the study, archived and left out.
 
-    Left out are the prepared datasets (no data are archived) and, unless asked for, weights; of a
-    small archive also the bulk of what jobs leave, logits and initialisation means, and the
-    figures' PNG files, which the report has.
+    The prepared datasets are always left out, because no data are archived. A small archive also
+    leaves out the largest files, logits and initialisation means, and the figures' PNG files, which
+    the report contains.
+
+    Args:
+        study: the study.
+        root: the folder that Snakemake ran in.
+        weights: whether the networks' weights are archived.
+        small: whether the archive is to be small.
 
     Raises:
         InputError: the study is not finished.
@@ -78,7 +86,7 @@ def results(study: Study, root: Path, *, weights: bool, small: bool) -> Results:
     paths = sorted(place / name for name in expected(study))
     if missing := [path for path in paths if not (root / path).is_file()]:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        # without a target Snakemake looks at what is final only, and finds nothing to be done
+        # Without a target, Snakemake checks only the final outputs and reports nothing to do.
         raise InputError(
             f"{root / missing[0]} is missing{more}: the study is not finished; run snakemake "
             f"--cores all {shlex.quote(missing[0].as_posix())}, with the study's config, and then "

@@ -1,4 +1,4 @@
-"""The archive's description: a Provenance Run Crate 0.5 on RO-Crate 1.1, as JSON-LD."""
+"""The archive's metadata: a Provenance Run Crate 0.5 (based on RO-Crate 1.1), as JSON-LD."""
 
 import json
 import mimetypes
@@ -42,28 +42,32 @@ _FORMATS = {
 
 @dataclass(frozen=True)
 class Described:
-    """What a crate is made from."""
+    """The facts that a crate describes."""
 
     study: str
     commit: str
     agent: str
+    """Name of the person who archives the study."""
     snakemake: str
+    """Version of Snakemake."""
     files: Mapping[str, tuple[int, str]]
-    """Size in bytes and SHA-256 of every archived file but the source's."""
+    """Size in bytes and SHA-256 of every archived file except those of the source, by name."""
     left_out: Mapping[str, tuple[int, str]]
-    """The same of every output that is not archived."""
+    """Size in bytes and SHA-256 of every output that is not archived, by name."""
     datasets: Mapping[str, Mapping[str, Any]]
+    """The facts of `kdlm.archive.datasets.describe`."""
     jobs: tuple[Job, ...]
     hosts: Mapping[Job, str]
+    """The host that each job ran on, where its log names it."""
 
 
 def iso(seconds: float) -> str:
-    """Seconds since 1970 as ISO 8601, in UTC to the millisecond."""
+    """Return a time, in seconds since 1970, as ISO 8601 text in UTC with milliseconds."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def describe_crate(described: Described) -> bytes:
-    """``ro-crate-metadata.json``: equal descriptions, equal bytes."""
+    """Return the bytes of ``ro-crate-metadata.json``; equal facts give equal bytes."""
     crate = ROCrate(version="1.1")
     crate.metadata.extra_terms = {"sha256": _SHA256}
     agent = _context(crate, "#agent", "Person", name=described.agent)
@@ -77,7 +81,7 @@ def describe_crate(described: Described) -> bytes:
 
 
 def _context(crate: ROCrate, identifier: str, kind: str, **properties: Any) -> Entity:
-    """The contextual entity of this identifier, made where there is none yet."""
+    """Return the contextual entity with this identifier; add it if the crate has none."""
     return crate.get(identifier) or crate.add(
         ContextEntity(crate, identifier, properties={"@type": kind, **properties})
     )
@@ -96,7 +100,7 @@ def _describe_root(crate: ROCrate, described: Described, agent: Entity) -> None:
         name="MIT License",
         description="Use, copies and changes are free where the copyright notice is kept",
     )
-    # no moment of archiving: two archives of the same results are the same bytes
+    # The time of archiving is left out, so that two archives of the same results are equal.
     crate.datePublished = iso(max(job.ended for job in described.jobs))
     crate.root_dataset["author"] = agent
     crate.publisher = _context(crate, "#authors", "Organization", name="The kdlm authors")
@@ -107,7 +111,7 @@ def _describe_root(crate: ROCrate, described: Described, agent: Entity) -> None:
 
 
 def _add_workflow(crate: ROCrate, described: Described) -> Entity:
-    """The Snakefile with a step for each rule, in an order in which they can run."""
+    """Add the Snakefile with a step for each rule, in an order in which the rules can run."""
     workflow = crate.add_workflow(
         dest_path=_WORKFLOW,
         main=True,
@@ -175,7 +179,8 @@ def _add_files(crate: ROCrate, described: Described) -> None:
             sha256=digest,
         )
     for name, dataset in described.datasets.items():
-        # the prepared file stands for the dataset in the jobs that read it
+        # The jobs that read a dataset have its prepared file as input, so facts about the dataset
+        # are added to the entity of that file.
         entity = crate.get(_left_out(f"results/{described.study}/data/{name}.safetensors"))
         entity["description"] = f"{dataset['title']}; not archived, licence: {dataset['licence']}"
         if dataset["url"]:
@@ -187,17 +192,17 @@ def _left_out(name: str) -> str:
 
 
 def _entity(crate: ROCrate, name: str) -> Entity:
-    """The entity of a file, archived or not."""
+    """Return the entity of a file, archived or left out."""
     return crate.get(quote(name)) or crate.get(_left_out(name))
 
 
 def _compact(entities: list[Entity]) -> Entity | list[Entity]:
-    """One alone is not written as a list."""
+    """Return the entities as JSON-LD has them: a single one without a list."""
     return entities[0] if len(entities) == 1 else entities
 
 
 def _add_job(crate: ROCrate, described: Described, job: Job, agent: Entity) -> Entity:
-    """A job as an action, and its step's execution, which ran it."""
+    """Add a job as an action; return the action of the workflow step that ran it."""
     identifier = f"{job.rule}-{sha256(job.outputs[0].encode()).hexdigest()[:12]}"
     action = crate.add_action(
         crate.get(f"{_WORKFLOW}#{job.rule}"),
@@ -234,7 +239,7 @@ def _add_job(crate: ROCrate, described: Described, job: Job, agent: Entity) -> E
 def _add_run(
     crate: ROCrate, described: Described, workflow: Entity, steps: list[Entity], agent: Entity
 ) -> None:
-    """The whole run, and Snakemake that organised it."""
+    """Add the action of the whole run, and that of Snakemake, which organised it."""
     folder = f"results/{described.study}"
     study = _entity(crate, f"{folder}/study.json")
     results = [

@@ -1,4 +1,4 @@
-"""The datasets of a study: what they are, their digests and licences. No data are archived."""
+"""Facts about the datasets of a study: origin, licence, SHA-256. No data are archived."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ __all__ = ["ORIGINS", "Origin", "describe"]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a dataset comes from, and on what terms."""
+    """The source of a dataset and its licence."""
 
     title: str
     url: str | None
@@ -56,11 +56,14 @@ ORIGINS = {
         "A folder of images of the user's own", None, "the user's to state", None
     ),
 }
-"""By the names used in config.yaml."""
+"""Origins by the dataset's name in config.yaml."""
 
 
 def describe(study: Study, folder: Path) -> dict[str, dict[str, Any]]:
-    """Each dataset of a study by name, as it was prepared in the study's ``folder``.
+    """Return the facts about each dataset prepared in the study's ``folder``, by its name.
+
+    They are those of `Origin`, the numbers of images, their shape, the classes, mean and sd of the
+    training images per channel, and the SHA-256 of the prepared file.
 
     Raises:
         InputError: a prepared dataset is missing or damaged.

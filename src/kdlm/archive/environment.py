@@ -1,4 +1,4 @@
-"""What was installed: every distribution with its version and a digest of its files."""
+"""The installed Python distributions, each with its version and a digest of its files."""
 
 import hashlib
 from importlib.metadata import Distribution, distributions
@@ -7,7 +7,7 @@ __all__ = ["build_digest", "installed"]
 
 
 def installed() -> dict[str, dict[str, str | None]]:
-    """Version and `build_digest` of every installed distribution, by its normalised name."""
+    """Return version and `build_digest` of every installed distribution, by normalised name."""
     found = {one.metadata["Name"].lower().replace("_", "-"): one for one in distributions()}
     return {
         name: {"version": found[name].version, "sha256": build_digest(found[name])}
@@ -16,10 +16,11 @@ def installed() -> dict[str, dict[str, str | None]]:
 
 
 def build_digest(distribution: Distribution) -> str | None:
-    """SHA-256 over the digests of a distribution's files; None where it has recorded none.
+    """Return the SHA-256 of the digests of a distribution's files; None if it has recorded none.
 
-    It is the same wherever the same wheel is installed: what installing adds (bytecode, scripts,
-    the installer's own notes) is left out. Two builds of one version differ in it.
+    Two installations of the same wheel have the same digest: files that the installer adds
+    (bytecode, scripts, its own metadata) are left out. Two builds of one version have different
+    digests.
     """
     lines = sorted(
         f"{path.as_posix()} {path.hash.value}"

@@ -1,4 +1,4 @@
-"""SHA-256 of every file, in the format of coreutils: ``sha256sum --check --strict`` reads it."""
+"""The manifest: SHA-256 of every file, in the format of ``sha256sum --check --strict``."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ _CHUNK = 1 << 20
 
 
 def stream_sha256(stream: IO[bytes]) -> str:
-    """SHA-256 of all that is left in ``stream``."""
+    """Return the SHA-256 of the bytes from the position of ``stream`` to its end."""
     total = hashlib.sha256()
     while chunk := stream.read(_CHUNK):
         total.update(chunk)
@@ -23,26 +23,31 @@ def stream_sha256(stream: IO[bytes]) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return stream_sha256(file)
 
 
 def format_manifest(digests: Mapping[str, str]) -> bytes:
-    """A line per file, sorted by name."""
+    """Return the text of a manifest: a line for each file, sorted by name."""
     return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()
 
 
 def parse_manifest(text: bytes, where: str) -> dict[str, str]:
-    """SHA-256 by name.
+    """Return the SHA-256 of each file by name, read from the ``text`` of a manifest.
+
+    Args:
+        text: bytes of the manifest.
+        where: what error messages call the manifest.
 
     Raises:
-        InputError: a line that is none, or a file that is listed twice.
+        InputError: the manifest is not UTF-8, a line does not have a SHA-256 and a name, or a file
+            is listed twice.
 
     """
     digests: dict[str, str] = {}
     try:
-        # not splitlines, which splits at more than sha256sum does
+        # str.splitlines also splits at characters that sha256sum takes for part of a name.
         lines = text.decode().removesuffix("\n").split("\n")
     except UnicodeDecodeError:
         raise InputError(f"{where}: not text") from None

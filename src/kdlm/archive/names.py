@@ -1,4 +1,4 @@
-"""Which names and contents an archive may hold; packing and unpacking ask the same questions."""
+"""Rules for the names and contents of an archive's entries, for packing and for unpacking."""
 
 import re
 import unicodedata
@@ -35,37 +35,38 @@ _SOURCE_TYPES = {
     ".svg", ".toml", ".tsv", ".txt", ".typed", ".yaml", ".yml",
 }  # fmt: skip
 _SOURCE_FILES = {"LICENSE", "MANIFEST.in", "Makefile", "Snakefile"}
-"""Names without a type that a file of the source may have, in any of its folders."""
+"""Names of source files that are allowed without one of `_SOURCE_TYPES`, in any folder."""
 
 _SOURCE_HIDDEN = {".ci/run", ".gitignore"}
-"""Paths in the source that begin with a dot; no tool acts on them when a folder is looked at."""
+"""Hidden paths allowed in the source; no tool executes them when it enters the folder."""
 
 _SOURCE_MODULES = {"kdlm", "snakemake_executor_plugin_submitit"}
-"""Folders of source/src: a third could stand for any package that is imported."""
+"""Packages allowed in source/src; any other could shadow an installed package."""
 
 _OF_WINDOWS = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE | re.DOTALL
 )
-"""Names that Windows takes for a device, with any ending."""
+"""Device names of Windows, with any suffix."""
 
 _LONGEST = 1024
+"""Bytes of a whole path."""
 _LONGEST_PART = 255
-"""Bytes; of a part of a path that is what most file systems can hold."""
+"""Bytes of one part of a path; most file systems allow no more."""
 
 MOST = 100_000
-"""Files and folders; a study of 1000 jobs has some 6,500, and its source a few hundred."""
+"""Largest number of files and folders; a study of 1000 jobs has about 6,500."""
 
 _DEEPEST = 32
-"""Parts of a path; those of a study have 14."""
+"""Largest number of parts of a path; the paths of a study have up to 14."""
 
 
 def complaint(name: str) -> str | None:
-    """Why an archive may have no entry of this name; None where it may."""
+    """Return the reason why an archive may not have an entry of this name; None if it may."""
     return _unsafe(name) or _foreign(PurePosixPath(name))
 
 
 def _unsafe(name: str) -> str | None:
-    """Names that mean another file, or another place, on some machine."""
+    """Return the reason why a name is unsafe: some system would write another file for it."""
     if not name or not name.isprintable() or len(name.encode()) > _LONGEST:
         return "a name that is empty, too long or not printable"
     parts = name.split("/")
@@ -85,7 +86,7 @@ def _unsafe(name: str) -> str | None:
 
 
 def _foreign(path: PurePosixPath) -> str | None:
-    """Names that no archive of a study has."""
+    """Return the reason why no archive of a study has an entry with this path; None if it may."""
     if path.suffix.lower() in _EXECUTES_WHEN_READ:
         return "a pickle, or a format that may hold one"
     if len(path.parts) == 1:
@@ -106,10 +107,14 @@ def _no_result(path: PurePosixPath) -> str | None:
 
 
 def source_complaint(name: str) -> str | None:
-    """Why the source may have no file of this name in its checkout; None where it may.
+    """Return the reason why the source may not have a file of this name; None if it may.
 
-    Only text that a reviewer can read, and pictures of the documentation: no compiled code, and no
-    settings that a tool acts on when it comes by, as git, direnv and editors do.
+    Allowed are text that a reviewer can read, and pictures of the documentation. Compiled code is
+    not allowed, nor are settings that git, direnv or an editor applies when it enters a folder.
+
+    Args:
+        name: path of the file, relative to the checkout.
+
     """
     path = PurePosixPath(name)
     if name in _SOURCE_HIDDEN:
@@ -126,14 +131,18 @@ def source_complaint(name: str) -> str | None:
 
 
 def complaints(names: Iterable[str]) -> tuple[str, str] | None:
-    """The first name that no archive may have, or one that is too many, with the reason."""
+    """Return the first of ``names`` that an archive may not have, with the reason; else None.
+
+    Besides `complaint`, the reasons are that two names differ only in case, that one name is both a
+    file and a folder, and that there are more than `MOST` files and folders.
+    """
     seen: dict[str, str] = {}
     folders: set[str] = set()
     ordered = list(names)
     for name in ordered:
         if reason := complaint(name):
             return name, reason
-        # a disk that ignores case would let one overwrite the other
+        # On a file system that ignores case, one file would overwrite the other.
         folded = name.casefold()
         if folded in seen:
             return name, f"the same file as {seen[folded]}"
@@ -148,7 +157,10 @@ def complaints(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def pickled(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` is a binary pickle, or a zip that may hold one."""
+    """Return whether a file that begins with ``head`` is a binary pickle or a zip.
+
+    A zip is refused because it can contain a pickle, as the files of torch.save do.
+    """
     return (head[:1] == b"\x80" and head[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}) or (
         head[:4] == b"PK\x03\x04"
     )

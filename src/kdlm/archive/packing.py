@@ -1,4 +1,4 @@
-"""One deterministic zip: sorted entries, one time, one mode, one compression."""
+"""Writing a deterministic zip: sorted entries with equal time, mode and compression."""
 
 import hashlib
 import zipfile
@@ -16,7 +16,7 @@ __all__ = ["MODE", "TIME", "Content", "Stored", "entry", "pack", "sha256_of", "s
 
 @dataclass(frozen=True)
 class Stored:
-    """A file as it was when it was looked at; once it is another it cannot be packed."""
+    """A file with the size and SHA-256 that it had when it was first read."""
 
     path: Path
     size: int
@@ -24,16 +24,16 @@ class Stored:
 
     @classmethod
     def of(cls, path: Path) -> "Stored":
-        """The file as it is now."""
+        """Return the file at ``path`` with its present size and SHA-256."""
         with path.open("rb") as file:
             digest = stream_sha256(file)
             return cls(path, file.tell(), digest)
 
     def read(self) -> bytes:
-        """Its bytes.
+        """Return the bytes of the file.
 
         Raises:
-            InputError: they are not those that were looked at.
+            InputError: the file has changed since it was first read.
 
         """
         data = self.path.read_bytes()
@@ -43,40 +43,42 @@ class Stored:
 
 
 Content = bytes | Stored
-"""What an entry holds: bytes, or the file that has them."""
+"""The content of an entry: bytes, or a file with these bytes."""
 
 TIME = (1980, 1, 1, 0, 0, 0)
-"""Of every entry: the first that a zip can tell."""
+"""Modification time of every entry: the earliest that a zip can represent."""
 
 MODE = 0o100644
-"""Of every entry: a regular file."""
+"""Mode of every entry: a regular file with permissions 0644."""
 
 
 def sha256_of(content: Content) -> str:
-    """SHA-256 of an entry."""
+    """Return the SHA-256 of an entry's content."""
     return content.sha256 if isinstance(content, Stored) else hashlib.sha256(content).hexdigest()
 
 
 def size_of(content: Content) -> int:
-    """Bytes of an entry."""
+    """Return the size of an entry's content in bytes."""
     return content.size if isinstance(content, Stored) else len(content)
 
 
 def entry(name: str) -> zipfile.ZipInfo:
-    """The header that an entry of this name has."""
+    """Return the header of the entry with this name."""
     info = zipfile.ZipInfo(name, TIME)
-    info.create_system = 3  # Unix: the mode below is read
+    info.create_system = 3  # Unix, so that readers apply the mode below
     info.external_attr = MODE << 16
     info.compress_type = zipfile.ZIP_DEFLATED
     return info
 
 
 def pack(contents: Mapping[str, Content], path: Path) -> None:
-    """Write ``contents`` and their manifest to the zip ``path``; equal contents, equal bytes.
+    """Write ``contents`` and their manifest to the zip ``path``.
+
+    Equal contents give equal bytes.
 
     Raises:
-        InputError: a name or a content that unpacking would refuse, or a file that has changed
-            since it was looked at.
+        InputError: unpacking would refuse a name or a content, or a file has changed since it was
+            first read.
 
     """
     if found := complaints(contents):

@@ -1,4 +1,4 @@
-"""Folders of a machine in a log, which often bear the name of the person at it."""
+"""Removing folders of the machine from logs, because they often contain the user's name."""
 
 import getpass
 import os
@@ -15,15 +15,16 @@ __all__ = ["without_places"]
 _ABSOLUTE = re.compile(
     rb"(?<![\w.~/-])(?<!http:)(?<!https:)~?/[^\s:;,'\"()<>\[\]{}|]*/([^\s:;,'\"()<>\[\]{}|/]*)"
 )
-"""A path of at least two parts from the root or a home on, as a text has it; its last part."""
+"""An absolute path, or one that starts with ~, of at least two parts; group 1 is the last part."""
 
 _LEFT = b"..."
+"""Replaces the folders of a path and the login name."""
 
 
 def without_places(log: bytes) -> bytes:
-    """A log in which of every absolute path only the last part stands, and no login name."""
+    """Return a log with only the last part of every absolute path, and without login names."""
     for place in sorted(_places(), key=len, reverse=True):
-        # still a path from the root on, of which the next line leaves the last part
+        # The slash keeps it an absolute path, which the substitution below then shortens.
         log = log.replace(place, b"/" + _LEFT)
     log = _ABSOLUTE.sub(rb".../\1", log)
     for name in _logins():
@@ -32,20 +33,23 @@ def without_places(log: bytes) -> bytes:
 
 
 def _places() -> set[bytes]:
-    """Folders of this machine; their names may have spaces, which end a path in a text."""
+    """Return known folders of this machine.
+
+    They are replaced literally: `_ABSOLUTE` ends a path at a space, which their names may contain.
+    """
     folders = {
         Path.home(), Path.cwd(), checkout(), Path(sys.prefix), Path(tempfile.gettempdir()),
         Path(sysconfig.get_path("stdlib")),
     }  # fmt: skip
     named = {os.fsencode(one) for folder in folders for one in (folder, folder.resolve())}
-    # those that everybody has, such as / and /tmp, say nothing
+    # Folders such as / and /tmp exist on every machine and reveal nothing.
     return {name for name in named if name.count(b"/") > 1}
 
 
 def _logins() -> set[bytes]:
-    """Names of the account; that of root is nobody's own."""
+    """Return the login name as a set; empty if it is root, which identifies nobody, or unknown."""
     try:
         return {os.fsencode(getpass.getuser())} - {b"root"}
     except (KeyError, OSError):
-        # an account without an entry, as in a container
+        # The account has no entry in the password database, as in some containers.
         return set()

@@ -1,4 +1,4 @@
-"""What Snakemake recorded of every job: command, inputs, outputs, start and end."""
+"""Snakemake's records of the jobs: command, inputs, outputs, start and end."""
 
 import re
 from collections import defaultdict
@@ -26,7 +26,7 @@ _DIGEST = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class Job:
-    """One job of the DAG; paths are relative to the folder Snakemake ran in."""
+    """One job of the DAG; paths are relative to the folder that Snakemake ran in."""
 
     rule: str
     command: str
@@ -35,20 +35,26 @@ class Job:
     outputs: tuple[str, ...]
     logs: tuple[str, ...]
     started: float
-    """Seconds since 1970, as Snakemake saw it: where there is a queue, the submission."""
+    """Seconds since 1970; on a cluster, the time of the submission."""
     ended: float
+    """Seconds since 1970."""
 
     @property
     def benchmark(self) -> str:
-        """Where its benchmark lies: as its log, in another folder."""
+        """Path of the benchmark: that of the log, with benchmarks/ and .tsv for logs/ and .log."""
         return self.logs[0].replace("/logs/", "/benchmarks/", 1).removesuffix(".log") + ".tsv"
 
 
 def read_records(root: Path, outputs: Iterable[Path]) -> dict[str, Record]:
-    """Snakemake's record of every output, by path; ``root`` is the folder it ran in.
+    """Return Snakemake's record of each of ``outputs``, by path.
+
+    Args:
+        root: the folder that Snakemake ran in.
+        outputs: paths relative to ``root``.
 
     Raises:
-        InputError: Snakemake knows nothing of an output, or thinks it incomplete.
+        InputError: ``root`` has no ``.snakemake``, or Snakemake has no record of an output or calls
+            it incomplete.
 
     """
     from snakemake.io import IOFile  # noqa: PLC0415
@@ -60,7 +66,7 @@ def read_records(root: Path, outputs: Iterable[Path]) -> dict[str, Record]:
             f"{folder} is missing: the archive holds Snakemake's record of every job; make it in "
             f"the folder that snakemake ran in"
         )
-    # the controller holds the lock while its job reads
+    # A Snakemake that runs this as a job holds the lock.
     persistence = FilePersistence(nolock=True, path=folder)
     records = {}
     for path in sorted(outputs):
@@ -73,7 +79,7 @@ def read_records(root: Path, outputs: Iterable[Path]) -> dict[str, Record]:
 
 
 def jobs(records: Mapping[str, Record]) -> list[Job]:
-    """The jobs behind the records, in the order of their ends."""
+    """Return the jobs that made the recorded outputs, in the order of their ends."""
     outputs: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, record in records.items():
         outputs[record["rule"], record["shellcmd"]].append(name)
@@ -94,10 +100,9 @@ def jobs(records: Mapping[str, Record]) -> list[Job]:
 
 
 def input_checksums(records: Mapping[str, Record]) -> dict[str, set[str]]:
-    """SHA-256 of the jobs' inputs when they read them, by name.
+    """Return every SHA-256 that an input had when a job read it, by the input's name.
 
-    Snakemake takes that of small files. What the jobs that read a file saw is one and the same
-    wherever a study is whole.
+    Snakemake records it only for small files. In an intact study every input has a single SHA-256.
     """
     found: dict[str, set[str]] = defaultdict(set)
     for record in records.values():
@@ -108,7 +113,7 @@ def input_checksums(records: Mapping[str, Record]) -> dict[str, set[str]]:
 
 
 def check_sources(found: Iterable[Job]) -> None:
-    """Hold the sources that jobs were run from against those that would be archived with them.
+    """Check that every job was run from the present sources, which the archive will contain.
 
     Raises:
         InputError: a job was run from other sources.
@@ -131,6 +136,6 @@ def check_sources(found: Iterable[Job]) -> None:
 
 
 def _digests(parameter: str) -> list[str]:
-    """Source digests in a recorded parameter, which is theirs alone."""
+    """Return the source digests in a recorded parameter; empty if it has anything else."""
     text = parameter.strip("'\"")
     return _DIGEST.findall(text) if re.fullmatch(r"([0-9a-f]{16})+", text) else []

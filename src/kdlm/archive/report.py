@@ -1,4 +1,4 @@
-"""Snakemake's report on a finished study, which is part of its archive."""
+"""Making Snakemake's report on a finished study, a file of its archive."""
 
 import logging
 import shutil
@@ -18,17 +18,18 @@ logger = logging.getLogger(__name__)
 
 
 def render_report(folder: Path, output: Path) -> None:
-    """Snakemake's report on the study in ``folder``, of the jobs up to claims and figures.
+    """Write Snakemake's report on the study in ``folder`` to ``output``.
 
-    It is a command of its own, since Snakemake makes reports of a DAG, not in one; the controller
-    that runs it as a job holds the lock, and it only reads.
+    The report covers all jobs up to claims and figures. A job of the DAG cannot make a report on
+    that DAG, so this runs another Snakemake. It takes no lock, which the Snakemake that runs the
+    job holds; making a report only reads.
 
     Raises:
-        InputError: Snakemake could make none.
+        InputError: Snakemake failed.
 
     """
     with TemporaryDirectory() as scratch:
-        # Snakemake chooses the format by the name's end
+        # Snakemake chooses the format by the suffix.
         made = Path(scratch, "report.html")
         run = subprocess.run(  # noqa: S603
             [

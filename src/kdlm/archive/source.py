@@ -1,4 +1,4 @@
-"""The source that made the results: every file of the checkout, and the commit it is at."""
+"""The source that made the results: the files of the checkout, and its commit."""
 
 import json
 import logging
@@ -17,13 +17,13 @@ from kdlm.terminal import printable
 __all__ = ["EXCLUDED", "Source", "checkout", "operator", "read_source"]
 
 EXCLUDED = PurePosixPath("results/reference")
-"""Archives that are part of the source; an archive within an archive would grow without end."""
+"""Folder of the source that holds archives; archives of archives would grow without end."""
 
 _NEEDED = re.compile(
     r"(Snakefile|pyproject\.toml|(src|packages/[^/]+/src)/.+\.py"
     r"|workflow/(Snakefile|rules/.+\.smk|report/.+\.rst|schemas/.+\.yaml))"
 )
-"""Files that the study is run by. Of those that no commit has, no others are archived."""
+"""Files that a run of the study needs; of uncommitted files, only these are archived."""
 
 _NOBODY = "not named"
 
@@ -32,19 +32,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Source:
-    """Files by their path in the checkout, and what they are with respect to their commit."""
+    """The files of a checkout, and their differences from its commit."""
 
     commit: str
     files: dict[str, Content]
+    """By path relative to the checkout."""
     diff: bytes
-    """Against the commit; empty where the files are the commit's."""
+    """The differences from the commit, as git prints them; empty if there are none."""
 
 
 def checkout() -> Path:
-    """The folder of the checkout that the running package belongs to.
+    """Return the folder of the checkout that the running package belongs to.
 
     Raises:
-        InputError: the package was installed away from its checkout.
+        InputError: the package is not installed from a checkout with ``--editable``.
 
     """
     folder = Path(kdlm.__file__).parents[2]
@@ -57,7 +58,10 @@ def checkout() -> Path:
 
 
 def operator() -> str:
-    """Who archives: git's user where there is one. Of a person nothing else is recorded."""
+    """Return the name of the person who archives, git's user.name, or ``not named``.
+
+    Archives record nothing else about a person.
+    """
     try:
         return _git(checkout(), "config", "user.name").decode().strip() or _NOBODY
     except InputError:
@@ -65,14 +69,17 @@ def operator() -> str:
 
 
 def read_source(*, include_diff: bool) -> Source:
-    """The source of the running package: the files of its commit as they are here.
+    """Return the source of the running package: the committed files in their present state.
 
-    Of files that are in no commit only those that the study is run by are its source; others may
-    hold anything, passwords too. What differs from the commit is told before it is packed.
+    Uncommitted files are included only if a run of the study needs them; others may hold anything,
+    passwords for example. Everything that differs from the commit is logged.
+
+    Args:
+        include_diff: whether the source may differ from its commit.
 
     Raises:
-        InputError: it differs from its commit and ``include_diff`` is not asked for, or there is
-            neither git nor an archive's manifest that says what it is.
+        InputError: the source differs from its commit and ``include_diff`` is false, or there is
+            neither a git checkout nor an unpacked archive to read the commit from.
 
     """
     folder = checkout()
@@ -89,7 +96,7 @@ def read_source(*, include_diff: bool) -> Source:
         _tell(folder, sorted(changed), sorted(new), include_diff=include_diff)
     if left := sorted(others - new):
         logger.info("not archived, neither committed nor needed: %s", _listed(left, 20))
-    # what was added and is not packed is no part of the difference either
+    # Files that git has in its index but that are not packed must not be in the diff either.
     excluded = (str(EXCLUDED), *sorted(added - new))
     ours = (".", *(f":(exclude,literal){name}" for name in excluded))
     diff = _git(folder, "diff", "--binary", "HEAD", "--", *ours) if changed or new else b""
@@ -105,7 +112,7 @@ def read_source(*, include_diff: bool) -> Source:
 
 
 def _names(folder: Path, *arguments: str) -> set[str]:
-    """Paths that a command of git lists, but for those of archives."""
+    """Return the paths that a git command lists, without those in `EXCLUDED`."""
     listed = _git(folder, arguments[0], "-z", *arguments[1:]).decode().split("\0")
     return {name for name in listed if name and not PurePosixPath(name).is_relative_to(EXCLUDED)}
 
@@ -116,10 +123,10 @@ def _listed(names: list[str], most: int | None = None) -> str:
 
 
 def _tell(folder: Path, changed: list[str], new: list[str], *, include_diff: bool) -> None:
-    """List what differs from the commit and would be packed; refuse it if that was not asked for.
+    """Log the packed files that differ from the commit.
 
     Raises:
-        InputError: it was not asked for.
+        InputError: ``include_diff`` is false.
 
     """
     if not include_diff:
@@ -150,7 +157,12 @@ def _git(folder: Path, *arguments: str) -> bytes:
 
 
 def _from_archive(folder: Path) -> Source:
-    """The source that an archive held, if it is still what that archive's manifest says."""
+    """Return the source of the unpacked archive that holds ``folder``.
+
+    Raises:
+        InputError: a file of the source does not have the SHA-256 of the archive's manifest.
+
+    """
     above = folder.parent
     digests = parse_manifest((above / MANIFEST).read_bytes(), str(above / MANIFEST))
     files: dict[str, Content] = {}

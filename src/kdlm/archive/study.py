@@ -1,4 +1,4 @@
-"""Archiving a finished study: one file for a reviewer."""
+"""Archiving a finished study in one file, for a reviewer."""
 
 import json
 import re
@@ -58,11 +58,19 @@ def archive_study(
 ) -> None:
     """Write the archive of the finished study in ``folder``, results/<study>, to ``output``.
 
-    Two archives of the same results are the same bytes, whenever they are made.
+    Two archives of the same results have the same bytes, whenever they are made.
+
+    Args:
+        study: the study.
+        folder: its folder.
+        output: path of the archive.
+        weights: whether to archive the networks' weights.
+        small: whether to leave out logits, initialisation means and PNG files.
+        include_diff: whether the source may differ from its commit.
 
     Raises:
-        InputError: the study is not finished, was run from other sources, an output is damaged, or
-            the source differs from its commit.
+        InputError: the study is not finished or was run from other sources, an output is damaged,
+            or the source differs from its commit and ``include_diff`` is false.
 
     """
     root = root_of(folder)
@@ -111,10 +119,10 @@ def _json(value: Any) -> bytes:
 
 
 def _check_outputs(outputs: Mapping[str, Stored], records: Mapping[str, Record]) -> None:
-    """Hold outputs against their seals, and against what the jobs that read them saw.
+    """Check outputs against their seals, and against the SHA-256 that jobs recorded on reading.
 
     Raises:
-        InputError: one is damaged, or is another than it was when it was read.
+        InputError: an output is damaged, or has changed since a job read it.
 
     """
     read = input_checksums(records)
@@ -130,15 +138,15 @@ def _check_outputs(outputs: Mapping[str, Stored], records: Mapping[str, Record])
 
 
 def _measured(contents: Mapping[str, Content]) -> dict[str, tuple[int, str]]:
-    """Size and SHA-256 by name, in the order of the names."""
+    """Return size in bytes and SHA-256 of each content by name, sorted by name."""
     return {name: (size_of(contents[name]), sha256_of(contents[name])) for name in sorted(contents)}
 
 
 def _traces(root: Path, ran: Iterable[Job]) -> dict[str, Content]:
-    """Logs and benchmarks of the jobs.
+    """Return the logs and benchmarks of the jobs, by path.
 
-    A log may name folders of the machine and of the person at it, as a warning of a package does.
-    They are left out; what else it says, the host at its end too, is what its job said.
+    A log may contain folders of the machine and the user's name, in a warning for example. They are
+    removed (`without_places`). The rest is unchanged, and that includes the host in the last line.
     """
     names = {name for job in ran for name in (*job.logs, job.benchmark)}
     return {
@@ -149,7 +157,7 @@ def _traces(root: Path, ran: Iterable[Job]) -> dict[str, Content]:
 
 
 def _specs(study: Study) -> dict[str, Any]:
-    """The specification of every training and initialisation job, by its folder."""
+    """Return the spec of every training and initialisation job, by the job's folder."""
     return {
         job.folder.as_posix(): job.spec.model_dump(mode="json")
         for job in (*network_jobs(study), *init_means_jobs(study))
@@ -176,7 +184,7 @@ def _readme(study: Study, source: Source) -> bytes:
 
 
 def _hosts(root: Path, ran: Iterable[Job]) -> dict[Job, str]:
-    """Where each job ran: the last line of its log."""
+    """Return the host of each job, read from the last line of its log."""
     hosts = {}
     for job in ran:
         for name in job.logs:

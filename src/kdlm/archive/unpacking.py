@@ -1,7 +1,7 @@
-"""Unpacking a zip that a stranger may have made: all is checked before anything is written.
+"""Unpacking an untrusted zip: everything is checked before anything is written.
 
-`zipfile` reads the directory. What may be there at all, whether every byte of the zip is accounted
-for, and where files go, is decided here.
+`zipfile` only parses the zip's central directory. This module decides which entries are allowed and
+where they are written, and checks that every byte of the zip belongs to an entry or the directory.
 """
 
 import hashlib
@@ -22,51 +22,59 @@ from kdlm.errors import InputError
 __all__ = ["unpack"]
 
 _RATIO = 250
-"""Most that an entry may grow; text of many like lines grows fiftyfold, a bomb a thousandfold."""
+"""Largest ratio of unpacked to packed size of an entry.
+
+Repetitive text reaches about 50, a zip bomb about 1000.
+"""
 
 _SMALL = 1 << 20
-"""Bytes below which no ratio is looked at."""
+"""Unpacked bytes of an entry up to which `_RATIO` does not apply."""
 
 _RATIO_OF_ALL = 50
-"""Most that an archive may grow; those of studies grow two- or threefold."""
+"""Largest ratio of unpacked to packed size of an archive; studies reach 2 or 3."""
 
 _SMALL_OF_ALL = 1 << 26
-"""Bytes below which an archive may grow as it will."""
+"""Unpacked bytes of an archive up to which `_RATIO_OF_ALL` does not apply."""
 
 _STEP = 1 << 16
-"""Packed bytes inflated at once: they become 64 MiB at most."""
+"""Packed bytes that are inflated at once; deflate makes at most 64 MiB of them."""
 
 _LONGEST_HEADER = 1 << 13
+"""Bytes of an entry's local header, its name included."""
 
 _REST = struct.Struct("<3H2L")
-"""Of an entry in the directory: comment, disk, two sets of attributes, offset."""
+"""End of an entry in the directory: comment length, disk, two sets of attributes, offset."""
 
 _END = struct.Struct("<4s4H2LH")
-"""The last record of a zip: disks, counts, the directory's size and offset, a comment."""
+"""End of central directory: disks, counts, size and offset of the directory, comment length."""
 
 _END_64 = struct.Struct("<4sQ2H2L4Q")
-"""What stands before it in a zip of 64-bit records, and then 20 bytes on where it stands."""
+"""The zip64 end of central directory.
+
+A locator of 20 bytes stands between it and the record of `_END`.
+"""
 
 _ENDS = _END_64.size + 20 + _END.size
 
 _LARGEST_DIRECTORY = 1 << 27
-"""Bytes; of `MOST` entries with names as long as names may be."""
+"""Bytes; enough for `MOST` entries with the longest names that are allowed."""
 
 _LARGEST_MANIFEST = 1 << 27
-"""Bytes; the manifest is the one file that is read before its digest is known."""
+"""Bytes; the limit matters because the manifest is read whole before any digest is known."""
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError, struct.error)
 
 
 def unpack(archive: Path, folder: Path) -> dict[str, str]:
-    """Write an archive's files into ``folder``, which must be new or empty.
+    """Write the files of ``archive`` into ``folder``, which must be new or empty.
 
     Returns:
-        SHA-256 of each file by name, the manifest's own left out.
+        The SHA-256 of each file except the manifest, by name.
 
     Raises:
-        InputError: the first entry that should not be there, is missing, or is not what the
-            manifest says; nothing has been written then.
+        InputError: the archive is no zip, an entry is not allowed or missing, or its SHA-256 is not
+            that of the manifest. The message names the first such entry, and nothing is written.
+            Or a file cannot be written.
 
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -93,10 +101,11 @@ def unpack(archive: Path, folder: Path) -> dict[str, str]:
 
 
 def _check_count(archive: Path, raw: IO[bytes]) -> None:
-    """Refuse a directory of more entries than an archive has, before zipfile reads all of them.
+    """Refuse a directory with too many entries, before zipfile reads all of them.
 
     Raises:
-        zipfile.BadZipFile: the file does not end as a zip does.
+        InputError: the directory is too large.
+        zipfile.BadZipFile: the file does not end like a zip.
 
     """
     size = raw.seek(0, io.SEEK_END)
@@ -116,7 +125,7 @@ def _check_count(archive: Path, raw: IO[bytes]) -> None:
 
 def _check_names(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
     for info in entries:
-        # zipfile cuts a name at its first NUL
+        # zipfile cuts a name at its first NUL; other readers do not.
         if info.orig_filename != info.filename:
             raise InputError(f"{archive}: {info.orig_filename!r} refused: an ambiguous name")
         if info.external_attr != MODE << 16:
@@ -142,20 +151,23 @@ def _check_sizes(archive: Path, entries: list[zipfile.ZipInfo], size: int) -> No
 def _check_layout(
     archive: Path, raw: IO[bytes], opened: zipfile.ZipFile
 ) -> dict[int, zipfile.ZipInfo]:
-    """Every byte of the zip belongs to one entry, and all headers are as `pack` writes them.
+    """Check that every byte belongs to one entry and that all headers are as `pack` writes them.
 
-    Readers that disagree about a zip read different contents from it, and overlapping entries are
-    how a small zip becomes a bomb.
+    Otherwise two readers could find different contents in the same zip, and overlapping entries
+    could make a bomb of a small zip.
 
     Returns:
-        The entries by where their packed contents start.
+        The entries by the offset of their packed contents.
+
+    Raises:
+        InputError: a header or the directory is another than `pack` would write.
 
     """
     starts, position = {}, 0
     for info in opened.infolist():
         raw.seek(position)
         found = raw.read(_LONGEST_HEADER)
-        # with the sizes in 32 bits, or in 64 where zipfile wants them
+        # Sizes have 32 bits, or 64 where zipfile needs them.
         headers = (_expected(info).FileHeader(zip64) for zip64 in (None, True))
         header = next((one for one in headers if found.startswith(one)), None)
         if header is None or info.header_offset != position:
@@ -163,7 +175,7 @@ def _check_layout(
         starts[position + len(header)] = info
         position += len(header) + info.compress_size
     raw.seek(position)
-    # a larger zip has 64-bit records there; zipfile checks what it reads of them
+    # A larger zip ends with 64-bit records, which zipfile checks as it reads them.
     small = position < zipfile.ZIP64_LIMIT and len(starts) < zipfile.ZIP_FILECOUNT_LIMIT
     if position != opened.start_dir or (small and raw.read() != _directory(opened)):
         raise InputError(f"{archive}: refused: its directory is not in order")
@@ -171,7 +183,7 @@ def _check_layout(
 
 
 def _expected(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
-    """The header that `pack` gives an entry of this name, size and CRC."""
+    """Return the header that `pack` writes for an entry with this name, size and CRC."""
     expected = entry(info.filename)
     for fact in ("CRC", "compress_size", "file_size", "header_offset"):
         setattr(expected, fact, getattr(info, fact))
@@ -179,11 +191,11 @@ def _expected(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
 
 
 def _directory(opened: zipfile.ZipFile) -> bytes:
-    """What stands after the last entry of a zip that needs no 64-bit records."""
+    """Return the bytes after the last entry of a zip that needs no 64-bit records."""
     entries = b""
     for info in opened.infolist():
         expected = _expected(info)
-        # what the local header has from the version to the lengths stands here too
+        # The directory repeats the fields of the local header from the version to the lengths.
         header = expected.FileHeader()
         entries += b"PK\1\2" + bytes([expected.create_version, expected.create_system])
         entries += header[4:30] + _REST.pack(0, 0, 0, MODE << 16, info.header_offset) + header[30:]
@@ -223,7 +235,15 @@ def _check_contents(
 
 
 def _contents(raw: IO[bytes], start: int, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    """Contents of an entry; zipfile would not mind a stream that ends before or after it."""
+    """Yield the contents of an entry in chunks.
+
+    zipfile would accept a compressed stream that ends before or after the entry; this does not.
+
+    Raises:
+        zipfile.BadZipFile: the stream does not end with the entry, or its size or CRC is wrong.
+        zlib.error: the stream is damaged.
+
+    """
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     size = crc = 0
     for position in range(start, start + info.compress_size, _STEP):

@@ -1,4 +1,4 @@
-"""The study's output: a verdict on every claim of the paper and on every corrected form.
+"""Deciding the study's claims: those of the paper and their corrected forms.
 
 No verdict is written by hand. A claim consists of a statement, a margin that the config fixes
 before the run, and a function that measures a statistic from the tables. The verdict follows from

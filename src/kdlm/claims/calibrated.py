@@ -1,10 +1,11 @@
-"""Statements about every pair of students, decided by the worst pair, with the size of a distance.
+"""Deciding statements about every pair of students by the worst pair, with its distance's size.
 
 A distance is given as a share of the distance between two seeds of the same students, and its size
 as the relative jitter of initial weights that carries one and the same loss as far
 (`kdlm.tables.ladder`). A group of students can only be judged if rounding alone does not drive them
 apart: the lowest rung of its ladder, or a student moved by one unit in the last place, has to stay
-below the claim's margin. Nor is a distance within the margin small if it is on the plateau.
+below the claim's margin. A distance within the margin does not support a claim either if it is on
+the ladder's plateau, because no jitter can be read there.
 """
 
 import math
@@ -31,7 +32,7 @@ from kdlm.tables.ladder import Ladder, ladders
 __all__ = ["OBJECTIVE", "share_and_size", "worst_pair"]
 
 _BEYOND = 1.5
-"""Of the ladder's highest rung; up to there a distance can be the chaos of other seeds."""
+"""Ratio of a distance to the largest on the ladder, up to which chaos alone can explain it."""
 
 OBJECTIVE = ["loss", "temperature", "means", "mean_gap"]
 
@@ -40,7 +41,7 @@ def worst_pair(rows: pd.DataFrame, evidence: Evidence, columns: list[str], limit
     """Return the finding of the pair that is furthest apart, in the group whose verdict is worst.
 
     A group has one teacher, architecture, initialisation and recipe. One pair beyond the margin
-    refutes the statement, whatever other pair is lost; otherwise none may be lost.
+    refutes the statement, even if other pairs are lost. Otherwise no pair may be lost.
 
     Args:
         rows: pairs of table ``comparisons``.
@@ -55,7 +56,8 @@ def worst_pair(rows: pd.DataFrame, evidence: Evidence, columns: list[str], limit
     if rows.empty:
         raise NotMeasured("no such pair of students in this study")
     measured = rows[rows[columns].notna().all(axis=1)]
-    # A group without ladder and control was not meant for this question, unless no group was.
+    # A group without ladder and control was not made for this claim; it is used only if all groups
+    # lack both.
     groups = [members for _, members in measured.groupby(GROUP)]
     asked = [members for members in groups if _is_asked(members, evidence)] or groups
     sizes = {}
@@ -72,7 +74,7 @@ def worst_pair(rows: pd.DataFrame, evidence: Evidence, columns: list[str], limit
     note = f"; {lost} pairs without a distance between seeds left out" if lost else ""
     if without := len(groups) - len(asked):
         note += f"; {without} groups of students without a ladder left out"
-    # `worst` returns its choice with more in it, so their texts tell them apart
+    # `worst` returns a copy of the finding that it chooses, so the findings are told apart by text.
     others = [s for finding, s in sizes.items() if finding.measured_on != found.measured_on]
     if others:
         note += f"; the worst pairs of other groups: {', '.join(others)}"
@@ -88,9 +90,9 @@ def _is_asked(members: pd.DataFrame, evidence: Evidence) -> bool:
 def _in_group(
     members: pd.DataFrame, evidence: Evidence, columns: list[str], limit: float
 ) -> tuple[Finding, str]:
-    """Return the finding of the worst pair of one group, and its size in a few words.
+    """Return the finding of the worst pair of one group, and in words its distance and size.
 
-    See `worst_pair`.
+    Arguments after ``members``, the pairs of the group, are those of `worst_pair`.
     """
     group = dict(members[GROUP].iloc[0])
     shares = members[columns].max(axis=1)
@@ -120,6 +122,7 @@ def _in_group(
 
 
 def _of_group(evidence: Evidence, kind: str, group: dict[str, Any]) -> pd.DataFrame:
+    """Return the pairs of one ``kind`` in the group with these keys."""
     pairs = chosen_pairs(evidence, kind)
     return pairs[(pairs[GROUP] == pd.Series(group)).all(axis=1)]
 
@@ -134,7 +137,7 @@ def _doubt(
 ) -> str:
     """Return the reason why rounding alone could carry a group's students beyond the margin.
 
-    The result is empty where there is none.
+    The result is empty if there is no reason.
     """
     if ladder is not None and ladder.shares[0] < limit:
         return ""
@@ -171,11 +174,11 @@ def _doubt(
 
 
 def _blind(members: pd.DataFrame, found: dict[str, Ladder]) -> str:
-    """Return the reason why distances within the margin are not small, if a ladder says so.
+    """Return the reason why distances within the margin may not be small; empty if there is none.
 
-    Some distances have a low plateau, weights above all, most of whose distance between seeds is
-    there before training. A margin above the plateau would pass students that have nothing in
-    common but their start.
+    The plateau of a ladder may be low. That of weights is, because most of the distance between two
+    seeds exists before training. A margin above the plateau would accept students that have nothing
+    in common but their initial weights.
     """
     for column, ladder in found.items():
         if ladder.flat and members[column].max() >= ladder.saturation:
@@ -228,7 +231,7 @@ def _side(pair: pd.Series, side: str) -> str:
 
 
 def _practice(members: pd.DataFrame, seeds: pd.DataFrame) -> str:
-    """Return what it means in practice that these pairs are not identical.
+    """Return in words how much the students of these pairs differ in accuracy and predictions.
 
     Args:
         members: pairs of one group.
@@ -254,7 +257,7 @@ def _practice(members: pd.DataFrame, seeds: pd.DataFrame) -> str:
 
 
 def share_and_size(pair: pd.Series, column: str) -> str:
-    """Return a pair's share of the distance between seeds, and in brackets the jitter like it."""
+    """Return a pair's share of the distance between seeds, with the jitter in brackets."""
     jitter = pair[column.replace("share", "jitter")]
     size = "" if pd.isna(jitter) else " (saturated)" if np.isinf(jitter) else f" ({jitter:.1g})"
     return f"{pair[column]:.2g}{size}"

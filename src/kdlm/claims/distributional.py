@@ -1,10 +1,10 @@
-"""Claims about the distribution of students over seeds: do two losses train equally good ones?
+"""Claims about the distribution over seeds: do two losses train equally good students?
 
 These claims do not ask whether two losses train the same student, which
 `kdlm.claims.pointwise` does. They compare what a user of the students sees: accuracy, calibration,
-and how many images are predicted otherwise. Rounding that training amplifies is then one more
-source of variance, which the interval over seeds contains. No control is needed, any precision of
-the recipe will do, and so does any size of study.
+and how many images are predicted otherwise. Rounding errors that training amplifies are then one
+more source of variance, which the interval over seeds contains. These claims therefore need no
+control, and they can be measured at any precision and size of a study.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from kdlm.study.specs import format_number
 __all__ = ["CLAIMS"]
 
 GROUP = ["teacher", "architecture", "initialisation", "recipe"]
-"""Students of one group differ in nothing but their seed, their teacher's seed and the loss."""
+"""Students of one group differ only in their seed, their teacher's seed and the loss."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class _Measure:
 
     column: str
     says: str
-    """What KD does if the difference is within the margin; ``{}`` is the other loss."""
+    """The claim about KD, as the end of a sentence; ``{}`` stands for the other loss."""
     statistic: str
     margin: Callable[[Margins], tuple[float, float]]
 
@@ -93,7 +93,7 @@ def _against(evidence: Evidence, other: str) -> pd.DataFrame:
 
 
 def _units(pairs: pd.DataFrame, column: str) -> tuple[pd.Series, str]:
-    """Return the values of ``column`` by independent unit, and what the units are.
+    """Return the values of ``column`` by independent unit, and the units in words.
 
     Students of one teacher share its errors. Where there are several seeds of the teacher, the unit
     is therefore the teacher, with the mean over its students as value; else it is the student.
@@ -108,7 +108,7 @@ def _equivalence(other: str, measure: _Measure) -> Callable[[Evidence], Finding]
     """Return the function that finds the worst mean difference between KD and ``other``.
 
     A case is a group of students with one of the two temperatures. A case of fewer than five units,
-    which could support nothing, is left out if another has five: it was meant for other questions.
+    which cannot support the claim, is left out if another case has five or more.
     """
 
     def find(evidence: Evidence) -> Finding:

@@ -40,13 +40,13 @@ def _equal_on_average(evidence: Evidence, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of students of LM and of KD at T = ∞ that start with equal average means.
 
     The average of c^s over the training set then equals that of the trained teacher's c^t. Students
-    whose mean logits are zero sample by sample are left out: of them `_zero_in_every_sample`.
+    with zero mean logits in every sample are left out; `_zero_in_every_sample` returns them.
     """
     return _of_both_losses(evidence, table)[lambda rows: rows["means"] == "trained-teacher"]
 
 
 def _of_both_losses(evidence: Evidence, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of students of LM and of KD at T = ∞, alone and with mean gap 0."""
+    """Return the rows of students of LM and of KD at T = ∞, without CE and with mean gap 0."""
     mixed = evidence.runs.loc[evidence.runs["ce_weight"] > 0, "recipe"].unique()
     rows = _students(table)
     infinite = (rows["loss"] == "kd") & np.isinf(rows["temperature"])
@@ -61,7 +61,7 @@ def _of_both_losses(evidence: Evidence, table: pd.DataFrame) -> pd.DataFrame:
 def _zero_in_every_sample(evidence: Evidence, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of students whose mean logits, and their teacher's, are zero in each sample.
 
-    Both were initialised by ``he-centred`` and trained by SGD, whatever the loss.
+    Student and teacher were initialised by ``he-centred`` and trained by SGD, with any loss.
     """
     runs = evidence.runs
     sgd = runs.loc[runs["optimizer"] == "sgd", "recipe"].unique()
@@ -102,8 +102,8 @@ def _largest_share(
 ) -> Callable[[Evidence], Finding]:
     """Return the function that finds the largest share of any student.
 
-    A share above the margin refutes the claim whatever other students are lost. Where there is
-    none, the claim needs every student that it is about.
+    A share above the margin refutes the claim, even if other students are lost. If there is none,
+    the claim can be measured only if no student is lost.
 
     Args:
         choose: chooses the students' rows of a table, histories or runs.
@@ -149,9 +149,9 @@ def _label(loss: str) -> str:
 
 
 def _other_means(evidence: Evidence) -> str:
-    """Return a note with the largest share at the start where the means are not those of the claim.
+    """Return a note with the largest share at the start of students with other ``means``.
 
-    Their gap of 0 refers to the mean of the untrained teacher, or is as the initialisation left it.
+    Their gap of 0 refers to the mean of the untrained teacher, or no gap was imposed on them.
     """
     finished = evidence.histories[evidence.histories["status"] == "finished"]
     rows = _start(_of_both_losses(evidence, finished))

@@ -27,15 +27,15 @@ def _at_most(key: str) -> MarginOf:
 
 
 def _failed(rows: pd.DataFrame, column: str, name: str) -> list[str]:
-    """Return a reason for each row in which ``column`` is null: that evaluation failed."""
+    """Return a reason for each row in which ``column`` is null because its evaluation failed."""
     return [f"not a number for {value}" for value in rows.loc[rows[column].isna(), name]]
 
 
 def _absent(evidence: Evidence) -> str:
     """Return a note on the networks whose logits would have been further cases.
 
-    These are every teacher and the first student of each loss. The equations need no network: what
-    they state of all logits, random ones can support and refute.
+    These are every teacher and the first student of each loss. Missing networks are only noted: the
+    equations are about all logits, so random logits can support or refute them.
     """
     runs = evidence.runs
     students = runs[runs["role"] == "student"].groupby("loss", sort=False).head(1)
@@ -101,7 +101,7 @@ def _limit(form: str, margin: MarginOf) -> Callable[[Evidence], Finding]:
 
 
 def _slope(evidence: Evidence) -> Finding:
-    """Find the slope furthest from −1 over the sources of logits; each of them could refute it."""
+    """Measure the slope furthest from −1 over the sources of logits; one source can refute it."""
     table = evidence.gradient_limit
     slopes = table[table["form"] == "corrected"].groupby("source")["slope"].first().dropna()
     if slopes.empty:

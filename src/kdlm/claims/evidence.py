@@ -1,4 +1,4 @@
-"""The parts of a claim, and the tables that claims are decided from."""
+"""The types of a claim and its finding, and the tables from which claims are decided."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ class Finding:
     n: int
     """Number of independent units (seeds, samples or cases) behind the statistic."""
     measured_on: str
-    """What the statistic was measured on, for a reader."""
+    """A note for a reader on the networks or samples behind the statistic."""
     doubt: str = ""
     """The reason why the verdict must be inconclusive, whatever the interval; empty without one."""
     exact: bool = False
@@ -62,8 +62,8 @@ class Finding:
     def reason(self, margin_low: float, margin_high: float) -> str:
         """Return the reason why the verdict is inconclusive whatever the interval; else ''.
 
-        Besides ``doubt`` there is one: an interval inside the margin supports an equivalence only
-        with five units or more. Fewer can still refute it.
+        The reason is ``doubt``, or that an interval inside the margin is of fewer than five units,
+        which cannot support an equivalence. Fewer than five can still refute it.
         """
         if self.doubt or self.exact or self.n >= FEWEST_UNITS:
             return self.doubt
@@ -115,7 +115,7 @@ class Claim:
     form: str
     """``printed``, ``corrected``, or ``as stated`` where the paper's form is the only one."""
     equation: str
-    """Where the paper states it."""
+    """The equation, section or table in which the paper states it."""
     statement: str
     statistic: str
     """What the measured number is, with its unit."""
@@ -159,8 +159,8 @@ def unless_refuted(finding: Finding, margin: tuple[float, float], lost: Sequence
 def worst(findings: list[Finding], margin: tuple[float, float]) -> Finding:
     """Return the finding that decides a statement about all of several groups.
 
-    A refuted finding comes before an inconclusive one, and that before a supported one; among equal
-    verdicts the largest absolute value counts.
+    The worst verdict decides: refuted, then inconclusive, then supported. Among findings of equal
+    verdict the largest absolute value counts.
     """
     order = ["supported", "inconclusive", "refuted"]
     decisive = max(

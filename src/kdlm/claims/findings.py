@@ -1,4 +1,4 @@
-"""The study's answer in ten sentences, generated from table `claims` as a page in Markdown."""
+"""The study's result in ten sentences, a Markdown page generated from table `claims`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ __all__ = ["SENTENCES", "Sentence", "findings", "verdicts"]
 
 @dataclass(frozen=True)
 class Sentence:
-    """What one claim's verdict means for a reader, and the strongest objection to it.
+    """The sentences for the possible verdicts on one claim, and the strongest objection.
 
-    Texts are format strings. They can name every claim of the table, with underscores for hyphens:
-    ``{equal_means.value:.2g}``. Where a claim has several forms, that of a name is ``as stated``,
-    and the others have ``_printed`` or ``_corrected`` appended. The attributes are the columns of
-    table ``claims``.
+    Texts are format strings in which the rows of table ``claims`` are variables and the columns
+    their attributes: ``{equal_means.value:.2g}``. The name of a row is the claim's id with
+    underscores for hyphens. If a claim has several forms, ``_printed`` or ``_corrected`` is
+    appended for these forms.
     """
 
     id: str
@@ -30,7 +30,7 @@ class Sentence:
     refuted: str
     objection: str
     inconclusive: str = ""
-    """Where it is empty, the page says that the claim was not decided."""
+    """If it is empty, the page says that the claim was not decided."""
 
 
 SENTENCES = (
@@ -205,7 +205,7 @@ def findings(claims: pd.DataFrame, folder: str) -> str:
     row, and the strongest objection.
 
     Raises:
-        InputError: the table lacks a claim, or has a verdict that there is not.
+        InputError: the table lacks a claim, or has an unknown verdict.
 
     """
     rows = {(row["id"], row["form"]): row for row in claims.to_dict("records")}

@@ -1,6 +1,6 @@
 """Claims about the gap g = c^s − c^t of mean logits, decided from table `histories`.
 
-They need no distance between trained students, and so no ladder.
+These claims use no distance between trained students, so they need no ladder.
 """
 
 from collections.abc import Callable
@@ -26,14 +26,13 @@ from kdlm.study.specs import format_number
 __all__ = ["CLAIMS"]
 
 NETWORK = [*GROUP, "seed"]
-"""What decides a student before its training, besides the shift of its last bias."""
+"""Keys that determine a student before training, except for the shift of its last bias."""
 
 
 def _starts(evidence: Evidence, means: str) -> pd.DataFrame:
     """Return the row of each student over the training set, before its training.
 
-    Students whose weights were perturbed, and those whose mean logits are zero sample by sample,
-    are left out.
+    Students with perturbed weights, and those with zero mean logits in every sample, are left out.
     """
     table = evidence.histories
     chosen = (table["role"] == "student") & (table["split"] == "initial")
@@ -81,7 +80,7 @@ def _gap_dose(evidence: Evidence) -> Finding:
 def _response(evidence: Evidence) -> str:
     """Return a note with the distance of LM to KD at T = ∞ after training, by LM's mean gap.
 
-    KD does not see its own gap, so its students count whatever their gap is.
+    KD does not depend on its own gap, so its students at every gap count.
     """
     rows = between(chosen_pairs(evidence), "kd", "lm").dropna(subset="logits_share")
     chosen = np.isinf(of_loss(rows, "kd", "temperature"))
@@ -107,9 +106,9 @@ def _natural_gap(evidence: Evidence) -> Finding:
         NotMeasured: there is no such student, or one is lost and none is beyond the margin.
 
     """
-    # the start does not depend on the loss, so students of all losses are one
+    # The initial weights do not depend on the loss, so one student of each network is kept.
     rows = _starts(evidence, "natural").drop_duplicates(NETWORK)
-    # 0/0 where student and teacher have the same means: then no share is due to them
+    # 0/0 if student and teacher have equal mean logits: the mean gap then has no share.
     share = rows["gap"].abs() / np.sqrt(2 * rows["gap_energy"] / rows["gap_share"])
     share = share.where(rows["gap_energy"] != 0, 0.0)
     if not (share > evidence.margins.natural_gap).any():

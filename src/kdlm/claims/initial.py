@@ -126,7 +126,7 @@ def _standard_errors(evidence: Evidence) -> dict[str, Array]:
             )
             for sample in samples
         ]
-        with np.errstate(divide="ignore"):  # an sd of 0 leaves a mean infinitely far out
+        with np.errstate(divide="ignore"):  # with an sd of 0, a mean is infinitely far out
             found[", BatchNorm ".join(protocol)] = (
                 means * np.sqrt(published.SEEDS) / np.stack(sds, axis=-1)
             )
@@ -136,11 +136,11 @@ def _standard_errors(evidence: Evidence) -> dict[str, Array]:
 
 
 def _p(errors: Array) -> Array:
-    """Return the two-sided p-values, (...), of several published means together.
+    """Return the joint two-sided p-values, (...), of several published means.
 
     Under the hypothesis that all true means are zero, the sum of squares of the means in standard
-    errors follows a chi-square distribution with as many degrees of freedom as there are means. Two
-    sides, because means that are all very close to zero are as unlikely as distant ones.
+    errors follows a chi-square distribution with as many degrees of freedom as there are means. The
+    test has two sides, because means that are all very close to zero are also unlikely.
 
     >>> _p(np.array([[1.0, 1.0], [0.0, 0.0], [5.0, 5.0]])).round(3).tolist()
     [0.736, 0.0, 0.0]
@@ -210,7 +210,7 @@ def _best(errors: dict[str, Array]) -> tuple[str, float]:
 
 
 def _table1_without(evidence: Evidence) -> Finding:
-    """Measure how plausible the three means besides ResNet-44's are.
+    """Measure how plausible the three means other than ResNet-44's are.
 
     Which network to leave out was chosen after seeing Table 1, so the note has the largest p of
     each choice.
@@ -229,11 +229,13 @@ def _table1_without(evidence: Evidence) -> Finding:
 
 
 def _table1_outlier(evidence: Evidence) -> Finding:
-    """Measure how far ResNet-44's published mean is out, where the other three fit best.
+    """Measure how far from zero ResNet-44's published mean is, in standard errors.
 
-    The note also has the distance for an exponent of -4 in place of -2, a hundredth of it. The
-    margin is corrected for the number of networks and protocols that could have been looked at
-    (`_outlier_margin`).
+    The protocol is the one under which the other three means are most plausible.
+
+    The note also has a hundredth of the distance, which an exponent of -4 in place of -2 would
+    give. The margin is corrected for the number of networks and protocols that could have been
+    chosen (`_outlier_margin`).
     """
     errors = _standard_errors(evidence)
     best, p = _best(_without(errors, _OUTLIER))

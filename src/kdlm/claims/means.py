@@ -1,4 +1,7 @@
-"""Claims about what training keeps: logit means, sums over classes, magnitudes of logits."""
+"""Claims about quantities that training conserves or shrinks.
+
+These are mean logits, sums of the last layer over classes, and magnitudes of logits.
+"""
 
 from collections.abc import Callable
 
@@ -55,13 +58,13 @@ def _last_probe(evidence: Evidence, role: str) -> pd.DataFrame:
 def _of_no_centred(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of networks that are not ``he-centred``.
 
-    The means of those are 0 before training, so there is nothing to measure a drift by.
+    Mean logits of ``he-centred`` networks are 0 before training, so they are no unit for a drift.
     """
     return rows[rows["initialisation"] != "he-centred"]
 
 
 def _drift(rows: pd.DataFrame) -> pd.Series:
-    """Return how far the means c(x) of each network moved, in units of what they were."""
+    """Return the rms drift of the means c(x) of each network, over their rms before training."""
     drift: pd.Series = rows["mean_logit_drift"] / rows["scale"]
     return drift
 
@@ -98,7 +101,7 @@ def _contrast(rows: pd.DataFrame, statistic: Callable[[pd.DataFrame], pd.Series]
 def _conserving(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of CE and KD students trained by SGD without weight decay.
 
-    It is the case in which the paper's statement has the best chance to hold.
+    The paper's statement is most likely to hold for these students.
     """
     plain = (table["optimizer"] == "sgd") & (table["weight_decay"] == 0)
     return table[table["loss"].isin(["ce", "kd"]) & plain]
@@ -116,11 +119,11 @@ def _largest(
 
     Args:
         rows: a row for each network.
-        values: the statistic of each.
+        values: the statistic of each network.
         margin: the ends of the claim's margin.
-        lost: why further networks were not measured.
-        networks: what the networks are.
-        contrast: a note on what is seen in others.
+        lost: the reasons why further networks were not measured.
+        networks: the networks in words.
+        contrast: a note on other networks.
 
     Raises:
         NotMeasured: there is no number, or networks are lost and the others refute nothing.
@@ -188,7 +191,7 @@ def _l1_like(evidence: Evidence) -> Finding:
     to do so with either sign: each sign of each arm is a group, and the worst group decides. For
     contrast the note has the same ratio of LM with a real l1 penalty, loss ``l1-lm``.
 
-    Arms with a mean gap of 0 say nothing, since there the term is 0.
+    Arms with a mean gap of 0 are left out, because there the term is 0.
     """
     runs = _unmoved(evidence.runs, "student")
     runs = runs[(runs["mean_gap"] != 0) & (runs["ce_weight"] == 0)]

@@ -1,7 +1,7 @@
-"""The tables that a config will lead to, before anything is trained: right rows, no results.
+"""Tables with the rows that a study will have and with random results, before it is run.
 
-`kdlm.claims.power` measures claims on them. The values of such a finding mean nothing, but its
-number of units and the level of its interval are those that the study is going to have.
+`kdlm.claims.power` measures claims on them. The value of a finding from these tables means nothing,
+but its number of units and the level of its interval are those that the study will have.
 """
 
 from dataclasses import fields
@@ -28,7 +28,7 @@ _SHARES = ["weights_share", "logits_share", "disagreement_share"]
 
 
 def planned(study: Study) -> Evidence:
-    """Return the tables of ``study`` as if every network had finished, with made-up results.
+    """Return the tables of ``study`` as if every network had finished, with random results.
 
     Results are random numbers between 1/2 and 1. A share of a distance between seeds is null where
     the study has no second seed. The other tables, which no claim over seeds reads, are empty.
@@ -51,7 +51,7 @@ def planned(study: Study) -> Evidence:
 
 
 def _finished(rows: pd.DataFrame, table: str) -> pd.DataFrame:
-    """Return ``rows`` of ``table`` with the columns filled that no row has a number in."""
+    """Return ``rows`` of ``table``; columns of numbers that are all null are filled."""
     generator = np.random.default_rng(0)
     filled: dict[str, object] = {
         name: generator.uniform(0.5, 1, len(rows)) if kind == "float" else 2
@@ -74,13 +74,13 @@ def _histories(networks: pd.DataFrame) -> pd.DataFrame:
     rows = networks[[*shared, "epochs"]].merge(splits, how="cross")
     rows["epoch"] = rows["epochs"].where(~rows["first"], 0)
     rows = _finished(rows.drop(columns=["epochs", "first"]), "histories").drop(columns="reason")
-    # with that initialisation every sample's mean logit is 0
+    # With he-centred, the mean logit of every sample is 0.
     means = rows["mean_logit_rms"].mask(rows["initialisation"] == "he-centred", 0.0)
     return rows.assign(mean_logit_rms=means)
 
 
 def _layer_means(config: InitMeans) -> pd.DataFrame:
-    """Return a layer of each kind for every network, protocol and seed of ``config``."""
+    """Return a row for each kind of layer of every network, protocol and seed of ``config``."""
     facts = names.DATASETS[config.dataset.name]
     kinds = [
         {"architecture": architecture, "layer": kind, "kind": kind, "depth": depth}
@@ -97,7 +97,7 @@ def _layer_means(config: InitMeans) -> pd.DataFrame:
     ):
         rows = rows.merge(pd.DataFrame({column: list(values)}), how="cross")
     rows = _finished(rows, "layer_means").drop(columns=["status", "reason"])
-    # a class mean that is subtracted is 0 whatever the seed
+    # With he-centred the mean logit is 0 for every seed, so its sd is 0.
     constant = (rows["kind"] != "linear") | (rows["initialisation"] == "he-centred")
     return rows.assign(predicted_sd=rows["predicted_sd"].mask(constant, 0.0))
 

@@ -1,7 +1,8 @@
 """Claims that two students are the same to rounding, decided from table `comparisons`.
 
 These are exact statements about each pair of students, so the worst pair decides and there is no
-interval; `kdlm.claims.calibrated` says when a pair can be judged, and how large its distance is.
+interval. `kdlm.claims.calibrated` decides whether a pair can be judged, and states how large its
+distance is.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ SHARES = ["weights_share", "logits_share"]
 def _gap(loss: str) -> Callable[[Evidence], Finding]:
     """Return the function that compares students of ``loss`` that differ in the mean gap alone.
 
-    Students that take their gap from other means differ in the shift of the last bias too, so they
+    Students whose gap refers to other means differ only in the shift of the last bias too, so they
     count. Pairs at every temperature count. Recipes that use Adam with weight decay in the gradient
     are left out: the mean of W and b over the classes then enters Adam's step sizes, so the gap has
     an effect whatever the loss is.
@@ -42,7 +43,7 @@ def _gap(loss: str) -> Callable[[Evidence], Finding]:
 
 
 def _kd_against(evidence: Evidence, other: str) -> pd.DataFrame:
-    """Return the pairs of KD at T = ∞ and ``other``, both with the same mean gap, not centred."""
+    """Return the pairs of KD at T = ∞ and ``other`` with equal mean gaps, but not he-centred."""
     rows = between(chosen_pairs(evidence), "kd", other)
     infinite = np.isinf(of_loss(rows, "kd", "temperature"))
     return rows[infinite & same(rows, "mean_gap") & (rows["initialisation"] != "he-centred")]
@@ -51,7 +52,7 @@ def _kd_against(evidence: Evidence, other: str) -> pd.DataFrame:
 def _equal_means(means: str) -> Callable[[Evidence], Finding]:
     """Return the function that compares KD at T = ∞ with LM of equal average means at the start.
 
-    ``means`` says which mean of the teacher the student of LM starts from. KD does not see it.
+    ``means`` names the teacher's mean from which the student of LM starts. KD is not affected.
     """
 
     def measure(evidence: Evidence) -> Finding:
@@ -81,8 +82,8 @@ def _centred_classifier(evidence: Evidence) -> Finding:
 def _regularised(form: str, means: list[str]) -> Callable[[Evidence], Finding]:
     """Return the function that compares students of a form of eq. (8) with KD at T = ∞.
 
-    The means in (8) are constants fixed before training, and ``means`` says whose mean c^t can be.
-    Pairs without a gap between them do not count, because the term of (8) then vanishes.
+    The means in (8) are constants fixed before training; ``means`` lists the kinds of c^t that
+    count. Pairs without a mean gap do not count, because the term of (8) then vanishes.
     """
 
     def measure(evidence: Evidence) -> Finding:
@@ -98,8 +99,8 @@ def _regularised(form: str, means: list[str]) -> Callable[[Evidence], Finding]:
 def _equivalence(other: str, column: str) -> Callable[[Evidence], Finding]:
     """Return the function that compares KD at the largest finite T with ``other``, at gap 0.
 
-    Its finding also notes the worst share at every temperature, with its size, and from which T on
-    the two agree.
+    Its finding also notes the worst share at every temperature, with its size, and the smallest T
+    from which on the two losses agree.
     """
 
     def measure(evidence: Evidence) -> Finding:
@@ -120,9 +121,9 @@ def _equivalence(other: str, column: str) -> Callable[[Evidence], Finding]:
 
 
 def _by_temperature(rows: pd.DataFrame, column: str, limit: float) -> str:
-    """Return a note with the worst share at each T, and from which T on the two losses agree.
+    """Return a note with the worst share at each T, and the T from which on the losses agree.
 
-    They agree where every pair is within the margin and none is saturated.
+    They agree at T if every pair is within the margin and none is saturated.
     """
     since, parts = "the same at no T", []
     agreed = True
@@ -144,7 +145,7 @@ def _share(key: str) -> Callable[[Margins], tuple[float, float]]:
 
 _DISTANCE = "distance of the worst pair over that of two seeds"
 
-# whose mean c^t is: the trained teacher's in the first case, the paper's text in the second
+# The kinds of c^t: the trained teacher's mean, or, as in the paper's text, the untrained one's.
 _TRAINED, _UNTRAINED = ["trained-teacher", "natural"], ["untrained-teacher"]
 
 CLAIMS = (

@@ -1,7 +1,7 @@
-"""The power of an equivalence test: which difference can be decided with how many seeds.
+"""The power of an equivalence test: the differences that a number of seeds can decide.
 
 A claim is supported where Student's interval of its n units lies inside its margin, which is two
-one-sided tests (Schuirmann 1987, doi 10.1007/BF01068419). Its power is the probability of that. For
+one-sided tests (Schuirmann 1987, doi 10.1007/BF01068419). The power is the probability of this. For
 independent normal units with mean δ and standard deviation σ it is computed here exactly: the sd
 that the test estimates is not σ, and with few units the difference is large.
 """
@@ -75,8 +75,8 @@ def equivalence_power(
         return float(low <= 0 <= high)
     error, quantile = sd / math.sqrt(n), float(t.ppf((1 + level) / 2, n - 1))
     ratio = chi(n - 1, scale=1 / math.sqrt(n - 1))
-    # Beyond the first, the interval is wider than the margin. Beyond the others the integrand is no
-    # more than rounding: neither is the mean eight standard errors out, nor u in a tail.
+    # Upper limits of u: beyond the first, the interval is wider than the margin; beyond the others,
+    # the integrand is below rounding, as the mean is eight standard errors out or u is in its tail.
     widest = min(
         (high - low) / (2 * quantile * error),
         (high / error + 8) / quantile,
@@ -116,7 +116,7 @@ def largest_sd(
     def excess(logarithm: float) -> float:
         return equivalence_power(n, scale * math.exp(logarithm), margin, 0.0, level) - power
 
-    # far below the margin every study decides, and far above it none
+    # The power is 1 if the sd is far below the margin, and 0 if it is far above.
     return scale * math.exp(brentq(excess, -15, 15, xtol=1e-9))
 
 
@@ -138,7 +138,7 @@ def largest_difference(
 
     if excess(0.0) < 0:
         return math.nan
-    # at the end of the margin the power is (1 − level)/2 at most, unless nothing varies
+    # At the end of the margin the power is at most (1 − level)/2, except if the sd is 0.
     return margin[1] if excess(margin[1]) >= 0 else float(brentq(excess, 0.0, margin[1]))
 
 
@@ -147,7 +147,7 @@ def fewest_units(
 ) -> int | None:
     """Return the least number of units with which the true difference 0 has ``power``.
 
-    None stands for more than ten million, or for a margin that does not contain 0.
+    The result is None if more than ten million are needed, or the margin does not contain 0.
 
     >>> fewest_units(0.0064, (-0.01, 0.01)), fewest_units(0.013, (-0.01, 0.01))
     (6, 16)
@@ -161,7 +161,7 @@ def fewest_units(
         if most >= _MOST_UNITS:
             return None
         most *= 2
-    # the power grows with n, so that the least is in the last doubling
+    # The power increases with n, so the least number is in the last doubling.
     least = max(2, most // 2)
     while least < most:
         middle = (least + most) // 2
@@ -171,36 +171,37 @@ def fewest_units(
 
 @dataclass(frozen=True)
 class Power:
-    """What a config can decide about one claim."""
+    """The power of a planned study for one claim."""
 
     claim: Claim
     margin: tuple[float, float]
     n: int = 0
-    """Units of the claim's smallest group."""
+    """Number of units of the claim's smallest group."""
     sd: float = math.nan
-    """Over units: measured, or the largest with which n units have the wanted power."""
+    """Standard deviation over units: measured, or the largest at which n units have that power."""
     power: float = math.nan
     """Probability of ``supported`` if the true value is 0."""
     up_to: float = math.nan
-    """Largest true value that is ``supported`` with the wanted power."""
+    """Largest true value that is ``supported`` with a power of 80 %."""
     more: int | None = None
-    """Units to add for the wanted power if the true value is 0; None where it is unknown."""
+    """Units to add for a power of 80 % if the true value is 0; None if unknown."""
     reason: str = ""
-    """What is lacking for some of these numbers; empty where none is missing."""
+    """The reason why a number is missing; empty if none is missing."""
 
 
 def powers(
     claims: Iterable[Claim], planned: Evidence, measured: Evidence | None = None
 ) -> list[Power]:
-    """Return what a study can decide, for each of ``claims`` whose interval is Student's.
+    """Return the power of a study for each of ``claims`` that has Student's interval.
 
-    Of a claim about several groups, the fewest units and the largest sd count.
+    For a claim about several groups, the smallest number of units and the largest sd are used.
 
     Args:
-        claims: the claims; exact ones are passed over, those that cannot be measured are not.
-        planned: the study's tables, as `kdlm.claims.planned.planned` makes them.
-        measured: tables of a finished study, for the sd. Without them it is the largest with which
-            the study decides.
+        claims: the claims. Exact claims are left out; the result for a claim that cannot be
+            measured has the reason.
+        planned: the study's tables, made by `kdlm.claims.planned.planned`.
+        measured: tables of a finished study, from which the sd is taken. Without them it is the
+            largest sd at which the study has a power of 80 %.
 
     """
     found = [_power(claim, planned, measured) for claim in claims]
@@ -241,7 +242,7 @@ def _largest_measured_sd(finding: Finding) -> float:
 
 
 def _with_sd(claim: Claim, margin: tuple[float, float], n: int, level: float, sd: float) -> Power:
-    """Return what n units decide whose standard deviation is ``sd``."""
+    """Return the power for n units with the standard deviation ``sd``."""
     lacking = max(FEWEST_UNITS - n, 0)
     least = fewest_units(sd, margin, level)
     return Power(
@@ -263,9 +264,9 @@ def format_powers(found: Iterable[Power], measured_in: Path | None = None) -> st
     """Return ``found`` as text for a terminal of 100 columns.
 
     Args:
-        found: what a config can decide, claim by claim.
-        measured_in: folder of the study whose sd were measured; None where sd is the largest that
-            is decided.
+        found: the power for each claim.
+        measured_in: folder of the study in which the sd were measured; None if sd is the largest at
+            which the study has a power of 80 %.
 
     """
     lines = [

@@ -1,4 +1,4 @@
-"""Confidence intervals, and the verdicts that follow from them."""
+"""Confidence intervals, and verdicts that compare them with margins."""
 
 import math
 
@@ -21,8 +21,9 @@ VERDICTS = ("supported", "refuted", "inconclusive")
 # the margin.
 EQUIVALENCE_LEVEL = 0.90
 
-# With fewer, an interval inside the margin can be the work of a lucky standard deviation: that of
-# three values is below a third of the true one in one study out of ten.
+# With fewer units, an interval may lie inside the margin only because the estimated standard
+# deviation is small by chance: that of three values is below a third of the true one in one study
+# out of ten.
 FEWEST_UNITS = 5
 
 
@@ -30,7 +31,7 @@ def simultaneous(groups: int, level: float = EQUIVALENCE_LEVEL) -> float:
     """Return the level of each of several intervals that hold together at ``level`` (Bonferroni).
 
     A statement about all of ``groups`` groups is decided by the worst of them. With intervals of
-    the plain level, a true one about many groups would often be refuted by chance.
+    level ``level``, a true statement about many groups would often be refuted by chance.
 
     >>> round(simultaneous(1), 3), round(simultaneous(4), 3)
     (0.9, 0.975)
@@ -43,7 +44,7 @@ def confidence_interval(
 ) -> tuple[float, float]:
     """Return Student's confidence interval of the mean of independent ``values``.
 
-    Fewer than two values do not bound their mean at all: the result is then (−∞, ∞).
+    The result is (−∞, ∞) for fewer than two values, which do not bound their mean.
 
     >>> low, high = confidence_interval([1.0, 2.0, 3.0])
     >>> round(low, 3), round(high, 3)

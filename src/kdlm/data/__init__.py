@@ -1,1 +1,1 @@
-"""Data sets: reading them, the one file that every job maps, and random views of images."""
+"""Data sets: reading raw files, the prepared file that all jobs map, and augmentation."""

@@ -1,10 +1,10 @@
-"""torchvision's data sets, also where its compiled operators do not load.
+"""Importing torchvision's data sets, also where its compiled operators cannot be loaded.
 
-PyPI's torchvision is compiled for CUDA. Beside a CPU build of torch its extension does not load,
-and then ``import torchvision`` itself fails: it describes the results of two operators, ``nms`` and
-``qnms``, that nobody has declared. The data sets need no compiled operator, so here the two are
-declared (without an implementation: calling one still fails) if, and only if, the extension that
-brings them is not there.
+PyPI's torchvision is compiled for CUDA. With a CPU build of torch its extension cannot be loaded,
+and then ``import torchvision`` fails: it registers fake implementations of two operators, ``nms``
+and ``qnms``, that only the extension declares. The data sets need no compiled operator. This module
+therefore declares the two operators if, and only if, the extension cannot be loaded. They have no
+implementation, so calling one still fails.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def _load_extension() -> None:
-    """Load torchvision's compiled operators where this build of torch can; it may not."""
+    """Load torchvision's compiled operators, if this build of torch can."""
     package = importlib.util.find_spec("torchvision")
     folders = package.submodule_search_locations if package else None
     extension = PathFinder.find_spec("_C", folders) if folders else None
@@ -31,6 +31,7 @@ def _load_extension() -> None:
 
 
 def _declare_missing() -> torch.library.Library:
+    """Declare those of the two operators that are not declared; return their library."""
     library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for operator in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, operator):
@@ -39,7 +40,7 @@ def _declare_missing() -> torch.library.Library:
 
 
 _load_extension()
-# a declaration lives as long as its library
+# The variable keeps the library, and with it the declarations, alive.
 _library = _declare_missing()
 
 from torchvision import datasets, transforms  # noqa: E402

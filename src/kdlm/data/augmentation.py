@@ -1,9 +1,9 @@
-"""Random views of training images: the crop and flip of the CIFAR recipe, a batch at a time.
+"""Augmentation of training images: the random crop and flip of the CIFAR recipe, by batch.
 
-Each image gets its own offset and its own coin. Both are drawn on the CPU from the caller's
-generator, so a seed gives the same views on every device; the images stay where they are. Apply
-before normalisation: what a crop adds is then black, pixel value 0, as in the reference recipe (He,
-Zhang, Ren, Sun, arXiv 1512.03385, §4.2).
+Offset and flip are drawn independently for each image, on the CPU from the caller's generator, so a
+seed gives the same augmented images on every device. The images stay on their device. Augmentation
+comes before normalisation, so the padding of a crop is black (pixel value 0), as in the reference
+recipe (He, Zhang, Ren, Sun, arXiv 1512.03385, §4.2).
 """
 
 import torch
@@ -14,9 +14,10 @@ __all__ = ["augment", "random_crop", "random_flip"]
 
 
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Surround images (B, C, H, W) with ``padding`` pixels of 0; cut an H × W window of each.
+    """Return a random H × W window of each of the images (B, C, H, W), padded with zeros.
 
-    Both offsets of a window are uniform on 0..2·padding.
+    The padding has ``padding`` pixels on each side. Both offsets of a window are uniform on
+    0..2·padding.
 
     Raises:
         ValueError: ``padding`` is negative.
@@ -27,21 +28,25 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
     batch, _, height, width = images.shape
     top, left = torch.randint(2 * padding + 1, (2, batch), generator=generator).to(images.device)
     padded = functional.pad(images, (padding,) * 4)
-    # every window as a view (B, C, top, left, H, W): nothing is copied but the one that is picked
+    # A view of every window, (B, C, top, left, H, W); only the chosen windows are copied.
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
     return windows[torch.arange(batch, device=images.device), :, top, left]
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each of the images (B, C, H, W) left to right with probability ½."""
+    """Return the images (B, C, H, W), each mirrored left to right with probability ½."""
     flips = torch.randint(2, (len(images), 1, 1, 1), generator=generator).bool()
     return torch.where(flips.to(images.device), images.flip(-1), images)
 
 
 def augment(images: Tensor, crop_padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Crop at random, and then, where the data set allows a ``flip``, flip at random.
+    """Return the images after a random crop and, if ``flip`` is true, a random flip.
 
     Images are (B, C, H, W), uint8 or float; shape, type and device are kept.
+
+    Raises:
+        ValueError: ``crop_padding`` is negative.
+
     """
     cropped = random_crop(images, crop_padding, generator)
     return random_flip(cropped, generator) if flip else cropped

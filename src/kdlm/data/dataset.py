@@ -1,4 +1,4 @@
-"""A data set: where its raw files are, and its images and labels in memory."""
+"""The types of a data set: the source of its raw files, and its images and labels in memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +12,27 @@ __all__ = ["DataError", "Dataset", "Source"]
 
 
 class DataError(InputError):
-    """Raw or prepared data that are missing, truncated or wrong; names the file and the remedy."""
+    """Raw or prepared data are missing, truncated or wrong; the message names file and remedy."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a loader finds its raw files: ``root``, and whether it may fetch what is missing.
-
-    ``image_side`` in pixels is given for those data sets alone whose size is not fixed.
-    """
+    """Where a loader finds the raw files of a data set."""
 
     root: Path | None
+    """Folder of the raw files; None for data sets that ship with scikit-learn."""
     download: bool
+    """Whether missing raw files may be downloaded to ``root``."""
     image_side: int | None
+    """Side of the images in pixels; None for data sets in which it is fixed."""
 
     def folder(self, name: str) -> Path:
-        """``root``, for a data set that cannot do without."""
+        """Return ``root`` for the data set ``name``, which needs it.
+
+        Raises:
+            DataError: ``root`` is None.
+
+        """
         if self.root is None:
             raise DataError(f"{name}: root is needed, the folder of its raw files")
         return self.root.expanduser()
@@ -40,7 +45,8 @@ class Dataset:
     Images are uint8 (N, C, H, W), labels int64 (N,), each an index into ``classes``.
 
     Raises:
-        DataError: shapes, types or labels that do not fit together.
+        DataError: shapes, types or labels do not fit together, a split is empty, or there are fewer
+            than two classes.
 
     """
 

@@ -1,4 +1,4 @@
-"""The idx files of the MNIST family, plain or gzipped."""
+"""Reading the idx files of the MNIST family, plain or gzipped."""
 
 import gzip
 import os
@@ -15,25 +15,35 @@ from kdlm.storage.files import reading, refusals
 
 __all__ = ["one_line", "read_split"]
 
-# whatever gzip and torchvision's reader raise for bytes that are not what they should be
+# The errors that gzip and torchvision's reader raise for a damaged file.
 _ERRORS = (
     OSError, EOFError, zlib.error, AssertionError, KeyError, TypeError, ValueError, RuntimeError,
 )  # fmt: skip
 
 _SPLITS = {"train": "train", "test": "t10k"}
-"""What the idx files of the MNIST family call the two splits."""
+"""Names of the two splits in the names of idx files."""
 
 _SCRATCH = Path("the folder for temporary files (TMPDIR)")
-"""Its name in a message: of several folders, Python takes the first that can be written."""
+"""Stands for the temporary folder in messages, since Python chooses the folder."""
 
 
 def one_line(error: Exception) -> str:
-    """Kind and message of an ``error``, without its line breaks."""
+    """Return type and message of ``error`` on a single line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _read(stem: Path, read: Callable[[str], Tensor]) -> Tensor:
-    """Read the idx file ``stem``, or ``stem``.gz, with torchvision's ``read``."""
+    """Return the content of the idx file ``stem`` or ``stem``.gz.
+
+    Args:
+        stem: path of the file, without .gz.
+        read: torchvision's reader for this kind of idx file, which takes a path.
+
+    Raises:
+        DataError: the file is missing or damaged.
+        InputError: the file cannot be read, or there is no room to unpack it.
+
+    """
     path = stem if stem.is_file() else stem.with_name(f"{stem.name}.gz")
     if not path.is_file():
         raise DataError(
@@ -51,7 +61,7 @@ def _read(stem: Path, read: Callable[[str], Tensor]) -> Tensor:
             plain.write_bytes(content)
             return read(os.fspath(plain))
     except InputError:
-        # the file is a good one, for all that is known
+        # An error of the operating system says nothing about the content, so it is not damage.
         raise
     except _ERRORS as error:
         raise DataError(
@@ -60,7 +70,13 @@ def _read(stem: Path, read: Callable[[str], Tensor]) -> Tensor:
 
 
 def read_split(folder: Path, split: str, side: int, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Images (N, 1, side, side) and labels of one split of the MNIST family."""
+    """Return images (N, 1, side, side) and labels (N,) of one split, read from ``folder``.
+
+    Raises:
+        DataError: a file is missing or damaged, or images and labels do not fit together.
+        InputError: a file cannot be read, or there is no room to unpack it.
+
+    """
     from kdlm.data._torchvision import datasets  # noqa: PLC0415
 
     files = [f"{_SPLITS[split]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]

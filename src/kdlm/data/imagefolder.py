@@ -1,4 +1,4 @@
-"""A folder of images of the user's own: what each file is, and how it becomes 8-bit RGB."""
+"""Reading a folder of the user's own images, each converted to 8-bit RGB of equal size."""
 
 import logging
 import os
@@ -22,7 +22,7 @@ __all__ = ["imagefolder"]
 
 logger = logging.getLogger(__name__)
 
-# what pillow's decoders raise for bytes that are not what they should be
+# The errors that pillow's decoders raise for a damaged file.
 _IMAGE_ERRORS = (
     OSError, EOFError, SyntaxError, ValueError, struct.error,
 )  # fmt: skip
@@ -30,28 +30,31 @@ _IMAGE_ERRORS = (
 _FORMATS = (
     "PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF",
 )  # fmt: skip
-"""Formats of pillow that are told by their first bytes, so that a suffix is not needed."""
+"""Formats that pillow recognises by the first bytes of a file, without its suffix."""
 
 _NOT_READ = (".heic", ".heif", ".jxl", ".svg")
-"""Suffixes of images that pillow does not know."""
+"""Suffixes of image formats that pillow cannot read; such a file is refused, not skipped."""
 
 _NAMED = 5
-"""As many files of a kind are named in a log."""
+"""Largest number of files that the log names for each reason."""
 
 
 class _UnfitError(ValueError):
-    """An image whose levels cannot be brought to 8 bits; the message says why."""
+    """An image cannot be converted to 8-bit RGB; the message says why."""
 
 
 def _eight_bits(image: Image.Image, file_format: str | None) -> Image.Image:
-    """Levels 0..65535 as ⌊x/257⌉ in 8 bits; all other images as they are.
+    """Return an image with 8 bits per channel: levels x in 0..65535 become ⌊x/257⌉.
+
+    Images that have 8 bits already are returned unchanged.
 
     Raises:
-        _UnfitError: levels without a known white, as floats and 32-bit integers are.
+        _UnfitError: levels are floats or 32-bit integers, so the level of white is unknown, or the
+            colours are LAB or HSV.
 
     """
     wide = image.mode.startswith("I;16")
-    # pillow's name for 16 bits in a PGM, which it scales to 65535
+    # Pillow uses mode I for 16 bits in a PGM, scaled to 65535.
     if wide or (image.mode == "I" and file_format in ("PPM", "PNG")):
         levels = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((levels + 128) // 257).clip(0, 255).astype(np.uint8))
@@ -65,11 +68,13 @@ def _eight_bits(image: Image.Image, file_format: str | None) -> Image.Image:
 
 @dataclass
 class _Reader:
-    """Decodes images to uint8 (3, side, side), and notes what was met on the way."""
+    """Decodes images to uint8 (3, side, side), and records files that were not read as they are."""
 
     side: int
     noted: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Paths of files that were left out or changed, by the reason, for the log."""
     refused: list[str] = field(default_factory=list)
+    """Paths of images that cannot be read; they are an error."""
 
     def __post_init__(self) -> None:
         from kdlm.data._torchvision import transforms  # noqa: PLC0415
@@ -86,10 +91,10 @@ class _Reader:
         )
 
     def read(self, path: str) -> Tensor | None:
-        """The image; None where the file is none, or is refused.
+        """Return the image; None if the file is not an image, or is refused.
 
         Raises:
-            InputError: the file may not be read.
+            InputError: the operating system refuses to read the file.
 
         """
         try:
@@ -97,7 +102,7 @@ class _Reader:
                 pixels: Tensor = self.square(self._rgb(image, path))
                 return pixels
         except InputError:
-            # a good file, for all that is known
+            # An error of the operating system says nothing about the image.
             raise
         except UnidentifiedImageError:
             if Path(path).suffix.lower() in self.suffixes:
@@ -112,11 +117,17 @@ class _Reader:
         return None
 
     def _rgb(self, image: Image.Image, path: str) -> Image.Image:
-        """The image upright, in 8 bits, on white where it is transparent."""
+        """Return the image as RGB in 8 bits, upright, with white behind transparent pixels.
+
+        Raises:
+            _UnfitError: the image is too elongated to be resized, or has levels that cannot be
+                converted.
+
+        """
         long, short = max(image.size), min(image.size)
         if Image.MAX_IMAGE_PIXELS and self.side**2 * long > Image.MAX_IMAGE_PIXELS * short:
             raise _UnfitError(f"{image.size[0]} × {image.size[1]} pixels are too long a strip")
-        # a phone's photograph may have a second, smaller picture in it
+        # An MPO file, a photograph of a phone, may contain a second, smaller picture.
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             self.noted["of several frames, the first was taken"].append(path)
         image.load()
@@ -129,6 +140,7 @@ class _Reader:
         return upright.convert("RGB")
 
     def _upright(self, image: Image.Image, path: str) -> Image.Image:
+        """Return the image turned as its EXIF data say; unchanged if they cannot be read."""
         try:
             upright = ImageOps.exif_transpose(image)
         except _IMAGE_ERRORS:
@@ -140,7 +152,7 @@ class _Reader:
 
 
 def _say(root: Path, noted: dict[str, list[str]]) -> None:
-    """Log in one line what was not read as it lies there, and why."""
+    """Log in one line the files that were left out or changed, by the reason."""
     parts = []
     for reason, paths in noted.items():
         shown = [repr(os.path.relpath(path, root)) for path in paths[:_NAMED]]
@@ -151,6 +163,13 @@ def _say(root: Path, noted: dict[str, list[str]]) -> None:
 
 
 def _listed(root: Path) -> dict[str, Listing]:
+    """Return the listing of each split, after a check that both have the same classes.
+
+    Raises:
+        DataError: a split is missing, a class has no file, or the splits have different classes.
+        InputError: a folder cannot be read, or a link leads to a folder that contains it.
+
+    """
     listings = {}
     for split in SPLITS:
         try:
@@ -171,7 +190,13 @@ def _listed(root: Path) -> dict[str, Listing]:
 
 
 def _decode(root: Path, split: str, listing: Listing, reader: _Reader) -> tuple[Tensor, Tensor]:
-    """Images (N, 3, side, side) and labels (N,) of one split; empty where all were refused."""
+    """Return images (N, 3, side, side) and labels (N,) of one split; empty if all are refused.
+
+    Raises:
+        DataError: a class has no image.
+        InputError: a file cannot be read.
+
+    """
     images, labels = [], []
     for label, (name, paths) in enumerate(listing.classes.items()):
         found = [image for path in paths if (image := reader.read(path)) is not None]
@@ -183,19 +208,19 @@ def _decode(root: Path, split: str, listing: Listing, reader: _Reader) -> tuple[
 
 
 def imagefolder(source: Source) -> Dataset:
-    """Any tree of images ``train/<class>/**``, ``test/<class>/**`` below ``root``.
+    """Read the images ``train/<class>/**`` and ``test/<class>/**`` below ``root``.
 
-    Each image is turned upright as its EXIF says, laid on white where it is transparent, brought
-    from 16 bits to 8 and to RGB, scaled bilinearly until its shorter side has ``image_side``
-    pixels, and cut to the central ``image_side`` × ``image_side``. What a file is, its first bytes
-    say and not its suffix. Classes are the sorted folder names. Symbolic links are followed,
-    wherever they lead. The log says in one line what was left out, and why: hidden files and
-    folders, files beside the classes, files that are no images.
+    Each image is turned upright by its EXIF data, put on white if it is transparent, converted to
+    8 bits and RGB, scaled bilinearly until its shorter side has ``image_side`` pixels, and cropped
+    to the central ``image_side`` × ``image_side``. The format of a file is recognised by its first
+    bytes, not by its suffix. Classes are the sorted folder names. Symbolic links are followed, also
+    out of ``root``. A line in the log lists the files that were left out, by the reason: hidden
+    files and folders, files outside the class folders, and files that are not images.
 
     Raises:
-        DataError: there is no class or no image in one, an image is damaged, or its levels have no
-            known white (floats, 32-bit integers); the message names each.
-        InputError: a file or a folder may not be read, or a link leads to a folder that it is in.
+        DataError: there is no class, a class has no image, an image is damaged, or the level of
+            white in an image is unknown (floats, 32-bit integers); the message names each file.
+        InputError: a file or a folder cannot be read, or a link leads to a folder that contains it.
 
     """
     root = source.folder("imagefolder")

@@ -1,4 +1,4 @@
-"""Images on the device, and forward passes over them that need no gradient."""
+"""Images on the device, and forward passes over them without gradients."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from kdlm.study.specs import Recipe
 __all__ = ["DTYPES", "EVALUATION_BATCH", "Images", "predict", "train_mode_logits"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
-"""Of weights and images; bfloat16 is autocast over float32 weights."""
+"""Type of weights and images by the recipe's precision; bfloat16 is autocast over float32."""
 
 EVALUATION_BATCH = 512
-"""Images a forward pass where no gradient is needed; bounds memory only."""
+"""Images in a forward pass without gradients; limits memory and has no other effect."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """One split of a dataset on the device: uint8 (N, C, H, W), labels, and their scaling."""
+    """One split of a dataset on the device: uint8 (N, C, H, W), labels (N,), and their scaling."""
 
     pixels: Tensor
     labels: Tensor
@@ -31,7 +31,7 @@ class Images:
 
     @classmethod
     def of(cls, prepared: Prepared, split: str, recipe: Recipe, device: torch.device) -> "Images":
-        """The ``train`` or ``test`` images of a prepared dataset."""
+        """Return the ``train`` or ``test`` images of a prepared dataset."""
         pixels, labels = {
             "train": (prepared.train_images, prepared.train_labels),
             "test": (prepared.test_images, prepared.test_labels),
@@ -45,13 +45,14 @@ class Images:
         )
 
     def scaled(self, pixels: Tensor) -> Tensor:
-        """Pixels as the network sees them: zero mean and unit sd per channel."""
+        """Return ``pixels`` normalised for the network: (x/255 − mean)/sd per channel."""
         return normalise(pixels, self.mean, self.sd, self.dtype)
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        """All images in their order, scaled, in batches of ``size``.
+        """Yield all images in their order, normalised, in batches of ``size``.
 
-        A last image by itself joins the batch before it: BatchNorm has no statistics of one.
+        A single last image is added to the batch before it, because BatchNorm has no statistics of
+        one image.
         """
         batches = list(torch.split(self.pixels, size))
         if len(batches) > 1 and len(batches[-1]) == 1 < size:
@@ -71,7 +72,7 @@ class _Trainable(Protocol):
 
 
 def train_mode_logits(model: _Trainable, images: Tensor) -> Tensor:
-    """Logits with BatchNorm on the batch's own statistics, its running statistics left alone."""
+    """Return logits with BatchNorm using the batch's statistics; running statistics are kept."""
     was_training = model.training
     model.train()
     kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
@@ -85,5 +86,8 @@ def train_mode_logits(model: _Trainable, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predict(model: Callable[[Tensor], Tensor], images: Images) -> Tensor:
-    """Logits (N, K) of all images in their order; the model's mode is the caller's choice."""
+    """Return the logits (N, K) of all images in their order.
+
+    The caller puts the model into train or eval mode.
+    """
     return torch.cat([model(batch) for batch in images.batches(EVALUATION_BATCH)])

@@ -1,7 +1,7 @@
-"""The files of a folder of images, found without opening one. Imports no torch.
+"""Listing the files of a folder of images without opening them. Imports no torch.
 
-Snakemake asks at each start whether a folder has changed, the loader which files it is to decode:
-both go by the same list.
+Snakemake uses the list at each start to find whether a folder has changed, and the loader uses it
+to find the files to decode.
 """
 
 import hashlib
@@ -21,41 +21,47 @@ _FOREIGN = {
     "@eadir", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "lost+found",
     "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini",
 }  # fmt: skip
-"""What systems put into folders and do not call hidden: thumbnails, copies, what was deleted."""
+"""Names of thumbnails, snapshots and trash that systems put into folders without hiding them."""
 
 
 @dataclass
 class Listing:
-    """Paths below a split of a data set's folder.
-
-    ``classes`` has the sorted paths of each class, whatever kinds of files they are, the classes
-    sorted too. ``left_out`` has the paths that are not to be read, by the reason.
-    """
+    """The paths of the files of one split of a data set."""
 
     classes: dict[str, list[str]] = field(default_factory=dict)
+    """Sorted paths of the files of each class, images or not, by the sorted names of classes."""
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    """Paths that are not to be read, by the reason."""
 
     def leave_out(self, reason: str, path: str) -> None:
-        """Note a path that is not to be read."""
+        """Add a path that is not to be read, with the reason."""
         self.left_out.setdefault(reason, []).append(path)
 
 
 @dataclass(frozen=True)
 class _Folder:
-    """A folder on the way, the identities of all folders it is in, and the last link to it."""
+    """A folder that is still to be listed."""
 
     path: str
     above: frozenset[tuple[int, int]]
+    """Identities of all folders on the way to it."""
     link: str
+    """The last symbolic link on the way to it, for messages."""
 
 
 def _identity(path: str | Path) -> tuple[int, int]:
+    """Return device and inode of a folder, equal for all paths that lead to it."""
     status = Path(path).stat()
     return status.st_dev, status.st_ino
 
 
 def _enter(folder: _Folder) -> frozenset[tuple[int, int]]:
-    """Identities of the folder and all it is in; a link to one of them would never end."""
+    """Return the identities of the folder and of all folders on the way to it.
+
+    Raises:
+        InputError: the folder is on the way to itself, so listing it would never end.
+
+    """
     own = _identity(folder.path)
     if own in folder.above:
         raise InputError(f"{folder.link} links to a folder that it is in; remove the link")
@@ -63,7 +69,15 @@ def _enter(folder: _Folder) -> frozenset[tuple[int, int]]:
 
 
 def _walk(top: Path, listing: Listing) -> Iterator[tuple[str, str, int]]:
-    """Folder, name and size of each file below ``top``; links are followed, also out of it."""
+    """Yield folder, name and size in bytes of each file below ``top``.
+
+    Symbolic links are followed, also out of ``top``; a broken link has the size -1. Paths that are
+    not to be read are added to ``listing``.
+
+    Raises:
+        InputError: a folder cannot be read, or a link leads to a folder that contains it.
+
+    """
     resolved = top.parent.resolve()
     above = frozenset(_identity(path) for path in (resolved, *resolved.parents))
     waiting = [_Folder(os.fspath(top), above, os.fspath(top))]
@@ -81,7 +95,7 @@ def _walk(top: Path, listing: Listing) -> Iterator[tuple[str, str, int]]:
             elif entry.is_file():
                 yield folder.path, entry.name, entry.stat().st_size
             elif entry.is_symlink():
-                # to nothing: whoever opens it will say so
+                # A broken link is listed, so that opening it raises an error.
                 yield folder.path, entry.name, -1
             else:
                 listing.leave_out("neither a file nor a folder", entry.path)
@@ -92,13 +106,13 @@ def _sorted_files(top: Path, listing: Listing) -> list[tuple[str, str, int]]:
 
 
 def list_images(root: Path, split: str) -> Listing:
-    """The files in the classes' folders of one split, ``root``/``split``/<class>/**.
+    """Return the files of one split, ``root``/``split``/<class>/**.
 
-    Classes are the folders there, those without a file too. Hidden files and folders are left out,
-    and so are files beside the classes.
+    Each folder in ``root``/``split`` is a class, also if it has no file. Hidden files and folders
+    are left out, and so are files outside the class folders.
 
     Raises:
-        InputError: a folder may not be read, or is linked to from within.
+        InputError: a folder cannot be read, or a link leads to a folder that contains it.
         FileNotFoundError: the split is missing.
 
     """
@@ -120,12 +134,12 @@ def list_images(root: Path, split: str) -> Listing:
 
 
 def fingerprint(root: Path) -> str | None:
-    """Digest of names and sizes of all files that `list_images` finds; None where there is no root.
+    """Return a digest of paths and sizes of all files below ``root``; None without the folder.
 
-    What is in the files is not looked at.
+    The files are those that `list_images` finds. Their contents are not read.
 
     Raises:
-        InputError: as `list_images`.
+        InputError: a folder cannot be read, or a link leads to a folder that contains it.
 
     """
     if not root.is_dir():

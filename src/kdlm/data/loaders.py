@@ -1,4 +1,6 @@
-"""The data sets, decoded to uint8 tensors in memory; `kdlm.data.prepared` puts them on disk.
+"""Loaders of the data sets, which decode raw files to uint8 tensors in memory.
+
+`kdlm.data.prepared` writes them to disk.
 
 | name          | channels × side | train  | test   | classes | raw files                          |
 |---------------|-----------------|--------|--------|---------|------------------------------------|
@@ -34,11 +36,11 @@ _DOWNLOAD_ERRORS = (RuntimeError, OSError, HTTPException)
 
 
 def digits(_source: Source) -> Dataset:
-    """scikit-learn's 8×8 digits, the 1,797 test images of UCI's optdigits.
+    """Read scikit-learn's 8×8 digits, the 1,797 test images of UCI's optdigits.
 
-    The levels 0..16 become ⌊x·255/16⌉ in uint8. The images come writer by writer, so the last 360
-    are the test set and the first 1,437 the training set: writers differ between the two, except
-    for one, of whom 22 digits are in the training set and the rest in the test set.
+    The levels 0..16 become ⌊x·255/16⌉ in uint8. The first 1,437 images are the training set, the
+    last 360 the test set. The images are sorted by writer, so the two sets have different writers,
+    except for one writer with 22 digits in the training set and the rest in the test set.
     """
     from sklearn.datasets import load_digits  # noqa: PLC0415
 
@@ -57,15 +59,15 @@ def digits(_source: Source) -> Dataset:
 
 
 def photographs(_source: Source) -> Dataset:
-    """32×32 patches of scikit-learn's two sample photographs; the label says of which.
+    """Read 32×32 patches of scikit-learn's two sample photographs; the label is the photograph.
 
-    Real colour images without a download, for the means at initialisation: as a classification
-    task it is easy, and patches of the two splits touch. Each photograph (427×640) is cut along a
-    regular grid into 13×20 patches without overlap, what is left over at the bottom is dropped.
-    The photographs alternate, and the grid is visited in steps of 161 modulo 260 (about the golden
-    section of 260, and prime to it), so that the first patches, as well as the last fifth, which
-    is the test set, are spread over the whole of both. Needs pillow, whose JPEG decoder decides
-    the last bit of a pixel.
+    The patches are real colour images that need no download, meant for the means at initialisation.
+    As a classification task they are easy, and patches of the two splits are adjacent. Each
+    photograph (427×640) is cut along a regular grid into 13×20 patches without overlap; the rest at
+    the bottom is dropped. The photographs alternate, and the grid is visited in steps of 161 modulo
+    260 (coprime to 260, and close to its golden section). In this order the first patches, as well
+    as the last fifth, which is the test set, are spread over the whole of both photographs. Pillow
+    is needed, and its JPEG decoder decides the last bit of a pixel.
     """
     from sklearn.datasets import load_sample_images  # noqa: PLC0415
 
@@ -93,18 +95,23 @@ def photographs(_source: Source) -> Dataset:
 
 
 def _download(kind: Any, root: Path) -> None:
-    """Fetch torchvision's ``kind`` to ``root``, once, however many studies ask at the same time."""
+    """Download torchvision's data set ``kind`` to ``root``, once even if several studies ask."""
     with lock_file(root / ".download.lock"):
-        # what another process fetched in the meantime, torchvision finds and keeps
+        # torchvision keeps files that another process downloaded in the meantime.
         kind(root, train=False, download=True)
 
 
 def fashion_mnist(source: Source) -> Dataset:
-    """Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747), 28×28 grey images.
+    """Read Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747), 28×28 grey images.
 
-    ``root`` is either torchvision's, with the files in ``FashionMNIST/raw``, or the flat folder of
-    the four idx files themselves, as Debian's package dataset-fashion-mnist installs it; in either
-    the files may be gzipped. Only torchvision's is ever downloaded to.
+    ``root`` is either torchvision's root, with the files in ``FashionMNIST/raw``, or a folder that
+    contains the four idx files, as Debian's package dataset-fashion-mnist installs it. In both the
+    files may be gzipped. Downloads go to ``FashionMNIST/raw`` only.
+
+    Raises:
+        DataError: a file is missing, damaged or wrong, or the download failed.
+        InputError: a file cannot be read, or there is no room to unpack it.
+
     """
     from kdlm.data._torchvision import datasets  # noqa: PLC0415
 
@@ -134,24 +141,29 @@ def fashion_mnist(source: Source) -> Dataset:
 
 
 def cifar10(source: Source) -> Dataset:
-    """CIFAR-10 (Krizhevsky 2009), 32×32 colour images; see `_cifar`."""
+    """Read CIFAR-10 (Krizhevsky 2009), 32×32 colour images; see `_cifar`."""
     from kdlm.data._torchvision import datasets  # noqa: PLC0415
 
     return _cifar("cifar10", datasets.CIFAR10, source)
 
 
 def cifar100(source: Source) -> Dataset:
-    """CIFAR-100 (Krizhevsky 2009) with its 100 fine classes, 32×32 colour images; see `_cifar`."""
+    """Read CIFAR-100 (Krizhevsky 2009) with its 100 fine classes; see `_cifar`."""
     from kdlm.data._torchvision import datasets  # noqa: PLC0415
 
     return _cifar("cifar100", datasets.CIFAR100, source)
 
 
 def _cifar(name: str, kind: Any, source: Source) -> Dataset:
-    """Read torchvision's ``kind``, downloaded to ``root`` if need be and allowed.
+    """Read torchvision's data set ``kind``; download it to ``root`` if it is missing and allowed.
 
-    The files are pickles. torchvision unpickles one only where its MD5 is the published one, and
-    that check is relied on: it holds off damage and ordinary tampering, not a forged MD5.
+    The files are pickles, which can run code. torchvision unpickles a file only if its MD5 is the
+    published one. That protects against damage and simple tampering, but not against a forged MD5.
+
+    Raises:
+        DataError: a file is missing or damaged, or the download failed.
+        InputError: a file cannot be read.
+
     """
     from kdlm.data._torchvision import datasets  # noqa: PLC0415
 
@@ -162,6 +174,7 @@ def _cifar(name: str, kind: Any, source: Source) -> Dataset:
     check = datasets.utils.check_integrity
 
     def unusable() -> Path | None:
+        """Return the first file that is missing or damaged; None if there is none."""
         for file, md5 in files:
             path = Path(folder, file)
             with reading(path):
@@ -201,7 +214,7 @@ DATASETS: dict[str, Callable[[Source], Dataset]] = {
     "cifar100": cifar100,
     "imagefolder": imagefolder,
 }
-"""By the names used in config.yaml."""
+"""Loaders by the data set's name in config.yaml."""
 
 
 def load(
@@ -211,18 +224,19 @@ def load(
     download: bool = True,
     image_side: int | None = None,
 ) -> Dataset:
-    """Read the data set called ``name`` into memory, decoded.
+    """Return the data set called ``name``, read and decoded into memory.
 
     Args:
         name: a name of `DATASETS`.
-        root: folder of the raw files; not looked at by those that ship with scikit-learn.
-        download: whether missing files may be fetched to ``root``; imagefolder never does.
-        image_side: side in pixels that images are brought to; for imagefolder, and only for it.
+        root: folder of the raw files; ignored for data sets that ship with scikit-learn.
+        download: whether missing files may be downloaded to ``root``; ignored for imagefolder.
+        image_side: side in pixels to which images are resized; for imagefolder only, which needs
+            it.
 
     Raises:
-        DataError: an unknown name, an ``image_side`` too many or too few, or raw files that are
-            missing, truncated or wrong; the message names the file and the remedy.
-        InputError: a file may not be read, or there is no room to unpack one.
+        DataError: the name is unknown, ``image_side`` is given or missing against the rule, or raw
+            files are missing, truncated or wrong; the message names the file and the remedy.
+        InputError: a file cannot be read, or there is no room to unpack it.
 
     """
     if name not in DATASETS:
@@ -243,5 +257,10 @@ def prepare_dataset(
     download: bool = True,
     image_side: int | None = None,
 ) -> None:
-    """Read a data set with `load` and write it to ``output``, the file that every job maps."""
+    """Read a data set with `load` and write it to ``output``, the file that all jobs map.
+
+    Raises:
+        InputError: `load` or `prepare` refuses the data set, or the file cannot be written.
+
+    """
     prepare(load(name, root, download=download, image_side=image_side), output)

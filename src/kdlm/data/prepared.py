@@ -1,4 +1,4 @@
-"""The one file of a data set that every job maps: uint8 images, labels, and their checksum."""
+"""The prepared file of a data set, which all jobs map: uint8 images, labels, and a checksum."""
 
 import json
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ __all__ = ["Prepared", "first_images", "normalise", "open_prepared", "prepare"]
 _TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 
 _KEY = "kdlm.dataset"
-"""The only key of the file's metadata: safetensors writes several in a random order."""
+"""The only key of the file's metadata, because safetensors writes several in random order."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A prepared data set; images and labels are mapped from its file, not read.
+    """A prepared data set; images and labels are mapped from its file, not read into memory.
 
     Images are uint8 (N, C, H, W), labels int64 (N,), each an index into ``classes``. ``mean`` and
-    ``sd`` are the training images' per channel, with pixels counted from 0 to 1. ``sha256`` is
-    the file's checksum. Writing to a tensor changes this process's copy alone.
+    ``sd`` are those of the training images per channel, with pixels from 0 to 1. ``sha256`` is the
+    checksum of the file. Writing to a tensor changes this process's copy only, not the file.
     """
 
     name: str
@@ -52,9 +52,9 @@ class Prepared:
 
 
 def _channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and sd (over N, not N − 1) of x/255 per channel of uint8 (N, C, H, W).
+    """Return mean and sd (divided by N, not N − 1) of x/255 per channel of uint8 (N, C, H, W).
 
-    Sums are taken of whole numbers, so neither their order nor the thread count matters.
+    The sums are over integers, so they depend neither on the order nor on the number of threads.
     """
     levels = torch.arange(256)
     means, sds = [], []
@@ -68,16 +68,16 @@ def _channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
 
 
 def prepare(dataset: Dataset, path: Path) -> None:
-    """Write ``dataset`` to ``path`` as safetensors; equal data sets become equal bytes.
+    """Write ``dataset`` to ``path`` as safetensors; equal data sets give equal bytes.
 
-    The four tensors bear the names of `Dataset`'s fields. The metadata's one key holds, as JSON,
-    the name, the classes, the training images' mean and sd per channel, and the SHA-256.
+    The four tensors have the names of `Dataset`'s fields. The metadata has a single key, with name,
+    classes, mean and sd of the training images per channel, and the SHA-256, as JSON.
 
     Raises:
-        DataError: a channel has the same value in every training image, so cannot be normalised.
+        DataError: a channel has the same value in all training images and cannot be normalised.
 
     """
-    # safetensors refuses tensors that share memory, as slices of one array may
+    # safetensors refuses tensors that share memory, and the splits may be slices of one array.
     tensors = {
         name: getattr(dataset, name).clone(memory_format=torch.contiguous_format)
         for name in _TENSORS
@@ -95,7 +95,7 @@ def prepare(dataset: Dataset, path: Path) -> None:
 
 
 def open_prepared(path: Path) -> Prepared:
-    """Map the file that `prepare` wrote and check it against its SHA-256.
+    """Return the data set in a file written by `prepare`, mapped, after a check of its SHA-256.
 
     Raises:
         DataError: the file is not a prepared data set.
@@ -122,10 +122,10 @@ def open_prepared(path: Path) -> Prepared:
 
 
 def first_images(path: Path, count: int) -> Tensor:
-    """Read the first ``count`` training images of the prepared data set, normalised, float32.
+    """Return the first ``count`` training images (count, C, H, W), normalised, in float32.
 
     Raises:
-        InputError: the file cannot be used, or has fewer training images.
+        InputError: the file is missing or damaged, or has fewer training images.
 
     """
     prepared = open_prepared(path)
@@ -141,7 +141,7 @@ def first_images(path: Path, count: int) -> Tensor:
 def normalise(
     images: Tensor, mean: tuple[float, ...], sd: tuple[float, ...], dtype: torch.dtype
 ) -> Tensor:
-    """(x/255 − mean)/sd per channel of uint8 images (N, C, H, W), computed in ``dtype``."""
+    """Return (x/255 − mean)/sd per channel of uint8 images (N, C, H, W), computed in ``dtype``."""
     shift, scale = (
         torch.tensor(values, dtype=dtype, device=images.device)[:, None, None]
         for values in (mean, sd)

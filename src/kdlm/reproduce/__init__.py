@@ -1,3 +1,3 @@
-"""Checking an archive: what is in it, what it is rebuilt to, and what its jobs give when rerun."""
+"""Checking an archive: its files, the tables rebuilt from them, and the results of rerun jobs."""
 
 __all__: list[str] = []

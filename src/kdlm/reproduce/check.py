@@ -1,4 +1,4 @@
-"""The whole of ``python -m kdlm reproduce``: unpack, ask, check level by level, report."""
+"""The command ``python -m kdlm reproduce``: unpack, ask for consent, check each level, report."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -28,24 +28,25 @@ def reproduce(
     consent: Callable[[str], bool] | None,
     report: Path | None = None,
 ) -> Outcomes:
-    """Check an archive at the asked levels, of which L0 is always one.
+    """Check an archive at ``levels`` and, in any case, at L0, and return the outcomes.
 
     Args:
-        archive: the file.
+        archive: the archive's file.
         folder: a new or empty folder to unpack and work in.
-        levels: what is asked for.
-        jobs: how many jobs are rerun for L2 and L3; None for all, and then tables, claims and
-            figures are made of them, and L4 is judged on those.
-        seed: of the draw.
-        consent: asked before any code of the archive is run; None where there is nobody to ask.
-        report: where the outcome goes as JSON, also where the archive is refused.
+        levels: the levels to check.
+        jobs: number of jobs to rerun for L2 and L3, drawn at random. None reruns all; tables,
+            claims and figures are then made from the reruns, and L4 is judged on those claims.
+        seed: seed of the draw.
+        consent: takes a question and returns whether code of the archive may be run; None if nobody
+            can be asked.
+        report: path of a JSON file for the outcomes, written also if the archive is refused.
 
     Raises:
-        InputError: the archive is refused, or no consent was given; the message names the entry.
+        InputError: the archive is refused (the message names the entry), or consent was not given.
 
     """
     if report:
-        # before hours of work, not after them
+        # A path that cannot be written is refused before hours of work.
         replaceable(report)
     asked = tuple(level for level in Level if level in {*levels, Level.INTEGRITY})
     outcomes = Outcomes(asked)
@@ -61,7 +62,8 @@ def reproduce(
     finally:
         if report:
             with replacing(report) as temporary:
-                # ASCII alone: an archive's words may draw on a terminal, or be no text at all
+                # ASCII only: text of the archive may have control characters of a terminal, or lone
+                # surrogates, which UTF-8 cannot encode.
                 text = json.dumps(facts | outcomes.as_json(), indent=1)
                 temporary.write_text(f"{text}\n", encoding="utf-8")
     return outcomes
@@ -70,7 +72,13 @@ def reproduce(
 def _opened(
     archive: Path, folder: Path, outcomes: Outcomes, consent: Callable[[str], bool] | None
 ) -> Unpacked:
-    """The archive, unpacked and whole, and with leave to run its code where that is asked for."""
+    """Return the archive, unpacked and checked at L0.
+
+    Raises:
+        InputError: a level above L0 is asked for, and consent to run the archive's code is missing,
+            or the archive has no source to run.
+
+    """
     runs_code = outcomes.asked != (Level.INTEGRITY,)
     if runs_code and consent is None:
         raise InputError(
@@ -115,7 +123,7 @@ def _run(
 
     asked = outcomes.asked
     if Level.REBUILT in asked or Level.VERDICT in asked:
-        # first, as long as no code of the archive has run
+        # This comes first because code of the archive, once run, could change any file.
         compare_own_verdicts(unpacked, outcomes)
     if note := note_of_late_numbers(unpacked, asked):
         outcomes.notes.append(note)

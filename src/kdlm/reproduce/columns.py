@@ -1,4 +1,4 @@
-"""L3: two tables of a job held against each other, column by column."""
+"""L3: comparing the archived and the rerun table of a job, column by column."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +20,20 @@ Array = npt.NDArray[np.float64]
 def first_difference(
     archived: Path, rerun: Path, table: str, tolerances: Mapping[str, Tolerance]
 ) -> str | None:
-    """The first column that is out of its tolerance, and by how much; None where none is.
+    """Return the first column outside its tolerance, with the difference; None if there is none.
 
-    A column is out where the root mean square over its rows of rerun − archived is more than
-    absolute + relative · (root mean square of archived). Of a history the rows of the last epoch
-    are looked at: that is what is reported, and rounding is amplified least by what comes to rest.
-    A column without a tolerance has to be equal in all rows, and null where the other is.
+    A column is outside if the root mean square over its rows of rerun − archived exceeds
+    absolute + relative · (root mean square of archived). Of a history only the last epoch is
+    compared: its numbers are those that are reported, and they differ least between machines,
+    because training has settled by then. A column without a tolerance must be equal in all rows,
+    and nulls must be in the same rows of both tables.
+
+    Args:
+        archived: path of the archived Parquet file.
+        rerun: path of the file that the rerun job wrote.
+        table: name of the table's schema.
+        tolerances: tolerance of each column, by name.
+
     """
     try:
         one, other = read_arrow(archived, table), read_arrow(rerun, table)
@@ -48,7 +56,7 @@ def first_difference(
 
 
 def _numbers(column: pa.ChunkedArray) -> Array:
-    """The values of a column of numbers, or of lists of them, with NaN for null."""
+    """Return the values of a column of numbers, or of lists of numbers, with NaN for null."""
     flat = column.combine_chunks()
     if pa.types.is_list(flat.type):
         flat = flat.flatten()

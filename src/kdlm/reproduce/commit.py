@@ -1,4 +1,4 @@
-"""The archive's source held against the commit it names, where a checkout here has that commit."""
+"""Comparing the archive's source with the commit it names, if a checkout here has the commit."""
 
 import hashlib
 import os
@@ -14,18 +14,21 @@ from kdlm.reproduce.unpacked import Unpacked
 __all__ = ["SOURCE_ROW", "compare_source"]
 
 SOURCE_ROW = "source, against its commit"
-"""Name of the outcome, which is a line of its own in the table."""
+"""Name of the outcome, which has its own row in the table of outcomes."""
 
 _FILES = ("100644", "100755")
 _SECONDS = 60
+"""Time limit for git."""
 
 
 class _NotAtHandError(Exception):
-    """Why there is nothing to compare with."""
+    """The commit cannot be read here; the message says why."""
 
 
 def compare_source(unpacked: Unpacked, outcomes: Outcomes) -> str:
-    """Enter whether ``source/`` is its commit's, file by file; git here tells what that has.
+    """Enter whether every file in ``source/`` is that of the commit which the archive names.
+
+    The commit is read by git, from the checkout that the running package belongs to.
 
     Returns:
         The outcome in one line.
@@ -61,13 +64,14 @@ def _enter(outcomes: Outcomes, state: State, reason: str) -> str:
 
 
 def _blobs(commit: str) -> dict[str, str]:
-    """Git's digest of every regular file of a commit that an archive would hold.
+    """Return git's digest of every regular file of a commit that an archive would hold, by path.
 
     Raises:
-        _NotAtHandError: there is no git here, no checkout of this project, or no such commit in it.
+        _NotAtHandError: git is missing or does not answer, the running package is not in a git
+            checkout, or the checkout does not have the commit.
 
     """
-    # of the code that runs, never of the archive, whose folder git may take for a repository
+    # The checkout of the running package: the archive's folder could be a forged repository.
     checkout = Path(kdlm.__file__).parents[2]
     if not (checkout / ".git").exists():
         raise _NotAtHandError("this kdlm runs from no git checkout")
@@ -97,6 +101,6 @@ def _blobs(commit: str) -> dict[str, str]:
 
 
 def _blob(path: Path, algorithm: str) -> str:
-    """Git's digest of a file's bytes."""
+    """Return git's digest of a file."""
     content = path.read_bytes()
     return hashlib.new(algorithm, b"blob %d\0" % len(content) + content).hexdigest()

@@ -1,4 +1,4 @@
-"""Whether the numbers that L3 and L4 judge by were fixed before the run, as far as records tell."""
+"""Whether tolerances and margins were fixed before the run, by Snakemake's records."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,20 @@ __all__ = ["note_of_late_numbers"]
 
 _JUDGED_BY = {Level.TOLERANCE: "tolerances", Level.VERDICT: "margins"}
 _FAR_OFF = 1e12
+"""Seconds since 1970 that no real record reaches."""
 _TRAININGS = ("teachers/", "students/", "init_means/")
 
 
 def note_of_late_numbers(unpacked: Unpacked, levels: Sequence[Level]) -> str | None:
-    """What has to be said where ``study.json`` is younger than a training; None where it is older.
+    """Return a note if ``study.json`` may be younger than a training; None if it is older.
 
-    A change of tolerances or margins writes it anew and trains nothing; but so does one seed more,
-    so this is no failure.
+    A change of tolerances or margins rewrites ``study.json`` and trains nothing again. An added
+    seed rewrites it too, so this is a note and not a failure.
+
+    Args:
+        unpacked: the archive.
+        levels: the levels that are checked; the note is about the numbers that they use.
+
     """
     numbers = [f"{what} ({level})" for level, what in _JUDGED_BY.items() if level in levels]
     if not numbers:
@@ -41,5 +47,5 @@ def note_of_late_numbers(unpacked: Unpacked, levels: Sequence[Level]) -> str | N
 
 def _start(record: Any) -> float | None:
     start = record.get("starttime") if isinstance(record, dict) else None
-    # seconds since 1970; an archive may say anything
+    # Seconds since 1970. The record is untrusted: it may have any value here, or NaN.
     return float(start) if isinstance(start, int | float) and 0 <= start < _FAR_OFF else None

@@ -1,4 +1,4 @@
-"""L0: every file is what was archived, and the records agree with the files they speak of."""
+"""L0: every file is as it was archived, and the records agree with the files."""
 
 from collections import defaultdict
 
@@ -14,15 +14,16 @@ __all__ = ["check_integrity", "check_outputs"]
 
 
 def check_integrity(unpacked: Unpacked, outcomes: Outcomes) -> None:
-    """Enter L0 of every archived file, and of every output that a record speaks of.
+    """Enter L0 of every archived file, and of every output that a record names.
 
-    Their digests have been checked when they were unpacked. Here those digests are held against
-    what others recorded: Snakemake the inputs of each job, the crate each file. An output has to be
-    in the archive, or its digest among what was left out; that is held against the same records.
-    The config is not read: it may ask for jobs without end.
+    Unpacking has checked the files against the manifest. This function compares the manifest's
+    SHA-256 with those of the other records: Snakemake's records of the inputs of each job, and the
+    crate's of each file. An output must be in the archive, or ``archive.json`` must have its
+    SHA-256, which is then compared with the same records. The config is not read, because an
+    untrusted config may ask for any number of jobs.
 
     Raises:
-        InputError: those records are none.
+        InputError: the crate, ``archive.json`` or Snakemake's records cannot be read.
 
     """
     try:
@@ -45,14 +46,14 @@ def check_integrity(unpacked: Unpacked, outcomes: Outcomes) -> None:
         if wrong is None and name in unpacked.digests and name in sizes:
             size = str((unpacked.folder / name).stat().st_size)
             wrong = "the crate has another size of it" if sizes[name] != {size} else None
-        # what is not there is not what was archived: nothing holds of it here
+        # An output that was left out cannot hold at L0; it is entered only if its records disagree.
         if wrong or name in unpacked.digests:
             outcomes.judge(name, Level.INTEGRITY, wrong)
     _enter_untold(unpacked, outcomes, outputs)
 
 
 def check_outputs(unpacked: Unpacked, outcomes: Outcomes) -> None:
-    """Enter, among L0, every output that the config asks for and the archive does not tell of."""
+    """Enter a failure at L0 for every output of the config of which the archive has no SHA-256."""
     names = expected(unpacked.study, ())
     _enter_untold(unpacked, outcomes, {f"{unpacked.prefix}/{name}" for name in names})
 
@@ -63,7 +64,7 @@ def _enter_untold(unpacked: Unpacked, outcomes: Outcomes, names: set[str]) -> No
 
 
 def _described(unpacked: Unpacked) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-    """All digests and all sizes that the crate has of a file: it may describe one twice."""
+    """Return all SHA-256 and all sizes of each file in the crate, which may describe it twice."""
     digests: dict[str, set[str]] = defaultdict(set)
     sizes: dict[str, set[str]] = defaultdict(set)
     for entity in read_object(unpacked.folder / CRATE)["@graph"]:

@@ -1,4 +1,4 @@
-"""Whether this machine is one on which equal bytes can be asked for: hardware and versions."""
+"""Whether equal bytes can be expected on this machine: comparing hardware and versions."""
 
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution
@@ -15,7 +15,7 @@ _BUILDS = ("torch", "numpy", "scikit-learn", "pillow")
 
 
 def here(device: str) -> dict[str, Any]:
-    """What ``run.json`` would say of a job of this process; ``device`` is the config's."""
+    """Return the facts that ``run.json`` would have for a job run here, on the config's device."""
     from kdlm.networks.devices import resolve_device  # noqa: PLC0415
     from kdlm.storage.provenance import circumstances  # noqa: PLC0415
 
@@ -25,14 +25,14 @@ def here(device: str) -> dict[str, Any]:
 def differences(
     recorded: Mapping[str, Any], present: Mapping[str, Any], installed: Mapping[str, Any]
 ) -> list[str]:
-    """What differs in hardware, versions and builds between a ``run.json`` and this machine.
+    """Return the differences in hardware, versions and builds between a job and this machine.
 
-    A training that was stopped may have gone on elsewhere: each part of it counts.
+    A training that was stopped may have been resumed on another machine, so each part is compared.
 
     Args:
-        recorded: the archived run.json.
-        present: see `here`.
-        installed: the archived environment/installed.json.
+        recorded: the job's archived ``run.json``.
+        present: the facts of this machine, from `here`.
+        installed: the archived ``environment/installed.json``.
 
     """
     pairs = [(name, recorded.get(name), present.get(name)) for name in (*_HARDWARE, "python")]
@@ -58,7 +58,7 @@ def differences(
 
 
 def _spelt(value: Any) -> str:
-    """What an archive says of its machine; text stands as it is."""
+    """Return a fact about the archive's machine as text; a string is not quoted."""
     return value[:200] if isinstance(value, str) else shown(value)
 
 

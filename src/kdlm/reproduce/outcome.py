@@ -1,4 +1,4 @@
-"""What a check came to: per output and level, with the reason where it did not hold."""
+"""The outcomes of a check: a state for each output and level, with the reason if it failed."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from kdlm.terminal import printable
 __all__ = ["LEVELS", "OURS", "STRENGTH", "Level", "Outcomes", "State"]
 
 _WIDEST = 60
-"""Letters of the first column; names of a study's outputs have some thirty."""
+"""Largest width of the first column; names of a study's outputs have about 30 characters."""
 
 OURS = "this checkout: "
-"""What the name of an outcome starts with that code of the archive has no part in."""
+"""Prefix of the names of outcomes that were found without running code of the archive."""
 
 
 class Level(StrEnum):
-    """What may hold of an output."""
+    """A level of reproduction; `LEVELS` says what it means."""
 
     INTEGRITY = "L0"
     REBUILT = "L1"
@@ -34,53 +34,59 @@ LEVELS: dict[Level, str] = {
     Level.TOLERANCE: "rerun: within the tolerances of the archived config, column by column",
     Level.VERDICT: "every claim has the same verdict, by the margins of the archived config",
 }
+"""What it means that an output holds at a level."""
 
 STRENGTH = (Level.RERUN, Level.TOLERANCE, Level.REBUILT, Level.VERDICT, Level.INTEGRITY)
-"""Strongest first: a rerun says more than a rebuilding, equal bytes more than equal verdicts."""
+"""The levels from the strongest on.
+
+A rerun shows more than rebuilding, and equal bytes show more than equal verdicts.
+"""
 
 
 class State(StrEnum):
-    """What became of one output at one level."""
+    """The state of one output at one level."""
 
     HELD = "held"
     FAILED = "failed"
     REFUSED = "refused"
     NOT_DONE = "not done"
-    """Nothing to do it from: an output that is made from something the archive leaves out."""
+    """The output could not be checked: the archive leaves out a file that it is made from."""
     DIFFERING = "differing"
-    """Of a verdict by this checkout: another one, which by itself is no fault of the archive."""
+    """This checkout gives another verdict than the archive, which is no fault of the archive."""
 
 
 @dataclass
 class Outcomes:
-    """Filled level by level."""
+    """The outcomes of all levels, entered as they are checked."""
 
     asked: tuple[Level, ...]
+    """The levels that are checked."""
     states: dict[str, dict[Level, tuple[State, str]]] = field(
         default_factory=lambda: defaultdict(dict)
     )
+    """State and reason by output and level."""
     notes: list[str] = field(default_factory=list)
 
     def add(self, output: str, level: Level, state: State, reason: str = "") -> None:
-        """Enter what became of ``output``."""
+        """Enter the state of ``output`` at ``level``, with the reason for it."""
         self.states[output][level] = (state, reason)
 
     def judge(self, output: str, level: Level, difference: str | None) -> None:
-        """Enter that ``output`` holds where there is no ``difference``."""
+        """Enter that ``output`` failed if there is a ``difference``, and else that it holds."""
         self.add(output, level, State.FAILED if difference else State.HELD, difference or "")
 
     def highest(self, output: str) -> Level | None:
-        """The strongest level that holds."""
+        """Return the strongest level at which ``output`` holds; None if there is none."""
         found = self.states[output]
         held = (level for level in STRENGTH if found.get(level, ("",))[0] == State.HELD)
         return next(held, None)
 
     def count(self, level: Level, state: State) -> int:
-        """How many outputs are in ``state`` at ``level``."""
+        """Return the number of outputs in ``state`` at ``level``."""
         return sum(found.get(level, ("",))[0] == state for found in self.states.values())
 
     def held(self, level: Level) -> bool:
-        """Whether a level holds: somewhere, and nowhere failed or was refused."""
+        """Return whether some output holds at ``level``, and none failed or was refused."""
         return (
             self.count(level, State.HELD) > 0
             and self.count(level, State.FAILED) == 0
@@ -88,7 +94,7 @@ class Outcomes:
         )
 
     def first_complaint(self) -> str | None:
-        """Why an asked level does not hold; None where all do."""
+        """Return why the first of the asked levels that fails does not hold; None if all hold."""
         for level in self.asked:
             if self.held(level):
                 continue
@@ -100,7 +106,7 @@ class Outcomes:
         return None
 
     def as_json(self) -> dict[str, Any]:
-        """For the JSON file."""
+        """Return the outcomes as a JSON object."""
         return {
             "levels": {
                 level: {
@@ -124,15 +130,16 @@ class Outcomes:
         }
 
     def as_table(self) -> str:
-        """For a terminal: a row for each kind of output, and what did not hold, by name.
+        """Return text for a terminal: a row for each kind of output, then each that did not hold.
 
-        Names and reasons may be an archive's words: what is not printable in them is escaped.
+        Names and reasons may come from the archive, so characters that are not printable are
+        escaped.
         """
         groups: dict[str, list[str]] = defaultdict(list)
         for output in self.states:
             groups[printable(_kind(output))].append(output)
         levels = tuple(Level)
-        # a name may be a thousand letters long: its row is then, and no other
+        # A name may have a thousand characters; only its own row becomes longer.
         width = min(max(map(len, groups)), _WIDEST) + 2
         lines = [
             f"{'output':<{width}}" + "".join(f"{level:<10}" for level in levels) + "highest",
@@ -165,7 +172,7 @@ class Outcomes:
         return "yes" if held == len(outputs) else f"{held} of {len(outputs)}"
 
     def _exceptions(self) -> list[str]:
-        """What did not hold: a line for each output that failed, and for each reason to refuse."""
+        """Return a line for each output with a reason; refusals with equal reasons share a line."""
         reasons: dict[tuple[Level, State, str, str], list[str]] = defaultdict(list)
         for output, found in sorted(self.states.items()):
             for level, (state, reason) in found.items():
@@ -181,7 +188,7 @@ class Outcomes:
 
 
 def _kind(output: str) -> str:
-    """The row of the table an output is counted in."""
+    """Return the row of the table in which an output is counted."""
     if output.startswith("claim "):
         return "each claim"
     if output.startswith(OURS):

@@ -1,4 +1,4 @@
-"""L1: tables, claims and figures rebuilt by the archived source from the archived Parquet files."""
+"""L1: rebuilding tables, claims and figures from the archived files with the archived source."""
 
 import shutil
 from collections.abc import Iterator
@@ -16,19 +16,22 @@ __all__ = ["Step", "rebuild", "remake", "steps"]
 
 @dataclass(frozen=True)
 class Step:
-    """A command on a study's folder; paths are relative to it."""
+    """A command of kdlm on a study's folder; paths are relative to the folder."""
 
     command: tuple[str, ...]
+    """The subcommand, and its arguments after the folder."""
     needs: tuple[str, ...]
+    """Files that the command reads."""
     makes: tuple[str, ...]
+    """Files that the command writes."""
 
     def arguments(self, folder: str) -> list[str]:
-        """For the command line."""
+        """Return the arguments of the command line for the study in ``folder``."""
         return [self.command[0], folder, *self.command[1:]]
 
 
 def steps(unpacked: Unpacked) -> Iterator[Step]:
-    """The commands that make tables, claims and figures, in an order in which they can run."""
+    """Yield the steps that make tables, claims and figures, in an order in which they can run."""
     study = unpacked.study
     teachers = [job.folder.as_posix() for job in teacher_jobs(study)]
     students = [job.folder.as_posix() for job in student_jobs(study)]
@@ -74,13 +77,13 @@ def _tables(*names: str) -> tuple[str, ...]:
 
 
 def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:
-    """Enter L1 of every table, of the claims and of every figure.
+    """Rebuild every table, the claims and every figure, and enter L1 of them.
 
-    What the archive has not all inputs of is taken from its tables/, and the outcome says so. The
-    rest is made anew, each from what was made anew before it.
+    A table of which the archive lacks an input is copied from the archive's ``tables/``, and its
+    outcome says so. All else is rebuilt, from rebuilt files where there are some.
 
     Returns:
-        The rebuilt study's folder.
+        The folder of the rebuilt study.
 
     """
     root = unpacked.folder / "rebuilt"
@@ -96,7 +99,7 @@ def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:
         if missing and step.makes[0].startswith("tables/"):
             _take(unpacked, step, missing, folder, outcomes)
         else:
-            # claims and figures are never taken as they are: they are what is to be shown
+            # Claims and figures are never copied: whether they can be rebuilt is the question.
             planned.append(step)
             made |= set(step.makes)
     _make(unpacked, planned, root, outcomes, Level.REBUILT)
@@ -104,7 +107,14 @@ def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:
 
 
 def remake(unpacked: Unpacked, folder: Path, outcomes: Outcomes) -> None:
-    """Enter L2 of the tables, claims and figures of a study whose jobs were all rerun."""
+    """Make tables, claims and figures from rerun jobs, and enter L2 of them.
+
+    Args:
+        unpacked: the archive.
+        folder: folder of the study whose jobs were all rerun.
+        outcomes: the outcomes to add to.
+
+    """
     _copy(unpacked, "study.json", folder)
     _make(unpacked, list(steps(unpacked)), folder.parents[1], outcomes, Level.RERUN)
 

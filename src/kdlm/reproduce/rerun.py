@@ -1,4 +1,4 @@
-"""L2 and L3: a sample of the training and initialisation jobs, run again by the archived source."""
+"""L2 and L3: rerunning a sample of the training and initialisation jobs with archived source."""
 
 import random
 import shutil
@@ -24,18 +24,26 @@ _NETWORK = ("history.parquet", "logits.parquet", "model.safetensors")
 
 @dataclass(frozen=True)
 class Rerunnable:
-    """A job as it is run again: folders are relative to the study's."""
+    """A job to be rerun; folders are relative to the study's folder."""
 
     command: str
+    """The subcommand of kdlm."""
     spec: str
+    """The job's spec as canonical JSON."""
     folder: str
     dataset: str
+    """Name of the dataset."""
     threads: int
     outputs: tuple[str, ...]
+    """Names of the files that are compared."""
     teacher: str | None = None
+    """Folder of the student's teacher; None for other jobs."""
 
     def arguments(self, prefix: str) -> list[str]:
-        """For the command line; made from the config, never from a recorded command."""
+        """Return the arguments of the command line, in a folder that holds ``prefix``.
+
+        They are made from the config; a command recorded in the archive is never run.
+        """
         output = f"{prefix}/{self.folder}"
         if self.command == "init-means":
             output += "/means.parquet"
@@ -48,10 +56,10 @@ _COMMANDS = {"teachers": "train-teacher", "students": "distill", "init_means": "
 
 
 def rerunnable(study: Study) -> list[Rerunnable]:
-    """Every training and initialisation job of a study, in the config's order."""
+    """Return every job of a study that can be rerun, in the order of the config."""
     trained, untrained = study.dataset.name, study.init_means.dataset.name
     return [
-        # weights that were brought along are not archived, so such a teacher is not made again
+        # A teacher trained elsewhere cannot be rerun.
         *(
             _rerunnable(job, trained, _NETWORK)
             for job in network_jobs(study)
@@ -74,9 +82,9 @@ def _rerunnable(job: Job[Any], dataset: str, outputs: tuple[str, ...]) -> Rerunn
 
 
 def draw(jobs: list[Rerunnable], count: int, seed: int) -> list[Rerunnable]:
-    """``count`` of the jobs, drawn without replacement by Python's generator seeded with ``seed``.
+    """Return ``count`` of the ``jobs``, drawn without replacement, in the order of ``jobs``.
 
-    The order they are drawn from is that of their folders' names.
+    Python's generator with the given ``seed`` draws from the jobs sorted by folder.
     """
     ordered = sorted(jobs, key=lambda job: job.folder)
     drawn = random.Random(seed).sample(ordered, min(count, len(ordered)))  # noqa: S311
@@ -86,10 +94,16 @@ def draw(jobs: list[Rerunnable], count: int, seed: int) -> list[Rerunnable]:
 def rerun(
     unpacked: Unpacked, sample: list[Rerunnable], outcomes: Outcomes, levels: tuple[Level, ...]
 ) -> Path:
-    """Enter L2 and L3 of the outputs of ``sample``, and of the teachers and data they start from.
+    """Rerun the jobs of ``sample`` and their teachers, and enter ``levels`` of their outputs.
+
+    Args:
+        unpacked: the archive.
+        sample: the jobs to rerun.
+        outcomes: the outcomes to add to.
+        levels: L2, L3 or both.
 
     Returns:
-        The folder the jobs wrote to.
+        The folder of the study that the jobs wrote.
 
     """
     session = _Session(unpacked, outcomes, levels)
@@ -99,7 +113,7 @@ def rerun(
 
 
 class _Session:
-    """Runs each job, and what it starts from, once."""
+    """Runs each job at most once, after preparing its dataset and its teacher."""
 
     def __init__(self, unpacked: Unpacked, outcomes: Outcomes, levels: tuple[Level, ...]) -> None:
         self.unpacked = unpacked
@@ -109,12 +123,12 @@ class _Session:
         self.root.mkdir(exist_ok=True)
         self.teachers = {job.folder: job for job in rerunnable(unpacked.study)}
         self.done: dict[str, str | None] = {}
-        """What went wrong by folder or dataset; None where nothing did."""
+        """The failure of each job by folder, and of each dataset by name; None for a success."""
         self.installed = read_object(unpacked.folder / "environment/installed.json")
         self.present = here(unpacked.study.device)
 
     def ensure(self, job: Rerunnable) -> str | None:
-        """Run ``job`` if it has not been; what went wrong, or None."""
+        """Run ``job`` unless that was done before; return its failure, or None."""
         if job.folder not in self.done:
             self.done[job.folder] = self._run(job)
         return self.done[job.folder]
@@ -140,9 +154,10 @@ class _Session:
         return failure
 
     def _mismatch(self, job: Rerunnable) -> str | None:
-        """Why equal bytes cannot be asked for here."""
+        """Return the reason why equal bytes cannot be expected here; None if they can."""
         own = self.unpacked.results / job.folder / "run.json"
-        # initialisation means have none: wherever the study's networks ran, they may have too
+        # Initialisation means have no run.json. They may have run on any machine of the study, so
+        # all of these must match.
         runs = [own] if own.is_file() else sorted(self.unpacked.results.rglob("run.json"))
         for path in runs:
             try:
@@ -154,7 +169,7 @@ class _Session:
         return None if runs else "the archive does not say what it ran on"
 
     def _dataset(self, name: str) -> str | None:
-        """Prepare a dataset; it has to be the one that the study was run on."""
+        """Prepare a dataset and compare it with the study's; return the failure, or None."""
         if name not in self.done:
             output = f"{self.unpacked.prefix}/data/{name}.safetensors"
             study = self.unpacked.study
@@ -171,7 +186,7 @@ class _Session:
         return self.done[name]
 
     def _teacher(self, folder: str) -> str | None:
-        """The archived teacher where its weights are there, else the teacher run again."""
+        """Copy the archived teacher, or rerun it if its weights are missing; return the failure."""
         archived = self.unpacked.results / folder
         target = self.root / self.unpacked.prefix / folder
         if folder not in self.done and (archived / "model.safetensors").is_file():

@@ -1,7 +1,8 @@
-"""Running commands of one checkout's source, and of no other that is installed.
+"""Running kdlm's commands from the source in a given folder, not from the installed package.
 
-This is no sandbox: code of an archive can do whatever its user may. It keeps apart what is run from
-what can be read: modules come from the source's ``.py`` files, compiled where they are imported.
+This is not a sandbox: code of an archive has all rights of the user who runs it. It ensures only
+that the code which runs is the code that a reviewer can read: modules are compiled from the
+source's ``.py`` files when they are imported, and compiled files are ignored.
 """
 
 import json
@@ -53,7 +54,7 @@ for arguments in commands:
         end = f"{type(error).__name__}: {error}"
     print(json.dumps(end), file=answers, flush=True)
 """
-"""Runs the commands on stdin; answers each with null, or what went wrong."""
+"""Program that runs the commands on stdin, and answers each with null or its error, as JSON."""
 
 
 def run_commands(
@@ -61,29 +62,29 @@ def run_commands(
 ) -> list[str | None]:
     """Run commands of the kdlm in ``source`` one after the other, in one process.
 
-    No shell is involved, and nothing that an archive has as a command line is run.
+    No shell is used, and no command line recorded in an archive is run.
 
     Args:
-        source: the folder that holds the package.
-        commands: arguments of each.
-        folder: where they run.
-        scratch: for matplotlib, so that no look of figures in the user's home matters.
-        threads: as Snakemake sets them for a job of as many.
+        source: the folder that contains the package.
+        commands: the arguments of each command.
+        folder: the working folder.
+        scratch: matplotlib's config folder, used so that the user's own style has no effect.
+        threads: number of threads, set in the environment as Snakemake does for a job.
 
     Returns:
-        What went wrong with each; None where nothing did.
+        The error of each command; None for a success.
 
     """
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
         "PYTHONNOUSERSITE": "1",
-        # the checked source stays as it is
+        # No bytecode is written next to the checked source.
         "PYTHONDONTWRITEBYTECODE": "1",
         "MPLCONFIGDIR": str(scratch.resolve()),
         **dict.fromkeys(_THREADS, str(threads)),
     }
     run = subprocess.run(  # noqa: S603
-        # -s: nothing of the user's own packages; -P: not the modules of the folder it runs in
+        # -s leaves out packages in the user's home, -P modules in the working folder.
         [sys.executable, "-s", "-P", "-c", _DRIVER, str(source.resolve())],
         cwd=folder,
         env=environment,
@@ -103,7 +104,7 @@ def run_commands(
 
 
 def _answers(said: str, count: int) -> list[str | None]:
-    """A line for each command that came to an end; whatever else was printed is none."""
+    """Return the answers in the driver's output, up to the first line that is not JSON."""
     ends: list[str | None] = []
     for line in said.splitlines()[:count]:
         try:

@@ -1,4 +1,4 @@
-"""Reading what an archive says: JSON of a stranger, bounded in bytes, values and depth."""
+"""Reading untrusted JSON of an archive, with limits on bytes, values and depth."""
 
 import reprlib
 from pathlib import Path
@@ -11,26 +11,26 @@ from kdlm.terminal import printable
 __all__ = ["read_object", "shown"]
 
 _LARGEST = 1 << 26
-"""Bytes; Snakemake's records of a study of 1000 jobs have some 30 MB."""
+"""Bytes of a file; Snakemake's records of a study of 1000 jobs have about 30 MB."""
 
 _MOST_VALUES = 4_000_000
-"""Commas and brackets: each is a value at most, and takes some 100 bytes once it is read."""
+"""Commas and opening brackets of a file, which bound its values; a value takes about 100 bytes."""
 
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = _brief.maxlong = 80
 
 
 def shown(value: object) -> str:
-    """A value of an archive in a message: short, and with nothing that a terminal would obey."""
+    """Return a value of an archive for a message: shortened, and without control characters."""
     return printable(_brief.repr(value))
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """What a JSON file of an archive holds.
+    """Return the object in a JSON file of an archive.
 
     Raises:
-        InputError: the archive has no such file, it is no JSON object, or is one that readers would
-            take for different ones, having a key twice, or that would take memory without end.
+        InputError: the file is missing, is not a JSON object, has a key twice (readers disagree
+            about its value), or exceeds a limit.
 
     """
     try:

@@ -1,4 +1,4 @@
-"""An archive in a folder of its own, all of it checked, and what it says of itself."""
+"""An archive unpacked and checked in a new folder, and its statements about itself."""
 
 import re
 from dataclasses import dataclass
@@ -18,27 +18,27 @@ from kdlm.study.config import Study, parse
 __all__ = ["UNTOLD", "Facts", "Unpacked", "open_archive"]
 
 UNTOLD = "the archive has neither it nor, among what was left out, its SHA-256"
-"""Why an output that the study must have had cannot be judged."""
+"""The reason why an output of the study cannot be judged: the archive has no SHA-256 of it."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LARGEST_CONFIG = 1 << 20
-"""Bytes; a config of a thousand jobs has some 5,000."""
+"""Bytes; the config of a study of 1000 jobs has about 5,000."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What ``archive.json`` says."""
+    """The content of ``archive.json``."""
 
     study: str
     kdlm: str
-    """Version that made it."""
+    """Version of kdlm that made the archive."""
     commit: str | None
-    """Of the source; None where what is said is no commit."""
+    """Commit of the source; None if the archive states none that is valid."""
     as_committed: bool
-    """Whether the source is said to be the commit's."""
+    """Whether the archive states that its source equals the commit."""
     left_out: dict[str, str]
-    """SHA-256 by name of what the archive says that it leaves out."""
+    """SHA-256 by name of the outputs that the archive leaves out."""
 
 
 @dataclass(frozen=True)
@@ -46,39 +46,43 @@ class Unpacked:
     """A checked archive."""
 
     archive: Path
+    """The archive's file."""
     folder: Path
+    """The folder that it is unpacked in."""
     sha256: str
-    """Of the archive itself."""
+    """SHA-256 of the archive's file."""
     digests: dict[str, str]
-    """SHA-256 by name of every file in the archive."""
+    """SHA-256 by name of every file in the archive, except the manifest."""
     facts: Facts
 
     @property
     def results(self) -> Path:
-        """The archived study's folder."""
+        """The folder of the archived study."""
         return self.folder / self.prefix
 
     @property
     def prefix(self) -> str:
-        """Of the names of results."""
+        """Prefix of the names of all results, ``results/<study>``."""
         return f"results/{self.facts.study}"
 
     @property
     def left_out(self) -> dict[str, str]:
-        """SHA-256 by name of what the archive says that it leaves out."""
+        """SHA-256 by name of the outputs that the archive leaves out."""
         return self.facts.left_out
 
     def digest(self, name: str) -> str | None:
-        """SHA-256 of an output, archived or left out."""
+        """Return the SHA-256 of an output, archived or left out; None if the archive has none."""
         return self.digests.get(name) or self.left_out.get(name)
 
     @cached_property
     def study(self) -> Study:
-        """The archived config. L0 never reads it: what it asks for may be without end.
+        """The archived config.
+
+        L0 never reads it, because an untrusted config may ask for any number of jobs.
 
         Raises:
-            InputError: it is not one that this version knows, or asks for more jobs than an archive
-                has files.
+            InputError: this version cannot read the config, or the config asks for more jobs than
+                an archive can have files.
 
         """
         path = self.results / "study.json"
@@ -103,36 +107,37 @@ class Unpacked:
 
     @cached_property
     def recorded_inputs(self) -> frozenset[str]:
-        """Names of all files that a job read, by Snakemake's records."""
+        """Names of all files that jobs read, by Snakemake's records."""
         return frozenset(
             str(name) for record in self.records.values() for name in record.get("input") or ()
         )
 
     @property
     def figures(self) -> list[str]:
-        """Names of the study's figures, those that the archive lacks among them.
+        """Names of the study's figures, including figures that the archive lacks.
 
-        The study is of another version perhaps, so they are those that its report was made of.
+        The archive may come from a version with other figures than this one. The names are
+        therefore collected from its files, those left out, and the recorded inputs of its jobs.
         """
         folder = f"{self.prefix}/figures/"
         known = {*self.digests, *self.left_out, *self.recorded_inputs}
         return sorted({Path(name).stem for name in known if name.startswith(folder)})
 
     def run(self, arguments: list[str], folder: Path, threads: int = 1) -> str | None:
-        """Run a command of the archived source in ``folder``; what went wrong, or None."""
+        """Run a command of the archived source in ``folder``; return its error, or None."""
         return self.run_all([arguments], folder, threads)[0]
 
     def run_all(
         self, commands: list[list[str]], folder: Path, threads: int = 1
     ) -> list[str | None]:
-        """`run_commands` of the archived source."""
+        """Run several commands of the archived source; see `run_commands`."""
         return run_commands(
             self.folder / SOURCE / "src", commands, folder, self.folder / ".matplotlib", threads
         )
 
 
 def _jobs_at_most(study: Study) -> int:
-    """How many jobs a config asks for, those of several arms counted once for each."""
+    """Return an upper bound of the number of jobs: students of several arms count repeatedly."""
     means = study.init_means
     kinds = len(means.architectures) * len(means.initialisations) * len(means.batchnorm)
     students = sum(arm.students for arm in study.arms)
@@ -142,11 +147,11 @@ def _jobs_at_most(study: Study) -> int:
 def open_archive(archive: Path, folder: Path) -> Unpacked:
     """Check ``archive`` and unpack it into ``folder``, which must be new or empty.
 
-    Nothing of it is read but what it says of itself: its config is, once it is asked for.
+    Only ``archive.json`` is parsed here; the config and the records are parsed on first use.
 
     Raises:
-        InputError: see `kdlm.archive.unpacking.unpack`; or it is of another format, or does not say
-            what every archive does.
+        InputError: `kdlm.archive.unpacking.unpack` refuses the archive, its format is another, or
+            ``archive.json`` lacks a fact.
 
     """
     digests = unpack(archive, folder)

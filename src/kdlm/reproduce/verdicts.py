@@ -1,4 +1,4 @@
-"""L4: the same verdict on every claim; and beside it the verdicts by this checkout's own code."""
+"""L4: comparing the verdicts on all claims, also with those of this checkout's own code."""
 
 import shutil
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ __all__ = ["compare_own_verdicts", "compare_verdicts"]
 
 
 def compare_verdicts(unpacked: Unpacked, folder: Path, outcomes: Outcomes) -> None:
-    """Enter L4 of every claim: the archived verdict, and that in the study's ``folder``."""
+    """Enter L4 of every claim: the archived verdict equals that of the study in ``folder``."""
     whole = f"{unpacked.prefix}/claims.parquet"
     try:
         archived = _verdicts(unpacked.results / "claims.parquet")
@@ -33,10 +33,10 @@ def compare_verdicts(unpacked: Unpacked, folder: Path, outcomes: Outcomes) -> No
 
 
 def compare_own_verdicts(unpacked: Unpacked, outcomes: Outcomes) -> None:
-    """Enter beside L4 what the kdlm that runs here, not the archive's, says of every claim.
+    """Judge the archived tables with the running kdlm, and enter its verdict on every claim.
 
-    It judges the archived tables by the archived config. Another verdict fails no level, since the
-    two may be of different versions, but it is named.
+    The margins are those of the archived config. A verdict that differs from the archived one is
+    reported, but it fails no level, since the two versions of kdlm may differ.
     """
     root = unpacked.folder / "own"
     folder = root / unpacked.prefix
@@ -69,7 +69,7 @@ def compare_own_verdicts(unpacked: Unpacked, outcomes: Outcomes) -> None:
 
 
 def _pairs(archived: Mapping[str, str], found: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Both verdicts on every claim that either has."""
+    """Return both verdicts on every claim of either table, by the claim's name."""
     return {
         claim: (archived.get(claim, "no claim"), found.get(claim, "no claim"))
         for claim in dict.fromkeys([*archived, *found])
@@ -78,7 +78,7 @@ def _pairs(archived: Mapping[str, str], found: Mapping[str, str]) -> dict[str, t
 
 def _verdicts(path: Path) -> dict[str, str]:
     claims = read_table(path, "claims")
-    # a claim may be judged against several others: what it was measured on tells them apart
+    # A table may have several rows of the same claim and form, so repeats are numbered.
     names = claims["id"] + " (" + claims["form"] + ")"
     repeats = names.groupby(names).cumcount()
     unique = names.where(repeats == 0, names + " " + (repeats + 1).astype(str))

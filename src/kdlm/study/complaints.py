@@ -1,4 +1,4 @@
-"""What pydantic finds wrong in a config or a spec, as one line that names the key."""
+"""Turning pydantic's validation errors into one line that names the key."""
 
 import difflib
 import reprlib
@@ -10,24 +10,31 @@ __all__ = ["first_complaint"]
 
 
 def _known_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known where an unknown one was found."""
+    """Return the keys that the model has at ``location``.
+
+    Args:
+        model: the model that was validated.
+        location: the path of the mapping that has an unknown key, without that key.
+
+    """
     kind: Any = model
     for part in location:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             kind = kind.model_fields[str(part)].annotation
         else:
-            # an element of a tuple or a value of a dict: the last type argument that is a model
+            # For an element of a tuple or a value of a dict, the model is the last type argument.
             kind = [argument for argument in get_args(kind) if argument is not Ellipsis][-1]
     return list(kind.model_fields)
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
+    """Return a location as text, such as ``arms[0].losses``."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return text.lstrip(".")
 
 
 def first_complaint(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first complaint of a validation of ``model``, in the user's words."""
+    """Return the first error of a validation of ``model`` as one line for a user."""
     first = error.errors()[0]
     location, where = first["loc"], _dotted(first["loc"])
     match first["type"]:

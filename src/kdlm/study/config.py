@@ -1,9 +1,9 @@
-"""The study's config: read and validated. Imports neither torch nor pyarrow.
+"""Reading and validating the study's config. Imports neither torch nor pyarrow.
 
-`kdlm.study.jobs` unfolds a config into the jobs that it asks for.
+`kdlm.study.jobs` expands a config into the jobs that it asks for.
 
-The models below are the one description of every key; workflow/schemas/config.schema.yaml is
-generated from them (``python -m kdlm schema``), and a test holds the two together.
+The models below are the only description of the keys. ``python -m kdlm schema`` generates
+workflow/schemas/config.schema.yaml from them, and a test compares the two.
 """
 
 import math
@@ -85,16 +85,16 @@ def _path(value: str) -> str:
         if value and b"\0" not in value.encode():
             return value
     except UnicodeEncodeError:
-        # half of a surrogate pair, which YAML and JSON can spell
+        # YAML and JSON can contain a lone surrogate, which UTF-8 cannot encode.
         pass
     raise ValueError(f"{value!r} cannot be a path")
 
 
 _MOST_BYTES = 100_000_000
-"""Of a resolved config."""
+"""Largest size of a resolved config."""
 
 _MOST_JOBS = 100_000
-"""Snakemake's graph of more would not fit into a machine."""
+"""Largest number of jobs of one kind; Snakemake's graph of more would not fit into memory."""
 
 
 class DatasetConfig(Spec):
@@ -219,13 +219,16 @@ class Arm(Spec):
         return self
 
     def temperatures_of(self, loss: str) -> tuple[float, ...]:
-        """The temperatures a loss is run at: the arm's, or the one that is fixed for the loss."""
+        """Return the temperatures at which the arm trains with ``loss``.
+
+        They are those of the arm, or the fixed temperature of a loss that takes none.
+        """
         facts = names.LOSSES[loss]
         return self.temperatures if facts.tempered else (facts.fixed_temperature,)
 
     @property
     def students(self) -> int:
-        """Number of students."""
+        """Number of the arm's students."""
         pairs = sum(len(self.temperatures_of(loss)) for loss in self.losses)
         moved = len(self.perturbations) * len(self.relative_perturbations)
         return pairs * len(self.means) * len(self.mean_gaps) * moved * len(self.seeds)
@@ -282,7 +285,17 @@ class Theory(Spec):
 
 
 def _fits(key: str, architecture: str, dataset: DatasetConfig) -> None:
-    """Refuse images that a network would halve to nothing."""
+    """Check that the images are large enough for a network, which halves them several times.
+
+    Args:
+        key: the config's key that names the network, for the message.
+        architecture: the network.
+        dataset: where its images come from.
+
+    Raises:
+        ValueError: the images are too small.
+
+    """
     least = names.ARCHITECTURES[architecture].minimum_side
     if dataset.side < least:
         raise ValueError(
@@ -374,10 +387,10 @@ class Study(Spec):
 
 
 def parse(config: Any) -> Study:
-    """The study that a config asks for: a mapping, or it is refused.
+    """Return the study of a config, which must be a mapping.
 
     Raises:
-        InputError: the first thing that is wrong, in one line that names the key.
+        InputError: the config is wrong; one line names the first wrong key.
 
     """
     try:
@@ -387,7 +400,7 @@ def parse(config: Any) -> Study:
 
 
 def read_study(folder: Path) -> Study:
-    """The study in ``folder``, from its resolved config ``study.json``.
+    """Return the study in ``folder``, read from its resolved config ``study.json``.
 
     Raises:
         InputError: the file is missing, is not JSON, or holds no config of a study.
@@ -405,10 +418,10 @@ def read_study(folder: Path) -> Study:
 
 
 def read_config(path: Path) -> Study:
-    """The study that the config file ``path``, YAML or JSON, asks for.
+    """Return the study of the config file ``path``, in YAML or JSON.
 
     Raises:
-        InputError: the file cannot be read, or holds no config; one line names file and key.
+        InputError: the file cannot be read, or its config is wrong; one line names file and key.
 
     """
     import yaml  # noqa: PLC0415
@@ -428,7 +441,13 @@ def read_config(path: Path) -> Study:
 
 
 def _text(path: Path) -> str:
-    """The text of a file that should be a config."""
+    """Return the text of a config file.
+
+    Raises:
+        InputError: the path is not a regular file, or the file is too large or not UTF-8.
+        OSError: the file is missing or cannot be read.
+
+    """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_BYTES:
         raise InputError(f"no config (no file, or {found.st_size:,} bytes of one)")
@@ -439,5 +458,5 @@ def _text(path: Path) -> str:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of a config."""
+    """Return the JSON schema of a config."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Study.model_json_schema()

@@ -1,4 +1,4 @@
-"""Keys that a config file gives twice: YAML and JSON readers keep the last and say nothing."""
+"""Refusing repeated keys, of which YAML and JSON readers silently keep the last."""
 
 import json
 from collections.abc import Iterator
@@ -14,6 +14,12 @@ __all__ = ["load_json", "refuse_repeated_keys"]
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object as a dict.
+
+    Raises:
+        InputError: a key is repeated.
+
+    """
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
@@ -23,10 +29,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def load_json(text: str) -> Any:
-    """What a JSON text says.
+    """Return the value of a JSON text.
 
     Raises:
-        InputError: it is not JSON, is nested too deeply, or has a key twice in one place.
+        InputError: the text is not JSON, is nested too deeply, or repeats a key in an object.
 
     """
     try:
@@ -40,13 +46,13 @@ def load_json(text: str) -> Any:
 
 
 def _repeated(root: "yaml.Node") -> Iterator["yaml.Node"]:
-    """The nodes of keys that their mapping has already."""
+    """Yield the node of each key that repeats a key of its mapping."""
     import yaml  # noqa: PLC0415
 
     waiting, known = [root], set()
     while waiting:
         node = waiting.pop()
-        # an alias leads to the very node that its anchor has
+        # An alias and its anchor are the same node, so a node may be reached several times.
         if id(node) in known:
             continue
         known.add(id(node))
@@ -65,10 +71,10 @@ def _repeated(root: "yaml.Node") -> Iterator["yaml.Node"]:
 def refuse_repeated_keys(path: Path) -> None:
     """Refuse a config file, YAML or JSON, in which a mapping has the same key twice.
 
-    A file that is neither is left to its reader.
+    A file that is neither YAML nor JSON passes; the function that reads it reports the error.
 
     Raises:
-        InputError: a key is repeated; the message has file, line and key.
+        InputError: a key is repeated; the message names file and key, and in YAML the line.
 
     """
     import yaml  # noqa: PLC0415
@@ -77,7 +83,7 @@ def refuse_repeated_keys(path: Path) -> None:
     try:
         root = yaml.compose(path.read_bytes(), Loader=loader)
     except (OSError, yaml.YAMLError, UnicodeError, RecursionError):
-        # YAML takes nearly all JSON, but for tabs
+        # Some JSON is not YAML, if it is indented by tabs for example.
         _refuse_in_json(path)
         return
     for key in _repeated(root) if root is not None else ():

@@ -1,7 +1,7 @@
-"""What one job does: the part of the config that can change its result, frozen and validated.
+"""Specs: for each job, the part of the config that decides its result, frozen and validated.
 
-A spec travels as canonical JSON from the rule to the job's command line and into the metadata of
-its Parquet files.
+A rule passes the spec as canonical JSON to the job's command line, and the job writes it into the
+metadata of its Parquet files.
 """
 
 import math
@@ -45,19 +45,19 @@ __all__ = [
 ]
 
 LARGEST_JITTER = 0.1
-"""Beyond a tenth of itself a moved weight is another draw, not a rung of a ladder."""
+"""Largest relative perturbation; larger ones make another initialisation, not a perturbed one."""
 
 _MOST = 1_000_000
-"""No config needs more epochs, images a step, or seeds a job."""
+"""Largest number of epochs, images in a batch or seeds in a job."""
 
 
 def format_number(number: float) -> str:
-    """The one spelling of a number in paths and specs: ``4``, ``0.5``, ``10000``, ``inf``."""
+    """Return the text of a number in paths and specs: ``4``, ``0.5``, ``10000``, ``inf``."""
     return str(int(number)) if math.isfinite(number) and number == int(number) else repr(number)
 
 
 def _to_number(value: Any) -> Any:
-    # YAML reads 1e4 and inf as text: only 1.0e+4 and .inf are numbers to it
+    # YAML reads 1e4 and inf as text; its numbers are 1.0e+4 and .inf.
     if isinstance(value, str):
         try:
             return float(value)
@@ -67,6 +67,8 @@ def _to_number(value: Any) -> Any:
 
 
 def _known(kind: str, known: Collection[str]) -> Any:
+    """Return a validator that refuses a name which is not in ``known``, with all known names."""
+
     def check(value: str) -> str:
         if value not in known:
             raise ValueError(f"unknown {kind} {value!r}; known: {', '.join(known)}")
@@ -95,20 +97,20 @@ Number = Annotated[
 ]
 Temperature = Annotated[Number, AfterValidator(_temperature)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$", max_length=100)]
-# tables have them as integers of 64 bits
+# Tables store seeds as 64-bit integers.
 Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 Threads = Annotated[int, Field(ge=1, le=1024, strict=True)]
 
 
 class Spec(BaseModel):
-    """Base of all config and spec models: frozen; unknown keys, NaN and infinity refused."""
+    """Base of all config and spec models; frozen, and without unknown keys, NaN and infinity."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _truth_is_no_number(cls, data: Any) -> Any:
-        """Refuse true and false, which Python counts as 1 and 0, for all but a boolean key."""
+        """Refuse true and false for keys that are not boolean; Python takes them for 1 and 0."""
         for key, value in data.items() if isinstance(data, Mapping) else ():
             field = cls.model_fields.get(key)
             if field is None or field.annotation is bool:
@@ -120,7 +122,7 @@ class Spec(BaseModel):
         return data
 
     def canonical_json(self) -> str:
-        """The spec as JSON text with sorted keys: equal specs, equal text."""
+        """Return the spec as JSON text with sorted keys; equal specs give equal text."""
         import json  # noqa: PLC0415
 
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
@@ -190,14 +192,14 @@ class Recipe(Spec):
 
     @property
     def rounding(self) -> float:
-        """Spacing of the numbers at 1 that the weights are kept in: 2⁻⁵² or 2⁻²³."""
+        """Spacing at 1 of the numbers in the type of the weights: 2⁻⁵² (float64) or 2⁻²³."""
         return 2.0**-52 if self.precision == "float64" else 2.0**-23
 
     def refuse_last_image(self, images: int) -> None:
-        """Refuse a number of training ``images`` that leaves a single one for the last batch.
+        """Check that the last batch of ``images`` training images has more than one image.
 
         Raises:
-            InputError: it does; BatchNorm has no statistics of one image.
+            InputError: it has a single image, of which BatchNorm has no statistics.
 
         """
         if images % self.batch_size == 1:
@@ -219,11 +221,11 @@ class _NetworkSpec(Spec):
 
 
 class TeacherSpec(_NetworkSpec):
-    """One teacher."""
+    """The spec of a teacher's training."""
 
 
 class BroughtTeacherSpec(Spec):
-    """One teacher that was trained elsewhere: its weights are a file with this SHA-256."""
+    """The spec of a teacher that was trained elsewhere; ``sha256`` is that of its weight file."""
 
     architecture: Architecture
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -234,7 +236,7 @@ class BroughtTeacherSpec(Spec):
 
 
 class StudentSpec(_NetworkSpec):
-    """One student."""
+    """The spec of a student's training."""
 
     loss: Loss
     temperature: Temperature
@@ -245,7 +247,10 @@ class StudentSpec(_NetworkSpec):
 
 
 class InitMeansSpec(Spec):
-    """One shard of initialisation means: seeds ``first_seed`` to ``first_seed + seeds - 1``."""
+    """The spec of a shard of initialisation means.
+
+    Its seeds are ``first_seed`` to ``first_seed + seeds - 1``.
+    """
 
     architecture: Architecture
     initialisation: Initialisation

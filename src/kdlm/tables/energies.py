@@ -1,4 +1,4 @@
-"""Table `energies`: how much of the loss of logits matching is due to the gap, by arm and epoch."""
+"""Table `energies`: the part of the loss of logits matching due to the gap, by arm and epoch."""
 
 import pandas as pd
 
@@ -16,8 +16,8 @@ def energies(histories: pd.DataFrame) -> pd.DataFrame:
     L_LM = L_centred + ½g², where L_centred is the loss of centred logits matching, which is KD at
     T = ∞. The energy ½E[g²] is therefore the whole difference between LM and KD at T = ∞.
 
-    Only finished students whose initial weights were not moved count. Those of one arm differ in
-    seed and teacher seed alone.
+    Only finished students with unperturbed initial weights count. Students of one arm differ only
+    in seed and teacher seed.
 
     Args:
         histories: table ``histories``.

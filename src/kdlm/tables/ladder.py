@@ -1,4 +1,4 @@
-"""The ladder: how far a relative jitter of the initial weights carries one and the same student.
+"""The ladder: how far a student moves if its initial weights get a relative jitter.
 
 Training is chaotic, so the distance between two trained students says little by itself: beyond a
 tiny difference it has nothing to do with the size of that difference. A ladder calibrates it. It
@@ -39,21 +39,20 @@ class Ladder:
     rungs: Array
     """ε of each rung, (R,), R at least 1."""
     shares: Array
-    """Distance to the student that was not moved, in distances between seeds, (R,); never NaN."""
+    """Distance to the unperturbed student, in distances between seeds, (R,); never NaN."""
 
     @property
     def flat(self) -> bool:
-        """Whether the ladder reaches a plateau: two rungs have half of the largest share."""
+        """Whether the ladder has a plateau: two rungs have at least half of the largest share."""
         largest = self.shares.max()
         return bool(largest > 0 and (self.shares >= largest / 2).sum() > 1)
 
     @property
     def saturation(self) -> float:
-        """The share from which on a distance has no size.
+        """The share from which on the jitter that corresponds to a distance cannot be read.
 
-        It is half of the plateau, and the plateau is the largest share of any rung. On a ladder
-        that ends before its plateau it is the largest share itself, beyond which nothing can be
-        read.
+        It is half of the plateau, which is the largest share of any rung. If the ladder ends before
+        a plateau, it is the largest share itself.
         """
         largest = float(self.shares.max())
         return largest / 2 if self.flat else largest
@@ -64,19 +63,19 @@ class Ladder:
         return float(self.rungs[self.shares >= self.saturation].min())
 
     def jitter(self, shares: Array) -> Array:
-        """Return for each share the ε that carries one and the same loss as far.
+        """Return for each share the ε at which a student of the ladder moves as far.
 
-        The shares of the rungs are first made to rise, by their running maximum. Between two rungs
-        log ε is linear in log share. The result is 0 where a share is below that of the lowest rung
-        that moved the student at all; infinite where it is saturated, that is `saturation` or more;
-        and NaN where the share is NaN.
+        The shares of the rungs are replaced by their running maximum, so that they increase with ε.
+        Between two rungs log ε is linear in log share. The result is 0 for a share below that of
+        the lowest rung that moved the student at all, infinite for a share of `saturation` or more,
+        and NaN for NaN.
 
         Args:
-            shares: distances in distances between seeds, any shape.
+            shares: distances, in units of the distance between seeds, any shape.
 
         """
         rising = np.maximum.accumulate(self.shares)
-        # of rungs that do no more than a smaller one, the smaller one counts
+        # A rung is dropped if its share does not exceed that of a smaller rung.
         kept = np.diff(rising, prepend=0.0) > 0
         found = np.zeros_like(shares)
         if kept.any():
@@ -91,10 +90,11 @@ class Ladder:
 def ladders(pairs: pd.DataFrame, share: str) -> dict[tuple[Any, ...], Ladder]:
     """Return the ladder of each group of students that has one.
 
-    A group has one teacher, architecture, initialisation and recipe. If several losses of it have
-    rungs, the ladder is that of KD at the largest temperature, or else of the first loss by name;
-    of several mean gaps the smallest counts. A rung's share is the mean over seeds. A group of
-    which a rung is lost has no ladder: the mean over other seeds would be another measure.
+    A group has one teacher, architecture, initialisation and recipe. If several losses of a group
+    have rungs, the ladder is that of KD at the largest temperature, or else of the first loss by
+    name; among several mean gaps the smallest is used. The share of a rung is the mean over seeds.
+    A group with a lost rung has no ladder, because a mean over the other seeds would be another
+    measure.
 
     Args:
         pairs: table ``comparisons``; the pairs of kind ``rung`` are used.
