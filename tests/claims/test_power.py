@@ -4,6 +4,7 @@ import dataclasses
 import math
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -212,11 +213,11 @@ def test_of_several_groups_the_fewest_units_and_the_largest_sd_count(
     groups = [pd.Series([0.0, 1, 2, 3, 4, 5]), pd.Series(np.linspace(0, 1, 9))]
     both = [over_seeds(values, "these", 0.95) for values in groups]
     plan = planned(world.study(tiny, STUDENTS))
-    for findings in (both, both[::-1]):
+    margin = (-9.0, 9.0)
+    for decisive in (worst(both, margin), worst(both[::-1], margin)):
         claim = Claim(
-            "c", "as stated", "(1)", "s", "s",
-            lambda _: (-9.0, 9.0), lambda _, cases=findings: worst(cases, (-9.0, 9.0)),
-        )  # fmt: skip
+            "c", "as stated", "(1)", "s", "s", lambda _: margin, Mock(return_value=decisive)
+        )
         (without,), (with_sd,) = powers([claim], plan), powers([claim], plan, plan)
         assert (without.n, with_sd.n) == (6, 6)
         assert with_sd.sd == pytest.approx(groups[0].std())
