@@ -40,7 +40,7 @@ COMMANDS = {
     "theory": "theory",
     "collect": "collect",
     "compare": "compare",
-    "claims": "judge",
+    "judge": "judge",
     "render_report": "report",
     "archive": "archive",
     "archive_with_weights": "archive",

@@ -30,7 +30,7 @@ CLASSES = {
     "means": "results/tiny/init_means/**/means.parquet",
     "run": "results/tiny/students/**/run.json",
     "log": "results/tiny/logs/theory.log",
-    "benchmark": "results/tiny/benchmarks/claims.tsv",
+    "benchmark": "results/tiny/benchmarks/judge.tsv",
     "source": "source/src/kdlm/losses.py",
     "lock": "source/requirements.lock",
     "workflow": "source/workflow/Snakefile",

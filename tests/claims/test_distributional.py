@@ -1,6 +1,7 @@
 """Claims over seeds, from made-up logits on disk to the verdict."""
 
 import dataclasses
+import itertools
 import math
 import re
 from pathlib import Path
@@ -157,6 +158,19 @@ def test_other_logits_turn_the_verdict_round(
     assert row["verdict"] == ("supported" if side == "both" else "refuted")
     if side == "kd at inf":
         assert "KD at T = inf" in row["measured_on"]
+
+
+def test_each_measure_has_its_own_margin(found: Evidence) -> None:
+    own = {"seed_disagreement": 0.7, "accuracy": 0.03, "calibration": 0.04}
+    given = dataclasses.replace(found, margins=found.margins.model_copy(update=own))
+    ends = {
+        "predictions": (-math.inf, 0.7),
+        "accuracy": (-0.03, 0.03),
+        "calibration": (-0.04, 0.04),
+    }
+    for measure, form in itertools.product(MEASURES, FORMS):
+        row = judged(given, f"equivalence-{measure}", form)
+        assert (row["margin_low"], row["margin_high"]) == ends[measure]
 
 
 def test_students_that_the_claims_are_not_about_decide_nothing(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kdlm.claims.evidence import Evidence
@@ -239,6 +240,23 @@ def test_a_lost_student_leaves_open_what_the_others_do_not_refute(
     for claim, (form, *_) in CLAIMS.items():
         one, other = (row(evidence, claim, form) for evidence in (before, others))
         assert (one["verdict"], one["value"]) == (other["verdict"], other["value"])
+
+
+def test_each_recipe_has_its_own_end(study: Study, tmp_path: Path) -> None:
+    """Students of a longer recipe that end without a gap do not hide those of a shorter one."""
+    evidence = judged(study, tmp_path, made_up)
+    before = row(evidence, "energy-solution", AS_STATED)
+    short = evidence.histories[evidence.histories["recipe"] == "short"]
+    later = short["epoch"] + (short["epoch"] > 0)
+    longer = short.assign(recipe="long", epoch=later, gap_share=0.0)
+    of_runs = evidence.runs[evidence.runs["recipe"] == "short"].assign(recipe="long")
+    both = dataclasses.replace(
+        evidence,
+        histories=pd.concat([evidence.histories, longer], ignore_index=True),
+        runs=pd.concat([evidence.runs, of_runs], ignore_index=True),
+    )
+    found = row(both, "energy-solution", AS_STATED)
+    assert (found["value"], found["verdict"]) == (before["value"], "refuted")
 
 
 def test_the_margin_decides(study: Study, tmp_path: Path) -> None:

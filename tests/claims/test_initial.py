@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -44,6 +45,17 @@ def test_many_true_cases_are_not_refuted_by_chance() -> None:
         finding = linear.measure(found)
         refuted += finding.low > 0 or finding.high < 0
     assert refuted <= 0.16 * 200
+
+
+def test_layers_are_averaged_in_each_seed() -> None:
+    """A second convolution with the opposite outputs: no seed is left with a mean."""
+    table = EVIDENCE.layer_means
+    first = table[table["kind"] == "convolution"]
+    second = first.assign(layer="second", depth=9, mean=-first["mean"])
+    both_layers = pd.concat([table, second], ignore_index=True)
+    found = row(dataclasses.replace(EVIDENCE, layer_means=both_layers), "prop1-conv", AS_STATED)
+    assert (found["value"], found["ci_low"], found["ci_high"]) == pytest.approx((0, 0, 0))
+    assert found["n"] == row(EVIDENCE, "prop1-conv", AS_STATED)["n"]
 
 
 def test_table_1_is_judged_protocol_by_protocol() -> None:
@@ -138,6 +150,8 @@ def test_raw_means_decide_what_is_plausible(
     found = raw.judged(raw.gathered_means(every_protocol, tmp_path), claim)
     assert found["verdict"] == verdict
     assert found["n"] == COUNT
+    # the means of centred networks are 0, whoever measures them
+    assert "he-centred" not in found["measured_on"]
     measured = read_errors(tmp_path)
     others = {
         protocol: two_sided(value for network, value in by.items() if network != "resnet44")

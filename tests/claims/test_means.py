@@ -1,5 +1,6 @@
 """Claims about means and magnitudes of logits, against plain computations from the raw files."""
 
+import dataclasses
 import math
 import re
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -221,6 +223,18 @@ def test_centred_logits_do_not_hide_a_raw_mean(study: Study, tmp_path: Path) -> 
 
     raw.write(study, tmp_path, change_logits=change)
     assert judged(raw.gathered(study, tmp_path), "l1-like")["verdict"] == "refuted"
+
+
+def test_without_a_gap_the_term_of_8_is_0_and_its_students_say_nothing(
+    study: Study, folder: Path
+) -> None:
+    evidence = raw.gathered(study, folder)
+    before = judged(evidence, "l1-like")
+    rows = evidence.runs[evidence.runs["mean_gap"] == 5]
+    larger = rows["loss"].str.startswith("regularised").map({True: 3.0, False: 1.0})
+    none = rows.assign(mean_gap=0.0, logit_magnitude=rows["logit_magnitude"] * larger)
+    more = pd.concat([evidence.runs, none], ignore_index=True)
+    assert judged(dataclasses.replace(evidence, runs=more), "l1-like") == before
 
 
 def test_the_l1_arm_is_a_contrast_and_not_needed(

@@ -4,6 +4,7 @@ Each value is computed again here from the raw files, and each verdict is turned
 other files for some students.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -335,6 +336,24 @@ def test_a_rung_that_reaches_the_margin_leaves_it_open(
         assert judged(calm, "equal-means", STATED)["verdict"] == "refuted"
 
 
+@pytest.mark.parametrize("measure", BOTH)
+def test_of_two_measures_the_noisier_at_the_lowest_rung_leaves_it_open(
+    world: World, measure: str
+) -> None:
+    """The ladder of one measure alone begins beyond the margin."""
+    table = world.untouched.comparisons.copy()
+    moved = table[["relative_perturbation_a", "relative_perturbation_b"]].max(axis=1)
+    lowest = (table["kind"] == "rung") & (moved == min(LADDER))
+    table.loc[lowest, f"{measure}_share"] = 0.3
+    noisy = dataclasses.replace(world.untouched, comparisons=table)
+    found = judged(noisy, "gap-kd", STATED)
+    assert found["verdict"] == "inconclusive"
+    assert found["measured_on"].startswith("float64: a jitter of 1e-10 already reaches 0.3 ")
+    # of logits alone, weights say nothing
+    of_logits = judged(noisy, "equal-means", STATED)["verdict"]
+    assert of_logits == ("inconclusive" if measure == "logits" else "refuted")
+
+
 def test_a_margin_above_the_plateau_supports_nothing(tmp_path: Path) -> None:
     """A plateau at .03, and a student at .05, where the margin is .1."""
     arms = {
@@ -406,16 +425,35 @@ def test_the_worst_recipe_decides_and_some_recipes_do_not_count(tmp_path: Path) 
                               ("ladder", {"relative_perturbations": [1e-10, 1e-4]}))
     }  # fmt: skip
     world = World(tmp_path, students, recipes)
-    for recipe, verdict in (("mixed", "supported"), ("coupled", "supported"), ("other", "refuted")):
+    for recipe, verdict in (
+        ("mixed", "supported"),
+        ("coupled", "supported"),
+        ("other", "refuted"),
+        ("sgd", "refuted"),
+    ):
         with world.moved({"multiple": 0.3}, recipe=recipe, mean_gap=5.0, seed=1) as evidence:
             found = judged(evidence, "gap-kd", STATED)
             assert found["verdict"] == verdict, recipe
-    assert ", he, other; " in found["measured_on"]
+            if verdict == "refuted":
+                assert f", he, {recipe}; " in found["measured_on"]
 
 
 def test_under_sgd_alone_the_centred_classifier_is_judged(world: World) -> None:
     with world.moved({"multiple": 0.4}, recipe="adam", loss="lm") as evidence:
         assert judged(evidence, "centred-classifier", CORRECTED)["verdict"] == "supported"
+
+
+def test_kd_at_a_finite_temperature_is_no_member_of_the_centred_family(tmp_path: Path) -> None:
+    arms = {
+        "family": arm(["kd", "lm"], [4, INF], **CENTRED),
+        "ladder": arm(["kd"], [INF], **CENTRED, relative_perturbations=[*LADDER]),
+    }
+    world = World(tmp_path, arms)
+    with world.moved({"multiple": 0.4}, loss="kd", temperature=4.0) as evidence:
+        found = judged(evidence, "centred-classifier", CORRECTED)
+        assert (found["verdict"], found["n"]) == ("supported", 2)
+    with world.moved({"multiple": 0.4}, loss="lm") as evidence:
+        assert judged(evidence, "centred-classifier", CORRECTED)["verdict"] == "refuted"
 
 
 def test_the_constants_of_8_can_be_those_that_nature_gives(tmp_path: Path) -> None:
@@ -465,6 +503,24 @@ def test_a_gap_adds_half_its_square_and_a_wider_spread_of_the_gaps_refutes_it(
     assert "seed 1, gap 0.5" in turned["measured_on"]
 
 
+def test_doses_are_compared_with_the_smallest_gap_and_too_little_is_a_deviation_too(
+    world: World,
+) -> None:
+    """The gaps of the smallest dose spread most, so every larger one adds less than expected."""
+    where = {"loss": "lm", "mean_gap": 0.0, "seed": 1} | HE | TRAINED
+    keys = world.chosen(**where)[0].keys
+    begun = start(keys)
+    spread = np.linspace(-0.3, 0.3, len(begun.student))[:, None]
+    wider = Start(begun.student + spread, begun.teacher)
+    more = {gap: energy(start(keys | {"mean_gap": gap})) for gap in (0.5, 5.0)}
+    expected = max(abs(e - gap**2 / 2 - energy(wider)) / e for gap, e in more.items())
+    with world.moved({"begun": wider}, **where) as changed:
+        turned = judged(changed, "gap-dose", CORRECTED)
+    assert turned["value"] == pytest.approx(expected, rel=1e-9)
+    assert turned["verdict"] == "refuted"
+    assert "seed 1, gap 0.5" in turned["measured_on"]
+
+
 def test_dose_and_response_are_listed(world: World) -> None:
     said = judged(world.untouched, "gap-dose", CORRECTED)["measured_on"]
     doses = {g: np.mean([energy(start({"mean_gap": g, "seed": seed, "means": "trained-teacher",
@@ -474,6 +530,15 @@ def test_dose_and_response_are_listed(world: World) -> None:
     assert f"mean energy at the start by gap: {listed}; " in said
     # LM is half a distance of two seeds from KD, and a twentieth more for each logit of the gap
     assert "by gap: 0 0.51 (saturated), 0.5 0.54 (saturated), 5 0.76 (saturated); " in said
+
+
+def test_the_response_is_the_distance_to_kd_at_infinity_alone(world: World) -> None:
+    """Students of LM beside KD at infinity, and so far from KD at lower temperatures."""
+    where = {"loss": "lm", "mean_gap": 0.0} | HE | TRAINED
+    with world.moved({"multiple": 0.0}, **where) as evidence:
+        said = judged(evidence, "gap-dose", CORRECTED)["measured_on"]
+    # KD's own gap counts, up to seven times the rounding
+    assert "by gap: 0 7e-09 (0), 0.5 0.54 (saturated), " in said
 
 
 def test_one_gap_is_no_dose(tmp_path: Path) -> None:
@@ -499,8 +564,14 @@ def test_the_natural_gap_is_that_of_the_worst_seed(world: World) -> None:
         turned = judged(evidence, "natural-gap", STATED)
         assert turned["value"] == pytest.approx(natural_share(near), rel=1e-9)
         assert turned["verdict"] == "supported"
-    with world.moved({"begun": start(keys[0], natural=1.5)}, means="natural", seed=1) as evidence:
-        assert "seed 1" in judged(evidence, "natural-gap", STATED)["measured_on"]
+    # whichever network's mean is the larger
+    for natural in (1.5, -1.5):
+        begun = start(keys[0], natural=natural)
+        with world.moved({"begun": begun}, means="natural", seed=1) as evidence:
+            turned = judged(evidence, "natural-gap", STATED)
+            assert turned["value"] == pytest.approx(natural_share(begun), rel=1e-9)
+            assert turned["verdict"] == "refuted"
+            assert "seed 1" in turned["measured_on"]
 
 
 def test_the_gap_to_the_teacher_before_its_training_is_said(world: World) -> None:

@@ -4,8 +4,10 @@ import dataclasses
 import math
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import assume, given
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from kdlm.claims import CLAIMS, distributional
+from kdlm.claims.evidence import Claim, over_seeds, worst
 from kdlm.claims.planned import planned
 from kdlm.claims.power import (
     equivalence_power,
@@ -197,6 +200,27 @@ def test_with_a_study_the_sd_is_that_of_its_raw_logits(
     few = by_claim(tiny, {0: [0, 1, 2]}, measured)["equivalence-accuracy", "as stated"]
     assert few.power == 0
     assert few.more == max(least, 5) - 3
+
+
+def test_a_single_unit_has_a_row_without_power(tiny: dict[str, Any]) -> None:
+    alone = by_claim(tiny, {0: [0]})["equivalence-accuracy", "as stated"]
+    assert (alone.n, alone.power, alone.more) == (1, 0, 4)
+
+
+def test_of_several_groups_the_fewest_units_and_the_largest_sd_count(
+    tiny: dict[str, Any],
+) -> None:
+    groups = [pd.Series([0.0, 1, 2, 3, 4, 5]), pd.Series(np.linspace(0, 1, 9))]
+    both = [over_seeds(values, "these", 0.95) for values in groups]
+    plan = planned(world.study(tiny, STUDENTS))
+    margin = (-9.0, 9.0)
+    for decisive in (worst(both, margin), worst(both[::-1], margin)):
+        claim = Claim(
+            "c", "as stated", "(1)", "s", "s", lambda _: margin, Mock(return_value=decisive)
+        )
+        (without,), (with_sd,) = powers([claim], plan), powers([claim], plan, plan)
+        assert (without.n, with_sd.n) == (6, 6)
+        assert with_sd.sd == pytest.approx(groups[0].std())
 
 
 def test_a_claim_without_students_says_why(tiny: dict[str, Any]) -> None:

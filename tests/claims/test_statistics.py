@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from kdlm.claims.evidence import Finding, exactly
+from kdlm.claims.evidence import Finding, exactly, worst
 from kdlm.claims.statistics import (
     EQUIVALENCE_LEVEL,
     confidence_interval,
@@ -135,3 +135,16 @@ def test_intervals_that_hold_together() -> None:
         together += all(low <= 0 <= high for low, high in intervals)
     # exactly (1 - 0.1/6)^6 for independent groups
     assert together / trials == pytest.approx(0.904, abs=4 * math.sqrt(0.09 / trials))
+
+
+@given(st.lists(numbers, min_size=1, max_size=6), st.floats(0, 5))
+def test_the_worst_of_several_is_the_furthest_from_zero_of_the_worst_verdict(
+    values: list[float], margin: float
+) -> None:
+    """On either side: a margin may have two ends."""
+    margins = -margin, margin
+    found = worst([exactly(value, 3, "these") for value in values], margins)
+    assert abs(found.value) == max(abs(value) for value in values)
+    refuted = max(abs(value) for value in values) > margin
+    assert found.verdict(*margins) == ("refuted" if refuted else "supported")
+    assert [case.value for case in found.cases] == values

@@ -214,3 +214,6 @@ def test_the_slope_is_in_the_margin_with_all_its_sources() -> None:
     table.loc[chosen & (table["source"] == "c"), "slope"] = -0.5
     found = judged(evidence(runs=runs(), gradient_limit=table), "eq7-slope", "corrected")
     assert (found["value"], found["verdict"]) == (-0.5, "refuted")
+    # nor does it matter in which order the forms are in the table
+    turned = judged(evidence(runs=runs(), gradient_limit=table[::-1]), "eq7-slope", "corrected")
+    assert (turned["value"], turned["n"]) == (-0.5, 3)

@@ -251,3 +251,24 @@ def test_one_seed_has_no_distance_between_seeds_to_compare_with(
     figure = drawn(tiny, tmp_path, table)
     assert panels(figure) == []
     assert "in two seeds" in figure.texts[0].get_text()
+
+
+def test_students_of_other_means_are_a_line_of_their_own(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of the same gap, and further apart by a factor."""
+    factors = {"trained-teacher": 1.0, "natural": 7.0}
+    table = [
+        objective("lm", t, 0.0, seed, means_a=means, means_b=means)
+        | {measure: factor * share(measure, "lm", t, 0.0, seed) for measure in MEASURES}
+        for means, factor in factors.items() for t in TEMPERATURES for seed in SEEDS
+    ]  # fmt: skip
+    axes = panels(drawn(tiny, tmp_path, table))[3]
+    for label, factor in (("0 logits", 1.0), ("none imposed", 7.0)):
+        points = [point for point in line(axes, label) if not math.isnan(point[1])]
+        assert points == [
+            pytest.approx(
+                (place, factor * np.mean([share("logits_share", "lm", t, 0.0, s) for s in SEEDS]))
+            )
+            for place, t in zip(PLACES, TEMPERATURES, strict=True)
+        ]

@@ -154,3 +154,11 @@ def test_without_students_the_table_is_empty(study: Study, tmp_path: Path) -> No
     raw_logits.write(study, tmp_path, made_up, never)
     by_epoch = histories(networks(study, tmp_path, needs=()))
     assert energies(by_epoch[by_epoch["role"] == "teacher"]).empty
+
+
+def test_teachers_alone_have_no_energies() -> None:
+    """As in a study of which no student is left."""
+    alone = pd.DataFrame([{"role": "teacher", "status": "finished", "epoch": 0, "split": "probe"}])
+    table = energies(alone)
+    assert list(table.columns) == list(SCHEMAS["energies"])
+    assert table.empty

@@ -88,6 +88,7 @@ def test_a_ladder_that_ends_before_its_plateau_reads_up_to_its_last_rung() -> No
 def test_rungs_that_move_nothing_read_everything_as_too_far(count: int) -> None:
     ladder = Ladder(np.logspace(-14, -13, count), np.zeros(count))
     assert [read(share, ladder) for share in (0.0, 1e-15, 0.5)] == [0, INF, INF]
+    assert math.isnan(read(NAN, ladder))
     assert not ladder.flat
 
 

@@ -71,6 +71,8 @@ def test_a_row_is_means_over_samples() -> None:
     assert 0 < sum(right) < 23
     assert found["mean_logit"] == pytest.approx(float(logits.mean()))
     assert found["gap"] == pytest.approx(float(logits.mean() - reference.mean()))
+    squares = [float(z.mean()) ** 2 for z in logits]
+    assert found["mean_logit_rms"] == pytest.approx((sum(squares) / 23) ** 0.5)
     centred = logits - logits.mean(dim=1, keepdim=True)
     assert found["logit_rms"] == pytest.approx(float(centred.square().mean().sqrt()))
 

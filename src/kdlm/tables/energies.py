@@ -28,6 +28,8 @@ def energies(histories: pd.DataFrame) -> pd.DataFrame:
         A number is null where one of the students lacks it, and so is the sd of one student.
 
     """
+    # where no student is left, not even the keys of students are
+    histories = histories.reindex(columns=list(SCHEMAS["histories"]))
     students = histories[
         (histories["role"] == "student")
         & (histories["status"] == "finished")
