@@ -1,5 +1,6 @@
 """The page of findings: generated from the claims, and that of the archived record."""
 
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -50,9 +51,12 @@ def test_a_page_of_another_version_is_refused(claims: pd.DataFrame) -> None:
 
 
 @pytest.fixture(scope="module")
-def recorded() -> pd.DataFrame:
-    """Table ``claims`` of the default study, as it is on record."""
-    return read_table(ROOT / "results/reference/digits-claims.parquet", "claims")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Table ``claims`` of the archived record of the default study."""
+    folder = tmp_path_factory.mktemp("record")
+    with zipfile.ZipFile(ROOT / "results/reference/digits.zip") as packed:
+        packed.extract("results/digits/claims.parquet", folder)
+    return read_table(folder / "results/digits/claims.parquet", "claims")
 
 
 def test_the_record_has_every_claim_of_this_code(recorded: pd.DataFrame) -> None:
