@@ -61,7 +61,6 @@ def test_what_was_archived_is_rebuilt_to_the_byte(
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_with_weights_nothing_starts_from_tables(
     kdlm: Kdlm, with_weights: Path, tmp_path: Path
 ) -> None:
@@ -73,6 +72,7 @@ def test_with_weights_nothing_starts_from_tables(
     assert levels_of(outcome, "results/tiny/tables/comparisons.parquet")["L1"] == "held"
 
 
+@pytest.mark.slow
 def test_a_small_archive_says_that_it_starts_from_tables(
     kdlm: Kdlm, archived: Path, tmp_path: Path
 ) -> None:
@@ -103,7 +103,6 @@ def test_a_sample_of_jobs_is_rerun_to_the_bit(kdlm: Kdlm, archived: Path, tmp_pa
     assert [name for name in outcome["outputs"] if name.endswith("model.safetensors")]
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     torch.backends.cpu.get_cpu_capability() == "DEFAULT", reason="no other instructions to forgo"
 )
@@ -121,6 +120,7 @@ def test_equal_bytes_are_not_asked_for_on_another_machine(
     assert not list((tmp_path / "out/rerun").rglob("*.parquet"))
 
 
+@pytest.mark.slow
 def test_another_machine_may_be_within_the_tolerances(
     kdlm: Kdlm, archived: Path, tmp_path: Path
 ) -> None:
@@ -202,7 +202,6 @@ def test_what_is_noted_is_on_the_terminal_and_in_the_report(
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_rerun_as_a_whole_the_claims_are_those_of_the_rerun(
     kdlm: Kdlm, archived: Path, tmp_path: Path
 ) -> None:
@@ -215,6 +214,7 @@ def test_rerun_as_a_whole_the_claims_are_those_of_the_rerun(
         assert outcome["outputs"][f"results/tiny/{name}"]["highest"] == "L2"
 
 
+@pytest.mark.slow
 def test_another_verdict_is_told(
     kdlm: Kdlm, archived: Path, unpacked: Path, tmp_path: Path
 ) -> None:
@@ -374,6 +374,7 @@ def test_a_module_of_the_folder_is_not_the_archives_source(
     assert "holds no source that could be run" in run.stdout
 
 
+@pytest.mark.slow
 def test_claims_without_their_tables_are_not_taken_on_trust(
     kdlm: Kdlm, archived: Path, tmp_path: Path
 ) -> None:
