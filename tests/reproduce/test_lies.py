@@ -191,7 +191,7 @@ def _config_is_bounded(archive: Path, folder: Path) -> None:
     provoked="a fuzzer: names, JSON, sizes and config of a small archive changed at random, its "
     "manifest made anew; for 20 s in `make test`, for 5 minutes in `make slow`",
 )
-@pytest.mark.parametrize("seconds", [20, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [8, pytest.param(150, marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_archives_that_lie(
     seconds: int, tiny: dict[str, Any], tmp_path: Path, observed: Observed

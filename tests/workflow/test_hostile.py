@@ -88,7 +88,11 @@ def test_make_in_such_a_path(checkout: Path, tmp_path: Path, observed: Observed)
     observed("snakemake starts from there and finds the study finished")
 
 
-@pytest.mark.parametrize("root", [NASTY, "../pictures", "line\nbreak", "Bilder-ü-图"])
+@pytest.mark.parametrize(
+    "root",
+    [NASTY, *(pytest.param(one, marks=pytest.mark.slow)
+              for one in ("../pictures", "line\nbreak", "Bilder-ü-图"))],
+)  # fmt: skip
 @pytest.mark.fault(
     "a dataset's root with quotes, `$(…)`, `../`, a line break, unicode",
     area="hostile input",
