@@ -114,6 +114,6 @@ def test_a_study_runs_with_what_the_recipes_add(
     assert run.returncode == 0, run.stdout[-3000:]
     results = tmp_path / "results/tiny"
     assert (results / "figures/last_accuracy.svg").is_file()
-    assert len(list(results.glob("students/*/*/*/*/*/loss=huber/*/*/*/*/run.json"))) == 2
+    assert len(list(results.glob("students/*/*/*/*/*/loss=huber/**/run.json"))) == 2
     told = _run(extended, "kdlm", "claims", results)
     assert "teachers-learn" in told.stdout
