@@ -182,7 +182,9 @@ def test_a_job_that_outlives_its_snakemake(
     main.write_text(
         main.read_text().replace("    sys.exit(", f"    exec({NOTING!r})\n    sys.exit(")
     )
-    (student,) = (checkout / "results/tiny/students").glob("*/*/*/*/*/*=kd/*=4/*/*=0/*=0/*=0/seed=1")
+    (student,) = (checkout / "results/tiny/students").glob(
+        "*/*/*/*/*/*=kd/*=4/*/*=0/*=0/*=0/seed=1"
+    )
     shutil.rmtree(student)
     log = (
         checkout
