@@ -26,8 +26,14 @@ def pytest_configure() -> None:
     # Before torch is imported. Workers that share two cores are slowed down several times by two
     # threads each; a job of the study sets its number of threads itself.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # a machine that others use may take long over any example
-    settings.register_profile("kdlm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    # a machine that others use may take long over any example; the same examples each time, unless
+    # a seed of one's own asks for others
+    settings.register_profile(
+        "kdlm",
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        derandomize="KDLM_FUZZ_SEED" not in os.environ,
+    )
     settings.load_profile("kdlm")
 
 

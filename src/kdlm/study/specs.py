@@ -213,7 +213,7 @@ class _NetworkSpec(Spec):
     architecture: Architecture
     initialisation: Initialisation
     recipe: Recipe
-    crop_padding: int
+    crop_padding: int = Field(ge=0, le=64, strict=True)
     flip: bool
     seed: Seed
     device: Literal["auto", "cpu", "cuda"]
