@@ -25,7 +25,7 @@ from kdlm.cli import main, parser
 from kdlm.data.dataset import Dataset
 from kdlm.data.prepared import prepare
 from kdlm.study.config import Study, parse
-from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs
+from kdlm.study.jobs import answers_jobs, init_means_jobs, student_jobs, teacher_jobs
 from kdlm.study.specs import BroughtTeacherSpec, Spec
 
 Observed = Callable[[str], None]
@@ -92,6 +92,7 @@ class World:
             (tables.parent / "claims.parquet").write_bytes(content)
         specs: dict[str, Spec] = {
             "train-teacher": teacher_jobs(study)[0].spec,
+            "answers": next(iter(answers_jobs(study).values())).spec,
             "distill": next(student_jobs(study)).spec,
             "init-means": next(init_means_jobs(study)).spec,
         }
@@ -111,6 +112,10 @@ class World:
         spec = job.spec.canonical_json()
         data = os.fspath(self.folder / "whole.data")
         assert not main(["train-teacher", "--spec", spec, "--data", data, "--output", str(place)])
+        answers = self.folder / "answers.parquet"
+        spec = next(iter(answers_jobs(study).values())).spec.canonical_json()
+        known = ["--spec", spec, "--data", data, "--teacher", str(place)]
+        assert not main(["answers", *known, "--output", str(answers)])
         files = sorted(place.iterdir())
         for turn in range(1, len(files)):
             swapped = self.folder / f"swapped {turn}"
@@ -124,6 +129,7 @@ class World:
         self.whole = {
             "data": self.folder / "whole.data",
             "teacher": place,
+            "answers": answers,
             "folder": self.folder / "trained",
             "output": self.folder / "made",
             "weights": self.folder / "whole.weights",
