@@ -26,7 +26,7 @@ COMMA := ,
 REFERENCE := $(lastword $(sort $(wildcard results/reference/*.zip)))
 LEVEL ?= L1 L4
 
-.PHONY: study test reproduce slow faults mutants lint plugin-test plugin-build slurm-test slurm24-test slurm-demo slurm-benchmark lock schema clean-venv
+.PHONY: study test reproduce slow faults mutants lint plugin-test plugin-build slurm-test slurm24-test slurm-demo slurm-benchmark slurm24-benchmark lock schema clean-venv
 
 study: $(STUDY_READY)
 	@export XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$PWD/.snakemake/cache}"; \
@@ -97,6 +97,12 @@ slurm-demo: $(READY)
 
 slurm-benchmark: $(READY)
 	$(SLURM) $(BIN)/python -m benchmarks cluster
+
+# The same comparison on the newer Slurm, by its ordinary user, who cannot write into this folder.
+slurm24-benchmark: $(READY)
+	tests/slurm24/install.sh
+	$(BIN)/python -m tests.slurm24 run -- sh -c 'PYTHONPATH=$(CURDIR):$$PYTHONPATH exec \
+	  /usr/lib/kdlm/bin/python -m benchmarks cluster --other /usr/lib/other/bin/python'
 
 # The lock holds every package at one version, for all platforms; pip reads it as constraints, so
 # that a CPU build of torch, where one is offered, brings none of the CUDA packages along.

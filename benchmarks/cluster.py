@@ -53,14 +53,17 @@ class Row:
     sbatch: int
 
 
-def main() -> int:
-    """Measure, print the table; 1 if a run failed."""
+def main(other: Path | None = None) -> int:
+    """Measure, print the table; 1 if a run failed.
+
+    ``other`` is the Python of an environment with the other plugin; without one it is made.
+    """
     if shutil.which("sbatch") is None:
         print("benchmarks cluster: no sbatch here; see docs/cluster.md", file=sys.stderr)
         return 1
     # what a script starts in the background ignores Ctrl-C, and so would the Snakemake started here
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    other = _environment()
+    other = other or _environment()
     with _reachable_conf():
         ours = _finish("submitit", Path(sys.executable), FEW)
         theirs = _finish("slurm", other, FEW)
@@ -122,12 +125,16 @@ def _workflow(jobs: int) -> Iterator[Path]:
 
 
 def _start(folder: Path, python: Path, executor: str, jobs: int) -> "subprocess.Popen[bytes]":
+    environment = os.environ | {"PATH": f"{folder}/bin:{os.environ['PATH']}"}
+    if executor != "submitit":
+        # it may lead to this project's plugin, whose packages the other environment lacks
+        environment.pop("PYTHONPATH", None)
     with (folder / "output").open("wb") as output:
         return subprocess.Popen(
             [python, "-m", "snakemake", "--executor", executor, "--jobs", str(jobs),
              "--scheduler", "greedy", "--seconds-between-status-checks", "5"],
             cwd=folder,
-            env=os.environ | {"PATH": f"{folder}/bin:{os.environ['PATH']}"},
+            env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
         )  # fmt: skip

@@ -10,6 +10,8 @@ suite=trixie
 packages="slurm-wlm slurmdbd mariadb-server munge iproute2 procps git python3-venv"
 # what the plugin and its tests import; torch is not among it
 modules="snakemake submitit psutil pytest"
+# what benchmarks/cluster.py compares the plugin with
+other=$(sed -n 's/^OTHER = "\(.*\)"$/\1/p' benchmarks/cluster.py)
 
 refuse() {
     echo "no second Slurm here: $1" >&2
@@ -27,7 +29,8 @@ for controller in memory cpuset freezer; do
     [ -e "/sys/fs/cgroup/$controller/cgroup.procs" ] || refuse "no cgroup v1 with $controller"
 done
 
-digest=$(cat "tests/slurm24/$(basename "$0")" requirements.lock | sha256sum | cut -c 1-12)
+digest=$({ cat "tests/slurm24/$(basename "$0")" requirements.lock; echo "$other"; } |
+    sha256sum | cut -c 1-12)
 image="/var/tmp/kdlm-debian13-$digest"
 mkdir -p build/slurm24
 log=$PWD/build/slurm24/install.log
@@ -92,8 +95,12 @@ END
     unshare --mount /bin/sh -ec "
         mount --bind '$root/usr' /usr
         /usr/bin/python3 -m venv /usr/lib/kdlm
-        exec /usr/lib/kdlm/bin/python -m pip install --quiet --disable-pip-version-check \
-            --constraint requirements.lock $modules"
+        /usr/lib/kdlm/bin/python -m pip install --quiet --disable-pip-version-check \
+            --constraint requirements.lock $modules
+        # an environment of its own, since it would cost each start of Snakemake half a second
+        /usr/bin/python3 -m venv /usr/lib/other
+        exec /usr/lib/other/bin/python -m pip install --quiet --disable-pip-version-check \
+            --constraint requirements.lock snakemake '$other'"
     mv "$root" "$image"
 }
 

@@ -15,7 +15,7 @@ PATIENCE = 120.0
 """Seconds after which a test gives up; nothing is expected to take nearly as long."""
 
 BASE = (
-    *(sys.executable, "-m", "snakemake", "--executor", "submitit", "--jobs", "20"),
+    *("-m", "snakemake", "--executor", "submitit", "--jobs", "20"),
     *("--seconds-between-status-checks", "1", "--latency-wait", "2", "--nocolor"),
 )
 
@@ -71,11 +71,11 @@ class Study:
     def write(self, snakefile: str) -> None:
         (self.folder / "Snakefile").write_text(textwrap.dedent(snakefile))
 
-    def start(self, *arguments: str) -> Run:
+    def start(self, *arguments: str, python: str = sys.executable) -> Run:
         log = self.folder / f"controller{len(self.runs)}.txt"
         with log.open("w") as file:
             process = subprocess.Popen(
-                [*BASE, *arguments],
+                [python, *BASE, *arguments],
                 cwd=self.folder,
                 env=os.environ | self.environment,
                 stdin=subprocess.DEVNULL,

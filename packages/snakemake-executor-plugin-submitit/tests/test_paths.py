@@ -1,5 +1,7 @@
 """Working directories whose paths are patterns to Slurm and to submitit."""
 
+import sys
+import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +45,28 @@ def test_a_percent_sign(
     assert {*tmp_path.iterdir()} == before
     assert {slurm.state_of(job["id"]) for job in slurm.jobs()} == {"COMPLETED"}
     observed("a character like any other: jobs run, all files are where they belong")
+
+
+@pytest.mark.fault(
+    "an environment in a folder with a space",
+    area="cluster",
+    provoked="Snakemake run by a Python in `my ü envs`",
+)
+def test_an_environment_in_a_folder_with_a_space(
+    slurm: FakeSlurm, tmp_path: Path, observed: Callable[[str], None]
+) -> None:
+    environment = tmp_path / "my ü envs/one"
+    venv.create(environment, symlinks=True)
+    # the packages are those of the Python that runs the tests
+    (site,) = environment.glob("lib/python*/site-packages")
+    (site / "ours.pth").write_text("\n".join(filter(None, sys.path)), encoding="utf-8")
+    study = Study(tmp_path)
+    study.write(TWO)
+    python = str(environment / "bin/python")
+    study.start(python=python).succeed()
+    assert len(list(study.files("out/*.txt"))) == 2
+    assert {slurm.state_of(job["id"]) for job in slurm.jobs()} == {"COMPLETED"}
+    observed("jobs run, by that Python")
 
 
 @pytest.mark.parametrize("name", ['it\'s "a"', "it's $HOME", "a\\b"])

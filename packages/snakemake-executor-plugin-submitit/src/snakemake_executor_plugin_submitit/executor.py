@@ -1,6 +1,7 @@
 """The executor: it submits Snakemake's jobs to a cluster and reports their ends to Snakemake."""
 
 import os
+import shlex
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -120,6 +121,10 @@ class Executor(RemoteExecutor):
             raise RefusedRunError(f"submitit: {error}") from None
 
     # submission
+
+    def get_python_executable(self) -> str:
+        """Return the Python of the jobs, quoted: Snakemake pastes it into a shell's command."""
+        return shlex.quote(super().get_python_executable())
 
     def run_job(self, job: JobExecutorInterface) -> None:
         """Submit one job."""
