@@ -1,6 +1,7 @@
 """Hostile surroundings for the whole workflow: names, paths, environments."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -138,7 +139,7 @@ def test_an_installation_beyond_ascii(
         "PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0",
     }  # fmt: skip
     run = subprocess.run(
-        ["make", f"PYTHON={sys.executable}", ".venv/.study"],
+        ["make", f"PYTHON={shlex.quote(sys.executable)}", ".venv/.study"],
         cwd=folder,
         env=env,
         capture_output=True,
