@@ -143,8 +143,10 @@ def test_a_last_batch_of_one(
 
 
 @pytest.mark.parametrize("name", ["digits", "photographs"])
-def test_the_numbers_of_images_are_the_loaders(name: str) -> None:
-    assert len(load(name).train_labels) == names.DATASETS[name].train_images
+def test_the_numbers_of_images_and_classes_are_the_loaders(name: str) -> None:
+    dataset = load(name)
+    assert len(dataset.train_labels) == names.DATASETS[name].train_images
+    assert len(dataset.classes) == names.DATASETS[name].classes
 
 
 @pytest.mark.fault(

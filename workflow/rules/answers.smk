@@ -1,7 +1,7 @@
 """Run each teacher once on the views that students of one seed share.
 
-The files stay until `python -m kdlm clean` removes them. If they were marked temp(), Snakemake
-would make them again as soon as a student is added, and then rerun the finished students.
+The files stay when the study is done. If they were marked temp(), Snakemake would make them again as
+soon as a student is added, and then rerun the finished students.
 """
 
 
