@@ -38,10 +38,11 @@ def test_convolutions_are_in_channels_last() -> None:
 def test_threads_are_the_specs_and_kernels_deterministic() -> None:
     code = (
         "import torch; from kdlm.networks.devices import configure_torch; configure_torch(3); "
-        "print(torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())"
+        "print(torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), "
+        "torch.utils.deterministic.fill_uninitialized_memory)"
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert run.stdout.split() == ["3", "True"]
+    assert run.stdout.split() == ["3", "True", "False"]
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")

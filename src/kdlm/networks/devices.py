@@ -59,15 +59,18 @@ def configure_torch(threads: int) -> None:
     # The same as use_deterministic_algorithms, which would also import torch's compiler: 2 s of
     # every job.
     torch.set_deterministic_debug_mode("error")
+    # That would also fill every new tensor with NaN, a tenth of a training step in float64. It only
+    # helps programs that read memory before they write it.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
 
 
 def _keep_freed_memory() -> None:
     """Have the C library keep freed memory, however large, rather than give it to the system.
 
-    By default glibc asks the system for each tensor of some megabytes anew, and the system clears
-    the memory page by page: a fifth of a training step in float32, a third in float64. Other C
-    libraries have no such setting, and nothing is changed there.
+    By default glibc asks the system for each tensor of 32 MB or more anew, and the system clears
+    the memory page by page: a third of a training step in float64, whose convolutions need such
+    tensors. Other C libraries have no such setting, and nothing is changed there.
     """
     if os.name != "posix":
         return
