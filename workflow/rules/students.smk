@@ -6,9 +6,10 @@ STUDENT = f"{FOLDER}/students/{STUDENTS.wildcard_pattern}"
 rule distill:
     input:
         data=dataset_file(study.dataset),
-        teacher=teacher_file("model.safetensors"),
-        teacher_logits=teacher_file("logits.parquet"),
-        teacher_history=teacher_file("history.parquet"),
+        teacher=teacher_file("model.safetensors", STUDENTS, STUDENT_JOBS),
+        teacher_logits=teacher_file("logits.parquet", STUDENTS, STUDENT_JOBS),
+        teacher_history=teacher_file("history.parquet", STUDENTS, STUDENT_JOBS),
+        answers=answers_file,
     output:
         model=f"{STUDENT}/model.safetensors",
         history=f"{STUDENT}/history.parquet",
@@ -33,7 +34,7 @@ rule distill:
         sources=digest("kdlm.training.students"),
     shell:
         "python -m kdlm distill --spec {params.spec:q} --data {input.data:q}"
-        " --teacher $(dirname {input.teacher:q})"
+        " --teacher $(dirname {input.teacher:q}) --answers {input.answers:q}"
         " --checkpoint {params.checkpoint:q} --checkpoint-epochs {resources.checkpoint_epochs}"
         " --checkpoint-minutes {resources.checkpoint_minutes}"
         " --output $(dirname {output.model:q}) 2> {log:q}"

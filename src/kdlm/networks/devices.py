@@ -3,7 +3,8 @@
 import ctypes
 import gc
 import os
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from torch import nn
 from kdlm.errors import InputError
 from kdlm.networks.network import Network
 
-__all__ = ["configure_torch", "resolve_device", "to_device"]
+__all__ = ["autocast", "configure_torch", "resolve_device", "to_device"]
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of the C library's ``mallopt``, from glibc's header ``malloc.h``."""
@@ -78,6 +79,16 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context in which networks run forward in a recipe's ``precision``.
+
+    For ``bfloat16`` it is torch's autocast over float32 weights; otherwise it changes nothing.
+    """
+    if precision == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
 
 
 def to_device(model: ModuleT, device: torch.device) -> ModuleT:
