@@ -1,26 +1,27 @@
-"""``python -m benchmarks cluster``."""
+"""``python -m benchmarks NAME``: what the study costs, measured beside what it is compared with."""
 
 import argparse
 import sys
-from pathlib import Path
 
-from benchmarks import cluster
+from benchmarks import cluster, losses, training
+
+BENCHMARKS = {
+    "cluster": cluster,
+    "losses": losses,
+    "training": training,
+}
 
 
 def main() -> int:
     """Run the named benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = parser.add_subparsers(required=True, metavar="NAME")
-    command = names.add_parser("cluster", help=cluster.__doc__)
-    command.set_defaults(run=lambda arguments: cluster.main(arguments.other))
-    command.add_argument(
-        "--other",
-        type=Path,
-        metavar="PYTHON",
-        help="of an environment with the other plugin; default: one is made, with pip",
-    )
-    arguments = parser.parse_args()
-    return int(arguments.run(arguments))
+    for name, module in BENCHMARKS.items():
+        command = names.add_parser(name, help=module.__doc__)
+        module.add_options(command)
+        command.set_defaults(run=module.main)
+    options = vars(parser.parse_args())
+    return int(options.pop("run")(**options))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ It drops SLURM_CONF inside a job, so the file that this names is also linked to 
 without it, for as long as the measurement takes.
 """
 
+import argparse
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["main"]
+__all__ = ["add_options", "main"]
 
 BUILD = Path("build/benchmark-cluster")
 OTHER = "snakemake-executor-plugin-slurm==2.8.0"
@@ -51,6 +52,16 @@ class Row:
     what: str
     seconds: float
     sbatch: int
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the option of this benchmark."""
+    parser.add_argument(
+        "--other",
+        type=Path,
+        metavar="PYTHON",
+        help="of an environment with the other plugin; default: one is made, with pip",
+    )
 
 
 def main(other: Path | None = None) -> int:

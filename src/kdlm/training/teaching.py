@@ -23,6 +23,7 @@ from torch import Tensor
 
 from kdlm.errors import InputError
 from kdlm.networks.devices import to_device
+from kdlm.networks.folding import fold_batchnorm
 from kdlm.networks.network import Network
 from kdlm.networks.saved import load_network
 from kdlm.storage.files import reading, verify
@@ -47,13 +48,14 @@ class OnlineTeacher:
 
     @classmethod
     def load(cls, teacher: Path, device: torch.device) -> "OnlineTeacher":
-        """Load the teacher in folder ``teacher`` onto ``device``.
+        """Load the teacher in folder ``teacher`` onto ``device``, its BatchNorm folded.
 
         Raises:
             InputError: the file of its weights cannot be read.
 
         """
-        return cls(to_device(load_network(teacher / "model.safetensors"), device))
+        network = fold_batchnorm(load_network(teacher / "model.safetensors"))
+        return cls(to_device(network, device))
 
     @torch.no_grad()
     def __call__(self, images: Tensor, epoch: int = 0, batch: int = 0) -> Tensor:  # noqa: ARG002
