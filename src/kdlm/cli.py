@@ -384,7 +384,7 @@ def parser() -> argparse.ArgumentParser:
         ("train-teacher", _train_teacher, "train one teacher"),
         ("bring-teacher", _bring_teacher, "take in one teacher that was trained elsewhere"),
         ("distill", _distill, "train one student of a teacher"),
-        ("init-means", _init_means, "mean output of every layer at initialisation"),
+        ("init-means", _init_means, "mean outputs of layers at initialisation"),
     ):
         job = command(name, run, text)
         job.add_argument("--spec", required=True, help="what to do, as JSON: see kdlm.study.specs")
