@@ -20,9 +20,9 @@ class Perceptron(nn.Module):
         self.hidden = nn.Sequential(
             nn.Flatten(),
             nn.Linear(in_channels * image_side**2, WIDTH),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Linear(WIDTH, WIDTH),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         self.classifier = nn.Linear(WIDTH, num_classes)
 

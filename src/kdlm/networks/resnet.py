@@ -7,6 +7,7 @@ the CIFAR presets can be compared with published ones.
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -37,6 +38,9 @@ WIDE = (32, 64, 128, 256)
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions with BatchNorm, added to a shortcut."""
 
+    BATCHNORM_AFTER: ClassVar = {"conv1": "bn1", "conv2": "bn2"}
+    """By convolution, the BatchNorm that takes its output; nothing else does (`folding`)."""
+
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
@@ -51,8 +55,12 @@ class BasicBlock(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, in_channels, H, W) to (B, channels, H/stride, W/stride)."""
-        out = functional.relu(self.bn1(self.conv1(images)))
-        return functional.relu(self.bn2(self.conv2(out)) + self.shortcut(images))
+        # In place: autograd keeps the inputs of a convolution and of BatchNorm and the outputs of a
+        # ReLU, but neither BatchNorm's outputs nor the terms of a sum.
+        out = functional.relu_(self.bn1(self.conv1(images)))
+        out = self.bn2(self.conv2(out))
+        out += self.shortcut(images)
+        return functional.relu_(out)
 
 
 class ResNet(nn.Module):
@@ -74,6 +82,9 @@ class ResNet(nn.Module):
         ValueError: fewer than two classes, or no channel.
 
     """
+
+    BATCHNORM_AFTER: ClassVar = {"conv1": "bn1"}
+    """By convolution, the BatchNorm that takes its output; nothing else does (`folding`)."""
 
     def __init__(
         self, depth: int, widths: tuple[int, int, int, int], num_classes: int, in_channels: int = 3
@@ -109,7 +120,7 @@ class ResNet(nn.Module):
                 f"images of {images.shape[-2]}×{images.shape[-1]} pixels are too small: the "
                 f"network halves them twice and needs {MINIMUM_IMAGE_SIDE} pixels a side"
             )
-        out = self.stages(functional.relu(self.bn1(self.conv1(images))))
+        out = self.stages(functional.relu_(self.bn1(self.conv1(images))))
         features: Tensor = out.mean(dim=(2, 3))
         return features
 

@@ -33,7 +33,7 @@ class VGG(nn.Module):
         for group, (width, count) in enumerate(zip(WIDTHS, repeats, strict=True)):
             for _ in range(count):
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width)]
-                layers.append(nn.ReLU())
+                layers.append(nn.ReLU(inplace=True))
                 channels = width
             if group < HALVED:
                 layers.append(nn.MaxPool2d(2))

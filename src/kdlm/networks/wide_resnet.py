@@ -6,6 +6,7 @@ stages of blocks in which BatchNorm comes before the convolution, without dropou
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,6 +20,9 @@ class PreActivationBlock(nn.Module):
     The shortcut is the input itself where the block keeps the number of channels, else a 1×1
     convolution of the activated input.
     """
+
+    BATCHNORM_AFTER: ClassVar = {"conv1": "bn2"}
+    """By convolution, the BatchNorm that takes its output; nothing else does (`folding`)."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -34,11 +38,13 @@ class PreActivationBlock(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, channels, H/stride, W/stride)."""
-        active = functional.relu(self.bn1(inputs))
+        # in place: autograd keeps BatchNorm's inputs and ReLU's outputs, not what lies between them
+        active = functional.relu_(self.bn1(inputs))
         # as in the paper, the 1×1 convolution takes the activated input, the identity the input
         kept = inputs if isinstance(self.shortcut, nn.Identity) else self.shortcut(active)
-        out: Tensor = self.conv2(functional.relu(self.bn2(self.conv1(active))))
-        return kept + out
+        out: Tensor = self.conv2(functional.relu_(self.bn2(self.conv1(active))))
+        out += kept
+        return out
 
 
 class WideResNet(nn.Module):
@@ -66,7 +72,7 @@ class WideResNet(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Return the penultimate features (B, F) of images (B, C, H, W)."""
-        out = functional.relu(self.bn(self.stages(self.conv1(images))))
+        out = functional.relu_(self.bn(self.stages(self.conv1(images))))
         return out.mean(dim=(2, 3))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from kdlm.errors import InputError
 from kdlm.losses import named_loss
 from kdlm.networks.architectures import build
 from kdlm.networks.devices import configure_torch, resolve_device, to_device
+from kdlm.networks.folding import fold_batchnorm
 from kdlm.networks.initialisation import initialise, jitter, perturb, stream
 from kdlm.networks.network import Network
 from kdlm.networks.saved import load_network
@@ -140,7 +141,7 @@ def distill(
     model, student_mean = _initial_student(spec, prepared, teacher_mean, device)
     objective = _Distillation(
         spec,
-        to_device(teacher_network, device).eval(),
+        to_device(fold_batchnorm(teacher_network), device),
         student_mean=student_mean,
         teacher_mean=teacher_mean,
     )
