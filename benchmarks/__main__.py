@@ -1,9 +1,9 @@
-"""``python -m benchmarks cluster``, ``training`` or ``losses``."""
+"""``python -m benchmarks cluster``, ``init_means``, ``losses`` or ``training``."""
 
 import argparse
 import sys
 
-from benchmarks import cluster, losses, training
+from benchmarks import cluster, init_means, losses, training
 
 
 def main() -> int:
@@ -11,7 +11,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = parser.add_subparsers(required=True, metavar="NAME")
     names.add_parser("cluster", help=cluster.__doc__).set_defaults(run=cluster.main)
-    for name, module in (("losses", losses), ("training", training)):
+    for name, module in (
+        ("init_means", init_means),
+        ("losses", losses),
+        ("training", training),
+    ):
         added = names.add_parser(name, help=module.__doc__)
         module.add_options(added)
         added.set_defaults(run=module.main)

@@ -44,6 +44,15 @@ def test_threads_are_the_specs_and_kernels_deterministic() -> None:
     assert run.stdout.split() == ["3", "True"]
 
 
+def test_new_tensors_are_not_filled_before_they_are_written() -> None:
+    code = (
+        "import torch; from kdlm.networks.devices import configure_torch; configure_torch(1); "
+        "print(torch.utils.deterministic.fill_uninitialized_memory)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout.split() == ["False"]
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_memory_that_is_freed_is_not_asked_for_again() -> None:
     code = """

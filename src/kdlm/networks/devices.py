@@ -59,6 +59,9 @@ def configure_torch(threads: int) -> None:
     # The same as use_deterministic_algorithms, which would also import torch's compiler: 2 s of
     # every job.
     torch.set_deterministic_debug_mode("error")
+    # In that mode torch also fills every new tensor with NaN, to show what reads memory before it
+    # is written. No kernel that is used here does, and filling takes 4 % of a forward pass.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kdlm.data.prepared import first_images
 from kdlm.networks.architectures import build
 from kdlm.networks.devices import configure_torch, to_device
+from kdlm.networks.folding import FoldedNetwork
 from kdlm.networks.initialisation import classifier_variances, initialise, stream
 from kdlm.networks.network import Network
 from kdlm.storage.parquet import write_table
@@ -105,7 +106,9 @@ def layer_means(spec: InitMeansSpec, images: Tensor) -> Rows:
     √((σ_b² + σ_w² ‖f̄‖²)/K), whatever the earlier layers are (docs/errata.md, section 6).
 
     In mode ``train`` BatchNorm normalises by the statistics of these images; in mode ``eval`` by
-    the running statistics of an untrained network, which are mean 0 and variance 1.
+    the running statistics of an untrained network, which are mean 0 and variance 1. Where only the
+    logits are recorded, convolutions do the work of BatchNorm in mode ``eval``; the logits differ
+    by rounding from those of a network in which it runs.
 
     Args:
         spec: network, initialisation, BatchNorm mode, seeds, and number of classes K. Each network
@@ -120,6 +123,7 @@ def layer_means(spec: InitMeansSpec, images: Tensor) -> Rows:
     images = images.contiguous(memory_format=torch.channels_last)
     # where the last layer stands does not depend on the weights, nor on the number of images
     last = _every_layer(model, images[:2])[1][-1]
+    folded = FoldedNetwork(model) if spec.batchnorm == "eval" else None
     variances = classifier_variances(
         spec.initialisation, model.classifier.in_features, spec.num_classes
     )
@@ -129,7 +133,7 @@ def layer_means(spec: InitMeansSpec, images: Tensor) -> Rows:
         if seed < spec.first_seed + spec.layer_seeds:
             features, rows = _every_layer(model, images)
         else:
-            features, rows = _last_layer(model, images, last)
+            features, rows = _last_layer(folded.update() if folded else model, images, last)
         rows[-1]["predicted_sd"] = _predicted_sd(features, *variances, spec.num_classes)
         found += [{"seed": seed} | row for row in rows]
     return found
