@@ -3,10 +3,11 @@
 import argparse
 import sys
 
-from benchmarks import cluster, losses, training
+from benchmarks import cluster, init_means, losses, training
 
 BENCHMARKS = {
     "cluster": cluster,
+    "init_means": init_means,
     "losses": losses,
     "training": training,
 }

@@ -407,7 +407,7 @@ def parser() -> argparse.ArgumentParser:
         ("bring-teacher", _bring_teacher, "take in one teacher that was trained elsewhere"),
         ("answers", _answers, "run a teacher on the views that students of one seed share"),
         ("distill", _distill, "train one student of a teacher"),
-        ("init-means", _init_means, "mean output of every layer at initialisation"),
+        ("init-means", _init_means, "mean outputs of layers at initialisation"),
     ):
         job = command(name, run, text)
         job.add_argument("--spec", required=True, help="what to do, as JSON: see kdlm.study.specs")

@@ -140,6 +140,7 @@ def write_means(
              "rms": 1.0, "predicted_sd": 1.0 if kind == "linear" else None}
             for seed in range(spec.first_seed, spec.first_seed + spec.seeds)
             for depth, kind in enumerate(("convolution", "batchnorm", "linear"))
+            if kind == "linear" or seed < made.init_means.layer_seeds
         ]  # fmt: skip
         path = folder / job.folder / "means.parquet"
         write_table("means", rows, path, spec.model_dump(mode="json"))

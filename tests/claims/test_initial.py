@@ -204,6 +204,54 @@ def test_the_interval_of_a_distance_holds_the_truth_as_often_as_it_says(
     assert found["ci_high"] == pytest.approx(high, rel=0.25)
 
 
+FEW = 12
+
+
+def with_layers_of(study: Study, layer_seeds: int) -> Study:
+    """The study with every layer recorded for so many seeds."""
+    made = study.model_dump()
+    made["init_means"]["layer_seeds"] = layer_seeds
+    return parse(made)
+
+
+def means_about_zero(_a: str, _i: str, _b: str, _kind: str, seed: int) -> float:
+    return float(standard(COUNT)[seed] * 0.01)
+
+
+@pytest.mark.parametrize(
+    ("claim", "kind", "n"),
+    [("prop1-linear", "linear", COUNT), ("prop1-conv", "convolution", FEW)],
+)
+def test_each_claim_has_the_seeds_that_recorded_its_layers(
+    every_protocol: Study, tmp_path: Path, claim: str, kind: str, n: int
+) -> None:
+    made = with_layers_of(every_protocol, FEW)
+    raw.write_means(made, tmp_path, means_about_zero)
+    evidence = raw.gathered_means(made, tmp_path)
+    found = raw.judged(evidence, claim)
+    assert found["n"] == n
+    values = standard(COUNT)[:n] * 0.01
+    assert found["value"] == pytest.approx(values.mean(), abs=1e-12)
+    half = stats.t.ppf(1 - 0.1 / 32 / 2, n - 1) * values.std(ddof=1) / math.sqrt(n)
+    assert found["ci_high"] - found["value"] == pytest.approx(half)
+    summary = evidence.init_means
+    assert set(summary.loc[summary["kind"] == kind, "seeds"]) == {n}
+
+
+@pytest.mark.parametrize(("layer_seeds", "said"), [(0, "no such layer"), (1, "one seed only")])
+def test_without_layers_proposition_1_is_judged_on_the_logits_alone(
+    every_protocol: Study, tmp_path: Path, layer_seeds: int, said: str
+) -> None:
+    made = with_layers_of(every_protocol, layer_seeds)
+    raw.write_means(made, tmp_path, means_about_zero)
+    evidence = raw.gathered_means(made, tmp_path)
+    found = raw.judged(evidence, "prop1-conv")
+    assert found["verdict"] == "inconclusive"
+    assert found["measured_on"].startswith(f"not measured: {said}")
+    assert raw.judged(evidence, "prop1-linear")["n"] == COUNT
+    assert raw.judged(evidence, "table1")["n"] == COUNT
+
+
 @pytest.mark.parametrize(
     ("claim", "kind"), [("prop1-linear", "linear"), ("prop1-conv", "convolution")]
 )

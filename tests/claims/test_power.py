@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kdlm.claims import CLAIMS, distributional
+from kdlm.claims import CLAIMS, distributional, initial
 from kdlm.claims.evidence import Claim, over_seeds, worst
 from kdlm.claims.planned import planned
 from kdlm.claims.power import (
@@ -163,6 +163,16 @@ def test_the_units_are_those_that_the_study_is_going_to_have(
     for (claim, form), power in by_claim(tiny, students).items():
         assert power.n == n
         assert world.judged(measured, claim, form)["n"] == n
+
+
+@pytest.mark.parametrize("layer_seeds", [0, 6, 9])
+def test_claims_about_initialisation_have_the_seeds_that_record_their_layers(
+    tiny: dict[str, Any], layer_seeds: int
+) -> None:
+    means = tiny["init_means"] | {"seeds": 9, "layer_seeds": layer_seeds}
+    found = powers(initial.CLAIMS, planned(parse(tiny | {"init_means": means})))
+    units = {power.claim.id: power.n for power in found}
+    assert (units["prop1-linear"], units["prop1-conv"]) == (9, layer_seeds)
 
 
 def test_without_a_study_the_sd_is_the_largest_that_is_decided(tiny: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ def _means(study: Study, folder: Path) -> None:
              "predicted_sd": 0.02 if kind == "linear" else None}
             for seed in range(spec.first_seed, spec.first_seed + spec.seeds)
             for depth, kind in enumerate(("convolution", "batchnorm", "linear"))
+            if kind == "linear" or seed < study.init_means.layer_seeds
         ]  # fmt: skip
         write_table(
             "means", rows, folder / job.folder / "means.parquet", spec.model_dump(mode="json")

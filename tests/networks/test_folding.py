@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdlm.networks.architectures import ARCHITECTURES, build
 from kdlm.networks.brought import load_brought
-from kdlm.networks.folding import fold_batchnorm
+from kdlm.networks.folding import FoldedNetwork, fold_batchnorm
 from kdlm.networks.initialisation import initialise, stream
 from kdlm.networks.network import Network
 
@@ -111,3 +111,35 @@ class Wrong(nn.Module):
 def test_a_layer_that_is_no_batchnorm_is_refused() -> None:
     with pytest.raises(TypeError, match="Wrong: convolution is not a convolution, or classifier"):
         fold_batchnorm(Wrong())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", ["resnet8", "wrn-16-2", "vgg8", "mlp"])
+def test_a_folded_network_follows_its_weights(architecture: str) -> None:
+    network = trained(architecture)
+    following = FoldedNetwork(network)
+    for seed in (1, 2):
+        initialise(network, "default", stream(seed, "weights"))
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.get_buffer("running_var").mul_(1.0 + seed)
+                module.bias.add_(0.1)
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        found = following.update()(images())
+        assert error(found, network(images())) < 100 * torch.finfo(torch.float64).eps
+        assert error(found, fold_batchnorm(network)(images())) < 1e-13
+        after = network.state_dict()
+        assert before.keys() == after.keys()
+        assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_a_folded_network_that_follows_has_no_pass_of_batchnorm_left() -> None:
+    network = trained("resnet8")
+    left = [type(module) for module in FoldedNetwork(network).update().modules()]
+    assert nn.BatchNorm2d not in left
+    assert left.count(nn.Conv2d) == sum(isinstance(m, nn.Conv2d) for m in network.modules())
+
+
+def test_a_layer_that_is_no_batchnorm_is_not_followed() -> None:
+    with pytest.raises(TypeError, match="Wrong: convolution is not a convolution, or classifier"):
+        FoldedNetwork(Wrong())

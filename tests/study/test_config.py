@@ -231,6 +231,19 @@ def test_presets_run_what_the_paper_reports() -> None:
     } == {240}
 
 
+@pytest.mark.parametrize(("seeds", "expected"), [(3, 3), (100, 100), (101, 100)])
+def test_layers_are_recorded_for_a_hundred_seeds_unless_a_config_says_otherwise(
+    config: Config, seeds: int, expected: int
+) -> None:
+    config["init_means"]["seeds"] = seeds
+    study = parse(config)
+    assert study.init_means.layer_seeds == expected
+    # the resolved config says it, so that another default would not change a finished study
+    assert json.loads(study.canonical_json())["init_means"]["layer_seeds"] == expected
+    config["init_means"]["layer_seeds"] = seeds
+    assert parse(config).init_means.layer_seeds == seeds
+
+
 def test_a_resolved_config_is_the_same_study(config: Config) -> None:
     study = parse(config)
     assert parse(json.loads(study.canonical_json())) == study

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+from pydantic import ValidationError
+
 from kdlm.study.config import parse
 from kdlm.study.jobs import (
     answers_jobs,
@@ -93,6 +96,14 @@ def test_shards_cover_every_seed_once(config: Config) -> None:
         for seed in range(job.spec.first_seed, job.spec.first_seed + job.spec.seeds)
     ]
     assert seeds == [0, 1, 2]
+
+
+def test_a_spec_records_the_layers_of_its_own_seeds_only(config: Config) -> None:
+    spec = next(init_means_jobs(parse(config))).spec.model_dump()
+    with pytest.raises(ValidationError, match=r"layer_seeds: .* 2 seeds, not for 3"):
+        InitMeansSpec(**spec | {"layer_seeds": 3})
+    del spec["layer_seeds"]
+    assert InitMeansSpec(**spec).layer_seeds == spec["seeds"] == 2
 
 
 def test_the_theory_has_the_first_student_of_each_loss(config: Config) -> None:

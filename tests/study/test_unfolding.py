@@ -113,6 +113,22 @@ def test_shards_hold_every_seed_once(config: Config, seeds: int, size: int) -> N
     assert len({job.folder for job in jobs}) == len(jobs)
 
 
+@pytest.mark.parametrize(("seeds", "size"), [(10, 3), (9, 3), (2, 5)])
+@pytest.mark.parametrize("recorded", [0, 1, 2, 4, 9])
+def test_shards_record_the_layers_of_the_first_seeds(
+    config: Config, seeds: int, size: int, recorded: int
+) -> None:
+    recorded = min(recorded, seeds)
+    config["init_means"] |= {"seeds": seeds, "shard_size": size, "layer_seeds": recorded}
+    jobs = [job for job in init_means_jobs(parse(config)) if job.keys["batchnorm"] == "eval"]
+    drawn = [
+        seed
+        for job in jobs
+        for seed in range(job.spec.first_seed, job.spec.first_seed + job.spec.layer_seeds)
+    ]
+    assert drawn == [*range(recorded)]
+
+
 def test_the_theory_has_the_first_student_of_each_loss_in_the_configs_order(
     config: Config,
 ) -> None:

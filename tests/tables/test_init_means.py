@@ -36,6 +36,28 @@ def test_the_summary_is_textbook_statistics() -> None:
     assert summary["predicted_sd"] == pytest.approx(math.sqrt((3 * 4 + 2 * 16) / 5))
 
 
+def test_each_layer_has_the_number_of_its_own_seeds() -> None:
+    """Two of five seeds record the convolution, in two shards."""
+    layers = [("conv1", 0, "convolution", range(2)), ("classifier", 1, "linear", range(5))]
+    rows = pd.DataFrame(
+        {"seed": seed, "layer": layer, "depth": depth, "kind": kind, "mean": float(seed**2),
+         "rms": 1.0 + seed, "predicted_sd": 1.0 if kind == "linear" else None}
+        for layer, depth, kind, seeds in layers
+        for seed in seeds
+    )  # fmt: skip
+    rows = rows.sort_values("seed", kind="stable", ignore_index=True)
+    summary = summarise(rows).set_index("layer")
+    assert summary["seeds"].to_dict() == {"conv1": 2, "classifier": 5}
+    assert summary["mean"].to_dict() == {"conv1": 0.5, "classifier": 6.0}
+    assert summary.loc["conv1", "rms"] == pytest.approx(math.sqrt((1 + 4) / 2))
+    assert summary.loc["classifier", "rms"] == pytest.approx(math.sqrt(55 / 5))
+    for layer, values in (("conv1", [0, 1]), ("classifier", [0, 1, 4, 9, 16])):
+        scale = np.std(values, ddof=1) / math.sqrt(len(values))
+        low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=scale)
+        assert summary.loc[layer, "ci_low"] == pytest.approx(low)
+        assert summary.loc[layer, "ci_high"] == pytest.approx(high)
+
+
 def test_one_seed_bounds_nothing() -> None:
     row = {"seed": 0, "layer": "conv1", "depth": 0, "kind": "convolution", "mean": 0.5, "rms": 1.0}
     summary = summarise(pd.DataFrame([row | {"predicted_sd": None}])).iloc[0]

@@ -80,7 +80,10 @@ def _histories(networks: pd.DataFrame) -> pd.DataFrame:
 
 
 def _layer_means(config: InitMeans) -> pd.DataFrame:
-    """Return a row for each kind of layer of every network, protocol and seed of ``config``."""
+    """Return a row for each kind of layer of every network, protocol and seed of ``config``.
+
+    Beyond the seeds that record every layer there are rows of the last layer only.
+    """
     facts = names.DATASETS[config.dataset.name]
     kinds = [
         {"architecture": architecture, "layer": kind, "kind": kind, "depth": depth}
@@ -96,6 +99,7 @@ def _layer_means(config: InitMeans) -> pd.DataFrame:
         ("seed", range(config.seeds)),
     ):
         rows = rows.merge(pd.DataFrame({column: list(values)}), how="cross")
+    rows = rows[(rows["kind"] == "linear") | (rows["seed"] < config.layer_seeds)]
     rows = _finished(rows, "layer_means").drop(columns=["status", "reason"])
     # With he-centred the mean logit is 0 for every seed, so its sd is 0.
     constant = (rows["kind"] != "linear") | (rows["initialisation"] == "he-centred")

@@ -243,12 +243,14 @@ def init_means_jobs(study: Study) -> Iterator[Job[InitMeansSpec]]:
             "batchnorm": batchnorm,
             "shard": format_number(first // means.shard_size),
         }
+        seeds = min(means.shard_size, means.seeds - first)
         spec = InitMeansSpec(
             architecture=architecture,
             initialisation=initialisation,
             batchnorm=batchnorm,
             first_seed=first,
-            seeds=min(means.shard_size, means.seeds - first),
+            seeds=seeds,
+            layer_seeds=min(max(means.layer_seeds - first, 0), seeds),
             images=means.images,
             num_classes=means.num_classes,
             threads=study.threads,

@@ -298,7 +298,12 @@ SCHEMAS: Mapping[str, Columns] = {
             "1",
             "convolution, batchnorm, hidden (linear, not the last) or linear (the last)",
         ),
-        "seeds": ("int", "1", "number of seeds"),
+        "seeds": (
+            "int",
+            "1",
+            "number of seeds that recorded the layer: all for the last layer, layer_seeds of the "
+            "config for the others",
+        ),
         "mean": ("float", "logit", "mean over seeds of the layer's mean output"),
         "sd": ("float", "logit", "sd over seeds"),
         "standard_error": ("float", "logit", "sd / sqrt(seeds)"),

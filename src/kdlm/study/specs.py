@@ -44,6 +44,7 @@ __all__ = [
     "Threads",
     "ViewsSpec",
     "format_number",
+    "refuse_more_layer_seeds",
 ]
 
 LARGEST_JITTER = 0.1
@@ -286,7 +287,8 @@ class StudentSpec(_NetworkSpec):
 class InitMeansSpec(Spec):
     """The spec of a shard of initialisation means.
 
-    Its seeds are ``first_seed`` to ``first_seed + seeds - 1``.
+    Its seeds are ``first_seed`` to ``first_seed + seeds - 1``. The first ``layer_seeds`` of them
+    record every layer, which is all of them if the key is not given; the others record the logits.
     """
 
     architecture: Architecture
@@ -294,6 +296,26 @@ class InitMeansSpec(Spec):
     batchnorm: Literal["train", "eval"]
     first_seed: Seed
     seeds: int = Field(ge=1, le=_MOST)
+    layer_seeds: int = Field(default_factory=lambda spec: spec["seeds"], ge=0, le=_MOST)
     images: int = Field(ge=2, le=_MOST)
     num_classes: int = Field(ge=2, le=_MOST)
     threads: Threads
+
+    @model_validator(mode="after")
+    def _layers_of_its_own_seeds(self) -> "InitMeansSpec":
+        refuse_more_layer_seeds(self.layer_seeds, self.seeds)
+        return self
+
+
+def refuse_more_layer_seeds(layer_seeds: int, seeds: int) -> None:
+    """Check that layers are recorded for no more seeds than there are.
+
+    Raises:
+        ValueError: they would be.
+
+    """
+    if layer_seeds > seeds:
+        raise ValueError(
+            f"layer_seeds: layers can be recorded for at most all of the {seeds} seeds, "
+            f"not for {layer_seeds}"
+        )

@@ -62,9 +62,10 @@ def summarise(means: pd.DataFrame) -> pd.DataFrame:
         means: rows of table ``means`` of one architecture, initialisation and BatchNorm mode.
 
     Returns:
-        A row for each layer, with the columns of table ``init_means`` except the path keys. The
-        95 % confidence interval uses Student's t. With a single seed the standard deviation, the
-        standard error and the interval are NaN.
+        A row for each layer, with the columns of table ``init_means`` except the path keys. Column
+        ``seeds`` counts the seeds that recorded the layer, which are fewer for the layers before
+        the last. The 95 % confidence interval uses Student's t. With a single seed the standard
+        deviation, the standard error and the interval are NaN.
 
     """
     groups = means.groupby(["layer", "depth", "kind"], sort=False)
