@@ -1,6 +1,7 @@
 """The commands that the rules call: ``python -m kdlm COMMAND``; each does one job.
 
 Heavy packages are imported inside the command that needs them, so that ``claims`` answers at once.
+So is the config, whose models a training job does not need.
 """
 
 import argparse
@@ -20,7 +21,6 @@ from kdlm.arguments import Parser, shown, to_count, to_path
 from kdlm.errors import InputError
 from kdlm.storage.locks import lock_folder
 from kdlm.study.complaints import first_complaint
-from kdlm.study.config import parse, read_config, read_study, schema
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import BroughtTeacherSpec, InitMeansSpec, Spec, StudentSpec, TeacherSpec
 from kdlm.terminal import printable
@@ -28,6 +28,7 @@ from kdlm.terminal import printable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kdlm.study.config import Study
     from kdlm.training.checkpoints import CheckpointPolicy
 
 __all__ = ["main", "parser"]
@@ -53,8 +54,21 @@ def _spec(kind: type[SpecT], text: str) -> SpecT:
         raise InputError(f"--spec: {first_complaint(error, kind)}") from None
 
 
+def _study(arguments: argparse.Namespace) -> "Study":
+    """Return the study in the folder that a command is about.
+
+    Raises:
+        InputError: it has no study.json, or no valid one.
+
+    """
+    from kdlm.study.config import read_study  # noqa: PLC0415
+
+    return read_study(arguments.folder)
+
+
 def _resolve(arguments: argparse.Namespace) -> None:
     from kdlm.storage.files import replacing  # noqa: PLC0415
+    from kdlm.study.config import parse  # noqa: PLC0415
 
     study = parse(load_json(arguments.config))
     with replacing(arguments.output) as temporary:
@@ -120,31 +134,31 @@ def _init_means(arguments: argparse.Namespace) -> None:
 def _collect(arguments: argparse.Namespace) -> None:
     from kdlm.tables.runs import collect  # noqa: PLC0415
 
-    collect(read_study(arguments.folder), arguments.folder)
+    collect(_study(arguments), arguments.folder)
 
 
 def _summarise(arguments: argparse.Namespace) -> None:
     from kdlm.tables.init_means import summarise_study  # noqa: PLC0415
 
-    summarise_study(read_study(arguments.folder), arguments.folder)
+    summarise_study(_study(arguments), arguments.folder)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
     from kdlm.tables.comparisons import compare_study  # noqa: PLC0415
 
-    compare_study(read_study(arguments.folder), arguments.folder)
+    compare_study(_study(arguments), arguments.folder)
 
 
 def _theory(arguments: argparse.Namespace) -> None:
     from kdlm.tables.theory import measure  # noqa: PLC0415
 
-    measure(read_study(arguments.folder), arguments.folder)
+    measure(_study(arguments), arguments.folder)
 
 
 def _judge(arguments: argparse.Namespace) -> None:
     from kdlm.claims import judge_study  # noqa: PLC0415
 
-    judge_study(read_study(arguments.folder), arguments.folder)
+    judge_study(_study(arguments), arguments.folder)
 
 
 def _read_claims(folder: Path) -> "pd.DataFrame":
@@ -192,6 +206,8 @@ def _claims(arguments: argparse.Namespace) -> None:
 
 
 def _power(arguments: argparse.Namespace) -> None:
+    from kdlm.study.config import read_config, read_study  # noqa: PLC0415
+
     study = read_config(arguments.config)
     measured_in: Path | None = arguments.measured_in
     if measured_in is not None:
@@ -212,7 +228,7 @@ def _power(arguments: argparse.Namespace) -> None:
 def _salvage(arguments: argparse.Namespace) -> None:
     from kdlm.salvage import salvage  # noqa: PLC0415
 
-    replaced = salvage(read_study(arguments.folder), arguments.folder)
+    replaced = salvage(_study(arguments), arguments.folder)
     if replaced:
         logging.warning(
             "claims, tables and figures are of what is there, until snakemake runs again"
@@ -224,14 +240,14 @@ def _salvage(arguments: argparse.Namespace) -> None:
 def _figure(arguments: argparse.Namespace) -> None:
     from kdlm.figures import draw  # noqa: PLC0415
 
-    draw(arguments.name, read_study(arguments.folder), arguments.folder)
+    draw(arguments.name, _study(arguments), arguments.folder)
 
 
 def _report(arguments: argparse.Namespace) -> None:
     from kdlm.archive.report import render_report  # noqa: PLC0415
     from kdlm.storage.files import verify  # noqa: PLC0415
 
-    read_study(arguments.folder)
+    _study(arguments)
     verify(arguments.folder / "claims.parquet")
     render_report(arguments.folder, arguments.output)
 
@@ -239,7 +255,7 @@ def _report(arguments: argparse.Namespace) -> None:
 def _archive(arguments: argparse.Namespace) -> None:
     from kdlm.archive.study import archive_study  # noqa: PLC0415
 
-    study = read_study(arguments.folder)
+    study = _study(arguments)
     output = arguments.output or arguments.folder / f"archive/{study.study}.zip"
     archive_study(
         study,
@@ -287,6 +303,7 @@ def _schema(arguments: argparse.Namespace) -> None:
     import yaml  # noqa: PLC0415
 
     from kdlm.storage.files import replacing  # noqa: PLC0415
+    from kdlm.study.config import schema  # noqa: PLC0415
 
     with replacing(arguments.output) as temporary:
         temporary.write_text(

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from kdlm.errors import InputError
 from kdlm.networks.network import Network
 from kdlm.networks.saved import save_network
 from kdlm.storage.files import replacing
-from kdlm.storage.parquet import read_arrow, write_table
+from kdlm.storage.parquet import read_arrow, to_arrow, write_table
 from kdlm.storage.provenance import circumstances
 from kdlm.study.specs import BroughtTeacherSpec, StudentSpec, TeacherSpec
 
@@ -67,10 +66,10 @@ def write_outputs(
     splits = [
         pa.table(
             {
-                "split": pa.array([split] * len(labels)),
-                "index": np.arange(len(labels)),
-                "label": labels.numpy(),
-                "logits": list(values.double().cpu().numpy()),
+                "split": to_arrow("text", [split] * len(labels)),
+                "index": to_arrow("int", range(len(labels))),
+                "label": to_arrow("int", labels.tolist()),
+                "logits": _rows(values),
             }
         )
         for split, (values, labels) in logits.items()
@@ -83,6 +82,17 @@ def write_outputs(
         temporary.write_text(json.dumps(run, indent=2) + "\n")
 
 
+def _rows(values: Tensor) -> pa.ListArray:
+    """Return the rows of a tensor (N, K) as an Arrow array of N lists of K float64 numbers."""
+    numbers = values.double().cpu().contiguous().numpy()
+    ends = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+    # from buffers, for the reason that `to_arrow` gives
+    return pa.ListArray.from_arrays(
+        pa.Array.from_buffers(pa.int32(), len(ends), [None, pa.py_buffer(ends)]),
+        pa.Array.from_buffers(pa.float64(), numbers.size, [None, pa.py_buffer(numbers)]),
+    )
+
+
 def read_initial_mean(path: Path) -> float:
     """Read the mean logit of the untrained network from its file history.parquet at ``path``.
 
@@ -92,11 +102,11 @@ def read_initial_mean(path: Path) -> float:
         InputError: the file cannot be read, or the network was not trained here.
 
     """
-    history = read_arrow(path, "history")
-    rows = history.filter((pc.field("epoch") == 0) & (pc.field("split") == "initial"))
+    history = read_arrow(path, "history").select(["epoch", "split", "mean_logit"]).to_pylist()
+    rows = [row for row in history if row["epoch"] == 0 and row["split"] == "initial"]
     if len(rows) != 1:
         raise InputError(f"{path}: it does not say what the mean logit was before training")
-    return float(rows["mean_logit"][0].as_py())
+    return float(rows[0]["mean_logit"])
 
 
 def read_logits(path: Path, split: str) -> Tensor:
@@ -106,8 +116,11 @@ def read_logits(path: Path, split: str) -> Tensor:
         InputError: the file cannot be read, or it has no logits of this split.
 
     """
-    table = read_arrow(path, "logits").filter(pc.field("split") == split)
-    if len(table) == 0:
+    table = read_arrow(path, "logits")
+    # pyarrow's own filters, and its to_numpy, would import pandas
+    chosen = [one == split for one in table["split"].to_pylist()]
+    if not any(chosen):
         raise InputError(f"{path}: no logits of split {split!r}; delete it and run snakemake again")
-    logits = table["logits"].combine_chunks()
-    return torch.tensor(logits.flatten().to_numpy()).view(len(table), -1)
+    numbers = table["logits"].combine_chunks().flatten()
+    logits = np.frombuffer(numbers.buffers()[1], np.float64, len(numbers), 8 * numbers.offset)
+    return torch.tensor(logits).view(len(table), -1)[torch.tensor(chosen)]
