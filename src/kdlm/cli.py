@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "parser"]
 
-_BY_HAND = ("claims", "findings", "power", "reproduce", "salvage", "schema")
+_BY_HAND = ("claims", "clean", "findings", "power", "reproduce", "salvage", "schema")
 """Commands that no rule calls. The others are jobs, whose logs end with the host they ran on."""
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -70,7 +70,9 @@ def _resolve(arguments: argparse.Namespace) -> None:
     from kdlm.storage.files import replacing  # noqa: PLC0415
     from kdlm.study.config import parse  # noqa: PLC0415
 
-    study = parse(load_json(arguments.config))
+    # the system limits the length of an argument, and with it the number of a config's arms
+    text = sys.stdin.read() if arguments.config == "-" else arguments.config
+    study = parse(load_json(text))
     with replacing(arguments.output) as temporary:
         temporary.write_text(json.dumps(study.model_dump(mode="json"), indent=2) + "\n")
 
@@ -237,6 +239,14 @@ def _salvage(arguments: argparse.Namespace) -> None:
         print(path)
 
 
+def _clean(arguments: argparse.Namespace) -> None:
+    from kdlm.cleaning import clean, describe  # noqa: PLC0415
+
+    study, dry_run = _study(arguments), arguments.dry_run
+    found = clean(study, arguments.folder, unfinished=arguments.unfinished, dry_run=dry_run)
+    print(describe(found, study, dry_run=dry_run))
+
+
 def _figure(arguments: argparse.Namespace) -> None:
     from kdlm.figures import draw  # noqa: PLC0415
 
@@ -387,7 +397,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     resolve = command("resolve", _resolve, "write a validated config as study.json")
-    resolve.add_argument("--config", required=True, help="the config as JSON")
+    resolve.add_argument("--config", required=True, help="the config as JSON; - for stdin")
     resolve.add_argument("--output", type=to_path, required=True)
 
     prepare = command("prepare", _prepare, "decode a dataset once, to the file every job maps")
@@ -424,6 +434,13 @@ def parser() -> argparse.ArgumentParser:
     folder_command("theory", _theory, "measure the gradient's limit and the identities")
     folder_command("judge", _judge, "decide every claim")
     folder_command("salvage", _salvage, "gather what a failed run has left; print what changed")
+    clean = folder_command("clean", _clean, "remove what a finished study no longer needs")
+    clean.add_argument("--dry-run", action="store_true", help="remove nothing, say what would be")
+    clean.add_argument(
+        "--unfinished",
+        action="store_true",
+        help="clean a study that is not finished; its stopped trainings then start over",
+    )
     folder_command("figure", _figure, "draw one figure").add_argument("name")
 
     _add_archive_commands(command, folder_command)

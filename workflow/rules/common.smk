@@ -4,8 +4,10 @@ import os
 import sys
 from pathlib import Path
 
+import pandas as pd
 from snakemake.exceptions import WorkflowError
 from snakemake.io import IOFile
+from snakemake.utils import Paramspace
 
 from kdlm.data.listing import fingerprint
 from kdlm.errors import InputError
@@ -51,35 +53,23 @@ onstart:
             raise WorkflowError(str(error))
 
 
-def keys_of(jobs):
-    """Return the path keys that these jobs have in common."""
-    return next(iter(jobs.values())).keys
-
-
 def space(jobs):
-    """Return the pattern of the jobs' Hive paths, ``key={key}/…``, and a dict of the jobs by path.
-
-    It does what Snakemake's Paramspace does, but without pandas, whose import each
-    start of Snakemake would wait for.
-    """
-    jobs = {"/".join(job.folder.parts[1:]): job for job in jobs}
-    return "/".join(f"{key}={{{key}}}" for key in keys_of(jobs)), jobs
+    """Return the parameter space of the jobs, with Hive paths, and a dict of the jobs by path."""
+    jobs = list(jobs)
+    frame = Paramspace(pd.DataFrame([job.keys for job in jobs], dtype=str), param_sep="=")
+    return frame, dict(zip(frame.instance_patterns, jobs))
 
 
 TEACHERS, TEACHER_JOBS = space(teacher_jobs(study))
 STUDENTS, STUDENT_JOBS = space(student_jobs(study))
 INIT_MEANS, INIT_MEANS_JOBS = space(init_means_jobs(study))
 
-# By a teacher's path, the file of its weights; None if the study trains it.
+# By a teacher's path, the file of its weights; None for a teacher that the study trains.
 WEIGHTS = {path: one.weights for path, one in zip(TEACHER_JOBS, study.teachers, strict=True)}
 
 
 wildcard_constraints:
-    **{
-        name: "[^/]+"
-        for jobs in (TEACHER_JOBS, STUDENT_JOBS, INIT_MEANS_JOBS)
-        for name in keys_of(jobs)
-    },
+    **{name: "[^/]+" for name in {*TEACHERS.columns, *STUDENTS.columns, *INIT_MEANS.columns}},
 
 
 def growing(megabytes):
@@ -92,9 +82,14 @@ def growing(megabytes):
 GPUS = 0 if study.device == "cpu" else 1
 
 
-def spec_of(pattern, jobs):
+def job_of(wildcards, paramspace, jobs):
+    """Return the job of a parameter space that has these wildcards."""
+    return jobs[paramspace.wildcard_pattern.format(**wildcards)]
+
+
+def spec_of(paramspace, jobs):
     """Return the function that gives the spec of a job, as JSON, from its wildcards."""
-    return lambda wildcards: jobs[pattern.format(**wildcards)].spec.canonical_json()
+    return lambda wildcards: job_of(wildcards, paramspace, jobs).spec.canonical_json()
 
 
 def dataset_file(dataset):
@@ -106,7 +101,7 @@ def teacher_file(name):
     """Return the function that gives a file of a student's teacher from the student's wildcards."""
 
     def path(wildcards):
-        student = STUDENT_JOBS[STUDENTS.format(**wildcards)]
+        student = job_of(wildcards, STUDENTS, STUDENT_JOBS)
         return f"{FOLDER}/{student.teacher.folder}/{name}"
 
     return path
@@ -114,12 +109,16 @@ def teacher_file(name):
 
 def brought_weights(wildcards):
     """Return the path of the weights of a teacher that was trained elsewhere."""
-    return WEIGHTS[TEACHERS.format(**wildcards)]
+    return WEIGHTS[TEACHERS.wildcard_pattern.format(**wildcards)]
 
 
-def outputs(jobs, *files):
-    """Return the paths of the named files of every job."""
-    return [f"{FOLDER}/{job.folder}/{file}" for job in jobs.values() for file in files]
+def outputs(folder, paramspace, *files):
+    """Return the paths of the named files of every job of a parameter space."""
+    return [
+        f"{FOLDER}/{folder}/{instance}/{file}"
+        for instance in paramspace.instance_patterns
+        for file in files
+    ]
 
 
 DATASETS = {dataset.name: dataset for dataset in (study.dataset, study.init_means.dataset)}

@@ -5,11 +5,11 @@ rule init_means:
     input:
         data=dataset_file(study.init_means.dataset),
     output:
-        means=f"{FOLDER}/init_means/{INIT_MEANS}/means.parquet",
+        means=f"{FOLDER}/init_means/{INIT_MEANS.wildcard_pattern}/means.parquet",
     log:
-        f"{FOLDER}/logs/init_means/{INIT_MEANS}.log",
+        f"{FOLDER}/logs/init_means/{INIT_MEANS.wildcard_pattern}.log",
     benchmark:
-        f"{FOLDER}/benchmarks/init_means/{INIT_MEANS}.tsv"
+        f"{FOLDER}/benchmarks/init_means/{INIT_MEANS.wildcard_pattern}.tsv"
     threads: study.threads
     resources:
         mem_mb=growing(2000),
@@ -25,7 +25,7 @@ rule init_means:
 rule summarise_init_means:
     input:
         study=STUDY,
-        means=outputs(INIT_MEANS_JOBS, "means.parquet"),
+        means=outputs("init_means", INIT_MEANS, "means.parquet"),
     output:
         layers=f"{FOLDER}/tables/layer_means.parquet",
         summary=f"{FOLDER}/tables/init_means.parquet",

@@ -1,6 +1,6 @@
 """Train the students: one job for each combination that the arms of the config ask for."""
 
-STUDENT = f"{FOLDER}/students/{STUDENTS}"
+STUDENT = f"{FOLDER}/students/{STUDENTS.wildcard_pattern}"
 
 
 rule distill:
@@ -15,9 +15,9 @@ rule distill:
         logits=f"{STUDENT}/logits.parquet",
         run=f"{STUDENT}/run.json",
     log:
-        f"{FOLDER}/logs/students/{STUDENTS}.log",
+        f"{FOLDER}/logs/students/{STUDENTS.wildcard_pattern}.log",
     benchmark:
-        f"{FOLDER}/benchmarks/students/{STUDENTS}.tsv"
+        f"{FOLDER}/benchmarks/students/{STUDENTS.wildcard_pattern}.tsv"
     threads: study.threads
     resources:
         mem_mb=growing(3000),
@@ -28,7 +28,7 @@ rule distill:
         checkpoint_epochs=10,
         checkpoint_minutes=10,
     params:
-        checkpoint=f"{FOLDER}/checkpoints/students/{STUDENTS}/checkpoint.safetensors",
+        checkpoint=f"{FOLDER}/checkpoints/students/{STUDENTS.wildcard_pattern}/checkpoint.safetensors",
         spec=spec_of(STUDENTS, STUDENT_JOBS),
         sources=digest("kdlm.training.students"),
     shell:

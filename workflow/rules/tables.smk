@@ -4,8 +4,8 @@
 rule collect:
     input:
         study=STUDY,
-        teachers=outputs(TEACHER_JOBS, "history.parquet", "logits.parquet"),
-        students=outputs(STUDENT_JOBS, "history.parquet", "logits.parquet"),
+        teachers=outputs("teachers", TEACHERS, "history.parquet", "logits.parquet"),
+        students=outputs("students", STUDENTS, "history.parquet", "logits.parquet"),
     output:
         runs=f"{FOLDER}/tables/runs.parquet",
         histories=f"{FOLDER}/tables/histories.parquet",
@@ -26,8 +26,8 @@ rule collect:
 rule compare:
     input:
         study=STUDY,
-        teachers=outputs(TEACHER_JOBS, "logits.parquet"),
-        students=outputs(STUDENT_JOBS, "model.safetensors", "logits.parquet"),
+        teachers=outputs("teachers", TEACHERS, "logits.parquet"),
+        students=outputs("students", STUDENTS, "model.safetensors", "logits.parquet"),
     output:
         f"{FOLDER}/tables/comparisons.parquet",
     log:

@@ -3,7 +3,7 @@
 No distillation loss is among the sources of a teacher, so an edited loss retrains no teacher.
 """
 
-TEACHER = f"{FOLDER}/teachers/{TEACHERS}"
+TEACHER = f"{FOLDER}/teachers/{TEACHERS.wildcard_pattern}"
 
 
 rule bring_teacher:
@@ -16,9 +16,9 @@ rule bring_teacher:
         logits=f"{TEACHER}/logits.parquet",
         run=f"{TEACHER}/run.json",
     log:
-        f"{FOLDER}/logs/teachers/{TEACHERS}.log",
+        f"{FOLDER}/logs/teachers/{TEACHERS.wildcard_pattern}.log",
     benchmark:
-        f"{FOLDER}/benchmarks/teachers/{TEACHERS}.tsv"
+        f"{FOLDER}/benchmarks/teachers/{TEACHERS.wildcard_pattern}.tsv"
     wildcard_constraints:
         initialisation=BROUGHT,
     threads: study.threads
@@ -42,9 +42,9 @@ rule train_teacher:
         logits=f"{TEACHER}/logits.parquet",
         run=f"{TEACHER}/run.json",
     log:
-        f"{FOLDER}/logs/teachers/{TEACHERS}.log",
+        f"{FOLDER}/logs/teachers/{TEACHERS.wildcard_pattern}.log",
     benchmark:
-        f"{FOLDER}/benchmarks/teachers/{TEACHERS}.tsv"
+        f"{FOLDER}/benchmarks/teachers/{TEACHERS.wildcard_pattern}.tsv"
     wildcard_constraints:
         initialisation=f"(?!{BROUGHT}/)[^/]+",
     threads: study.threads
@@ -57,7 +57,7 @@ rule train_teacher:
         checkpoint_epochs=10,
         checkpoint_minutes=10,
     params:
-        checkpoint=f"{FOLDER}/checkpoints/teachers/{TEACHERS}/checkpoint.safetensors",
+        checkpoint=f"{FOLDER}/checkpoints/teachers/{TEACHERS.wildcard_pattern}/checkpoint.safetensors",
         spec=spec_of(TEACHERS, TEACHER_JOBS),
         sources=digest("kdlm.training.teachers"),
     shell:

@@ -17,7 +17,7 @@ from kdlm.storage.parquet import write_tables
 from kdlm.study import names
 from kdlm.study.config import Study
 from kdlm.study.schemas import SCHEMAS, STUDENT_KEYS
-from kdlm.tables.ladder import ladders
+from kdlm.tables.ladder import OBJECTIVE, ladders
 from kdlm.tables.networks import (
     Network,
     calibration_error,
@@ -213,7 +213,21 @@ Member = tuple[Keys, Outcome | Lost]
 
 
 def _pairs(members: list[Member]) -> Iterator[tuple[str, Member, Member]]:
-    for one, other in combinations(sorted(members, key=lambda member: _order(member[0])), 2):
+    """Yield the pairs of one group that are compared, with their kind, in the order of `_order`.
+
+    Only students that are alike in all but one respect are looked at: the number of all pairs grows
+    with the square of the group, and few of them are compared.
+    """
+    ordered = sorted(members, key=lambda member: _order(member[0]))
+    found: list[tuple[int, int]] = []
+    for varied in (OBJECTIVE, ["perturbation"], ["relative_perturbation"], ["seed"]):
+        alike = defaultdict(list)
+        for position, (keys, _) in enumerate(ordered):
+            alike[tuple(keys[key] for key in SIDE if key not in varied)].append(position)
+        for positions in alike.values():
+            found += combinations(positions, 2)
+    for first, second in sorted(found):
+        one, other = ordered[first], ordered[second]
         kind = _kind(one[0], other[0])
         if kind:
             yield kind, one, other
