@@ -1,9 +1,9 @@
-"""``python -m benchmarks cluster``."""
+"""``python -m benchmarks cluster``, ``scale``, ``startup`` or ``study``."""
 
 import argparse
 import sys
 
-from benchmarks import cluster
+from benchmarks import cluster, scale, startup, study
 
 
 def main() -> int:
@@ -11,7 +11,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = parser.add_subparsers(required=True, metavar="NAME")
     names.add_parser("cluster", help=cluster.__doc__).set_defaults(run=cluster.main)
-    return int(parser.parse_args().run())
+    for name, module in (("scale", scale), ("startup", startup), ("study", study)):
+        added = names.add_parser(name, help=module.__doc__)
+        module.add_options(added)
+        added.set_defaults(run=module.main)
+    options = vars(parser.parse_args())
+    return int(options.pop("run")(**options))
 
 
 if __name__ == "__main__":
