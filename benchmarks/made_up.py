@@ -1,7 +1,11 @@
-"""Studies of any size whose networks were never trained: made-up files in the right places."""
+"""The files of a study whose networks were never trained: made-up results in the right places.
+
+``python -m benchmarks.made_up FOLDER`` writes those of the study whose study.json is in the folder.
+"""
 
 import json
 import string
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,92 +13,19 @@ import numpy as np
 import torch
 from safetensors.numpy import save
 
+from benchmarks.made_up_config import EPOCHS
 from kdlm.archive.contents import expected
 from kdlm.data.dataset import Dataset
 from kdlm.data.prepared import prepare
 from kdlm.networks.init_means import draw_init_means
 from kdlm.storage.files import OPEN_SEAL, sealed
 from kdlm.storage.parquet import write_table
-from kdlm.study.config import Study
+from kdlm.study.config import Study, read_study
 from kdlm.study.jobs import StudentJob, TeacherJob, init_means_jobs, network_jobs
 
-__all__ = ["UNIT", "config", "touch", "write"]
+__all__ = ["touch", "write"]
 
-UNIT = 100
-"""Students of each seed of the two teachers, in all arms together."""
-
-_EPOCHS, _TEST, _CLASSES = 3, 40, 10
-
-_STUDENT = {
-    "optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 5e-4,
-    "schedule": {"name": "cosine"}, "epochs": _EPOCHS, "batch_size": 64, "augment": True,
-    "precision": "float64",
-}  # fmt: skip
-_RECIPES = {
-    "student": _STUDENT,
-    "conservation": _STUDENT | {"weight_decay": 0},
-    "mixed": _STUDENT | {"ce_weight": 0.1},
-}
-
-_PLAIN = {"teacher": "resnet20-he-student", "architecture": "resnet8", "initialisation": "he",
-          "recipe": "student"}  # fmt: skip
-_INFINITE: dict[str, Any] = {"temperatures": ["inf"], "seeds": [0, 1]}
-_ARMS: list[dict[str, Any]] = [
-    {"losses": ["ce", "kd", "lm", "centred-lm"], "temperatures": [4, 1e4, "inf"],
-     "seeds": list(range(10))},
-    _INFINITE | {"losses": ["ce", "kd", "lm", "centred-lm", "regularised-lm-corrected",
-                            "regularised-lm-printed", "l1-lm"], "mean_gaps": [5]},
-    _INFINITE | {"losses": ["kd"], "relative_perturbations": [1e-10, 1e-6, 1e-2]},
-    {"losses": ["lm"], "means": ["natural"], "seeds": [0, 1]},
-    {"losses": ["lm"], "means": ["untrained-teacher"], "seeds": [0, 1]},
-    {"losses": ["ce", "kd"], "temperatures": [4], "seeds": [0, 1], "recipe": "conservation"},
-    _INFINITE | {"losses": ["kd", "lm"], "recipe": "mixed"},
-    _INFINITE | {"losses": ["kd", "lm", "centred-lm", "regularised-lm-corrected"],
-                 "teacher": "resnet20-he-centred-student", "initialisation": "he-centred"},
-]  # fmt: skip
-"""The arms of one seed of the teachers: as in the default study, every kind of claim has some."""
-
-
-def config(students: int, seeds: int | None = None) -> dict[str, Any]:
-    """Return the config of a study of about so many students.
-
-    Args:
-        students: number of students. It is reached by seeds of the teachers, `UNIT` students each.
-        seeds: number of seeds of the students, of six losses of one teacher, in the place of all
-            that; ``students`` is then ignored.
-
-    """
-    arms = [
-        _PLAIN | arm | {"teacher_seed": number}
-        for number in range(max(1, students // UNIT))
-        for arm in _ARMS
-    ]
-    if seeds is not None:
-        arms = [_PLAIN | _ARMS[0] | {"seeds": list(range(seeds))}]
-    teachers = {
-        (arm["initialisation"], arm.get("teacher_seed", 0)): {
-            "architecture": "resnet20",
-            "initialisation": arm["initialisation"],
-            "recipe": "student",
-            "seed": arm.get("teacher_seed", 0),
-        }
-        for arm in arms
-    }
-    return {
-        "study": "made-up",
-        "dataset": {"name": "digits"},
-        "device": "cpu",
-        "threads": 1,
-        "recipes": _RECIPES,
-        "teachers": list(teachers.values()),
-        "arms": arms,
-        "init_means": {
-            "dataset": {"name": "photographs"}, "images": 4, "num_classes": 10,
-            "architectures": ["resnet8"], "initialisations": ["he"],
-            "batchnorm": ["train", "eval"], "seeds": 4, "shard_size": 4,
-        },
-        "theory": {"temperatures": [1, 100, 1000, 10000, "inf"], "samples": 20},
-    }  # fmt: skip
+_TEST, _CLASSES = 40, 10
 
 
 def write(study: Study, folder: Path) -> None:
@@ -180,9 +111,13 @@ def _history(generator: np.random.Generator, job: TeacherJob | StudentJob) -> li
     if job.teacher is not None:
         columns += ["gap", "gap_rms", "gap_energy", "gap_share"]
     places = [(0, "probe"), (0, "initial")]
-    places += [(e, s) for e in range(1, _EPOCHS + 1) for s in ("probe", "train", "test")]
+    places += [(e, s) for e in range(1, EPOCHS + 1) for s in ("probe", "train", "test")]
     return [
         {"epoch": epoch, "split": split, "logit_gradient_sum": 0.0}
         | dict(zip(columns, generator.uniform(0.1, 1, len(columns)).tolist(), strict=True))
         for epoch, split in places
     ]
+
+
+if __name__ == "__main__":
+    write(read_study(Path(sys.argv[1])), Path(sys.argv[1]))

@@ -2,22 +2,23 @@
 
 For each number of students a study is made up, without training. Building the DAG, gathering,
 claims, figures, report and archive are then run as Snakemake runs them, one after the other. The
-exponent p is that of a + b nᵖ through the three sizes (`benchmarks.measuring.exponent`).
+seconds are those of the processor, so that other work on the machine changes them little. The
+exponent p is that of a + b nᵖ through the three largest sizes (`benchmarks.measuring.exponent`).
 """
 
 import argparse
+import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmarks import made_up
-from benchmarks.measuring import Cost, exponent, kdlm, snakemake
+from benchmarks.made_up_config import made_up
+from benchmarks.measuring import Cost, exponent, kdlm, record, run, snakemake
 from kdlm.figures import FIGURES
-from kdlm.study.config import parse, read_study
+from kdlm.study.config import parse
 from kdlm.study.jobs import student_jobs
 
 __all__ = ["add_options", "main"]
@@ -57,7 +58,7 @@ def main(*, students: Sequence[int], seeds: bool) -> int:
     files: dict[str, list[int]] = {}
     count = []
     for size in sizes:
-        config = made_up.config(0, size) if seeds else made_up.config(size)
+        config = made_up(0, size) if seeds else made_up(size)
         with tempfile.TemporaryDirectory() as name:
             root = Path(name)
             stages = _gathering(root) if seeds else _everything(root)
@@ -75,14 +76,15 @@ def main(*, students: Sequence[int], seeds: bool) -> int:
     ]
     print(f"above n log n: {', '.join(above) or 'nothing'}")
     if found := costs.get(_DRY_RUN):
+        print(f"{_DRY_RUN}, {count[-1]:,} students: {found[-1].seconds:.1f} s by the clock")
         print(f"ratio {BAR / found[-1].seconds:.2f}")
     return int(bool(above))
 
 
 def _both(costs: Sequence[Cost]) -> tuple[tuple[str, list[float]], tuple[str, list[float]]]:
-    """Return the seconds and the megabytes of the same stage at all sizes."""
+    """Return the processor's seconds and the megabytes of the same stage at all sizes."""
     return (
-        ("seconds", [cost.seconds for cost in costs]),
+        ("seconds", [cost.processor for cost in costs]),
         ("megabytes", [cost.megabytes for cost in costs]),
     )
 
@@ -104,7 +106,7 @@ def _everything(root: Path) -> Iterator[Stage]:
     folder = Path("results/made-up")
     yield "claims (judge)", lambda: kdlm(root, "judge", folder)
     yield "figures", lambda: _sum(kdlm(root, "figure", folder, name) for name in FIGURES)
-    yield "snakemake --touch", lambda: snakemake(root, "--touch", "--forceall", *snake)
+    yield "records (--touch)", lambda: record(root, *snake[:2])
     yield "snakemake, nothing to do", lambda: snakemake(root, *snake)
     report = ("--output", folder / "report.html")
     yield "report", lambda: kdlm(root, "report", folder, *report)
@@ -128,14 +130,11 @@ def _gathering(root: Path) -> Iterator[Stage]:
 
 
 def _make_up(root: Path) -> Cost:
-    started = time.perf_counter()
-    folder = root / "results/made-up"
-    made_up.write(read_study(folder), folder)
-    return Cost(time.perf_counter() - started, 0.0)
+    return run([sys.executable, "-m", "benchmarks.made_up", "results/made-up"], root)
 
 
 def _sum(costs: Iterator[Cost]) -> Cost:
-    total = Cost(0.0, 0.0)
+    total = Cost(0.0, 0.0, 0.0)
     for cost in costs:
         total += cost
     return total

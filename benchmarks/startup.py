@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from benchmarks import made_up
-from benchmarks.measuring import ROOT, kdlm, run, snakemake
+from benchmarks.measuring import ROOT, kdlm, record, run, snakemake
 from kdlm.data.dataset import Dataset
 from kdlm.data.prepared import prepare
 from kdlm.study.config import Study, parse
@@ -90,4 +90,4 @@ def _job(root: Path, study: Study) -> Callable[[], float]:
 def _finished(root: Path, study: Study) -> None:
     """Make an empty file for each output of the study in ``root``, and let Snakemake record it."""
     made_up.touch(study, root / "results" / study.study)
-    snakemake(root, "--touch", "--forceall", "--cores", "1")
+    record(root)
