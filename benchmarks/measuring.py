@@ -133,7 +133,8 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     wanted = (v3 - v2) / max(v2 - v1, _LEAST / 10)
 
     def excess(power: float) -> float:
-        return (n3**power - n2**power) / (n2**power - n1**power) - wanted
+        first, second, third = (math.pow(size, power) for size in (n1, n2, n3))
+        return (third - second) / (second - first) - wanted
 
     # by bisection: importing scipy would add to the memory that Linux counts for every command
     least, most = 1e-3, 4.0

@@ -77,11 +77,11 @@ def test_a_training_imports_torch_and_what_writes_its_files(
     study = parse(tiny)
     data = ("--data", "digits.safetensors", "--checkpoint", "kept/checkpoint.safetensors")
     spec = teacher_jobs(study)[0].spec.canonical_json()
-    command = ("kdlm", "train-teacher", "--spec", spec, *data, "--output", "again")
-    assert imported(*command, folder=trained) == TRAINING
+    train = ("kdlm", "train-teacher", "--spec", spec, *data, "--output", "again")
+    assert imported(*train, folder=trained) == TRAINING
     spec = next(student_jobs(study)).spec.canonical_json()
-    command = ("kdlm", "distill", "--spec", spec, *data, "--teacher", "teacher", "--output", "s")
-    assert imported(*command, folder=trained) == TRAINING
+    distill = ("kdlm", "distill", "--spec", spec, *data, "--teacher", "teacher", "--output", "s")
+    assert imported(*distill, folder=trained) == TRAINING
 
 
 def test_initialisation_means_import_what_a_training_does(
