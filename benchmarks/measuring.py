@@ -91,12 +91,12 @@ main(sys.argv[1:])
 
 
 def record(folder: Path, *arguments: str | Path) -> Cost:
-    """Let Snakemake record in ``folder`` that all outputs are of the present sources and config.
+    """Let Snakemake record in ``folder`` that outputs are of the present sources and config.
 
-    This is ``snakemake --touch --forceall`` without the tenth of a second that Snakemake waits at
-    each job.
+    This is ``snakemake --touch`` without the tenth of a second that Snakemake waits at each job.
+    The ``arguments`` say which jobs: ``--forceall``, or ``--force`` and a target.
     """
-    options = ("--touch", "--forceall", "--cores", "1")
+    options = ("--touch", "--cores", "1")
     return run([sys.executable, "-c", _RECORD, *_OPTIONS, *options, *arguments], folder)
 
 

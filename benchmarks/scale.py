@@ -106,7 +106,7 @@ def _everything(root: Path) -> Iterator[Stage]:
     folder = Path("results/made-up")
     yield "claims (judge)", lambda: kdlm(root, "judge", folder)
     yield "figures", lambda: _sum(kdlm(root, "figure", folder, name) for name in FIGURES)
-    yield "records (--touch)", lambda: record(root, *snake[:2])
+    yield "records (--touch)", lambda: record(root, "--forceall", *snake[:2])
     yield "snakemake, nothing to do", lambda: snakemake(root, *snake)
     report = ("--output", folder / "report.html")
     yield "report", lambda: kdlm(root, "report", folder, *report)
