@@ -33,8 +33,11 @@ study: $(STUDY_READY)
 	$(BIN)/python -m snakemake --profile workflow/profiles/local; status=$$?; \
 	$(BIN)/python -m kdlm claims results/digits; exit $$status
 
-# one worker more than the two cores of a small machine, since many tests wait
-test: $(READY) $(VALIDATOR) lint plugin-test
+# Environments are made side by side, and so are the checks that keep one core busy, or none. Then one
+# worker more than the two cores of a small machine, since many tests wait.
+test:
+	$(MAKE) --no-print-directory --jobs 3 $(READY) $(VALIDATOR) $(PLUGIN_READY)
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint plugin-test
 	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --durations 10
 
 slow: $(READY) $(PLUGIN_READY)

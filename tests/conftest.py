@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,16 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.fault_report", "tests.finished_study", "tests.archived_study"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make captured output encodable: xdist cannot send half characters, which tests provoke."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
 
 
 def pytest_configure() -> None:
@@ -26,8 +36,14 @@ def pytest_configure() -> None:
     # Before torch is imported. Workers that share two cores are slowed down several times by two
     # threads each; a job of the study sets its number of threads itself.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # a machine that others use may take long over any example
-    settings.register_profile("kdlm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    # a machine that others use may take long over any example; the same examples each time, unless
+    # a seed of one's own asks for others
+    settings.register_profile(
+        "kdlm",
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        derandomize="KDLM_FUZZ_SEED" not in os.environ,
+    )
     settings.load_profile("kdlm")
 
 

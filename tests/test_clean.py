@@ -1,5 +1,6 @@
 """`kdlm clean`: what a finished study no longer needs is removed, and nothing else."""
 
+import copy
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from kdlm.cli import main
 from kdlm.errors import InputError
 from kdlm.storage.locks import acquire_folder, lock_folder
 from kdlm.study.config import Study, parse
-from kdlm.study.jobs import NETWORK_FILES, init_means_jobs, network_jobs
+from kdlm.study.jobs import NETWORK_FILES, answers_jobs, init_means_jobs, network_jobs
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Observed = Callable[[str], None]
@@ -237,6 +238,26 @@ def test_after_cleaning_nothing_reruns(
     run = snakemake(finished, "-n", "--configfile", "tiny.yaml")
     assert run.returncode == 0, run.stdout[-2000:]
     assert "Nothing to be done" in run.stdout
+
+
+@pytest.mark.slow
+def test_a_student_added_to_a_cleaned_study_reruns_no_other(
+    snakemake: Run, checkout: Path, tiny: dict[str, Any]
+) -> None:
+    config = copy.deepcopy(tiny)
+    config["arms"][0]["temperatures"] = [4, 8, "inf"]
+    (checkout / "more.yaml").write_text(yaml.safe_dump(config))
+    clean(parse(tiny), checkout / "results/tiny")
+    files = sorted({f"results/tiny/{job.folder}/answers.parquet"
+                    for job in answers_jobs(parse(tiny)).values()})  # fmt: skip
+    assert len(files) == 2
+    run = snakemake(checkout, "--configfile", "tiny.yaml", "--", *files)
+    assert run.returncode == 0, run.stdout[-3000:]
+    run = snakemake(checkout, "-n", "-q", "rules", "--configfile", "more.yaml")
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", run.stdout, re.MULTILINE))
+    new = len(network_jobs(parse(config))) - len(network_jobs(parse(tiny)))
+    assert int(counts["distill"]) == new > 0
+    assert "answers" not in counts
 
 
 # What a cleaned study does when a student is added, with Snakemake alone: the rule of the answers,

@@ -38,20 +38,24 @@ def run(job: Job[Any], command: str, folder: Path, *more: str) -> int:
     )  # fmt: skip
 
 
+# a rule gives the option without a value where a student has no answers
+@pytest.mark.parametrize("answers", [[], ["--answers"], ["--answers", "known"]])
 def test_a_student_is_told_all_it_has_to_know(
-    calls: Calls, tiny: dict[str, Any], tmp_path: Path
+    calls: Calls, tiny: dict[str, Any], tmp_path: Path, answers: list[str]
 ) -> None:
+    answers = [str(tmp_path / one) if one == "known" else one for one in answers]
     *_, job = student_jobs(parse(tiny))
     teacher, kept = tmp_path / "teacher", tmp_path / "kept"
     assert run(
         job, "distill", tmp_path, "--teacher", str(teacher), "--checkpoint", str(kept),
-        "--checkpoint-epochs", "3", "--checkpoint-minutes", "0.5",
+        "--checkpoint-epochs", "3", "--checkpoint-minutes", "0.5", *answers,
     ) == 0  # fmt: skip
-    ((spec, data, of, output, keeping, _),) = calls
+    ((spec, data, of, output, keeping, read, _),) = calls
     assert (spec, data, of, output) == (
         job.spec, tmp_path / "data", teacher, tmp_path / "out/here",
     )  # fmt: skip
     assert (keeping.path, keeping.epochs, keeping.minutes) == (kept, 3, 0.5)
+    assert read == (tmp_path / "known" if len(answers) == 2 else None)
 
 
 def test_without_a_place_nothing_is_kept(

@@ -12,6 +12,7 @@ import pytest
 
 from kdlm import sources
 from kdlm.figures import FIGURES
+from kdlm.study.schemas import SCHEMA_VERSION
 
 RULES = sources.PACKAGE.parents[1] / "workflow/rules"
 
@@ -34,6 +35,7 @@ COMMANDS = {
     "prepare_dataset": "prepare",
     "train_teacher": "train-teacher",
     "bring_teacher": "bring-teacher",
+    "answers": "answers",
     "distill": "distill",
     "init_means": "init-means",
     "summarise_init_means": "summarise",
@@ -185,3 +187,13 @@ def test_a_blank_line_or_a_hash_inside_a_string_is_code(tmp_path: Path) -> None:
     file = tmp_path / "file.py"
     file.write_text('x = """a\n\n# b"""\ny = "#"\n')
     assert sources._read(file).code == file.read_text()
+
+
+def test_another_version_of_the_schemas_changes_every_digest(
+    copy: Path,  # noqa: ARG001 - its caches are forgotten afterwards
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = _digests()
+    monkeypatch.setattr(sources, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    after = _digests()
+    assert all(before[rule] != after[rule] for rule in DECLARED)

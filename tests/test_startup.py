@@ -14,7 +14,7 @@ import pytest
 
 from kdlm.cli import main
 from kdlm.study.config import parse
-from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs
+from kdlm.study.jobs import answers_jobs, init_means_jobs, student_jobs, teacher_jobs
 
 HEAVY = {
     "PIL",
@@ -82,6 +82,10 @@ def test_a_training_imports_torch_and_what_writes_its_files(
     spec = next(student_jobs(study)).spec.canonical_json()
     distill = ("kdlm", "distill", "--spec", spec, *data, "--teacher", "teacher", "--output", "s")
     assert imported(*distill, folder=trained) == TRAINING
+    spec = next(iter(answers_jobs(study).values())).spec.canonical_json()
+    answers = ("kdlm", "answers", "--spec", spec, *data[:2], "--teacher", "teacher")
+    assert imported(*answers, "--output", "a.parquet", folder=trained) == TRAINING
+    assert imported(*distill, "--answers", "a.parquet", folder=trained) == TRAINING
 
 
 def test_initialisation_means_import_what_a_training_does(

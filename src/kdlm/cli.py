@@ -22,7 +22,14 @@ from kdlm.errors import InputError
 from kdlm.storage.locks import lock_folder
 from kdlm.study.complaints import first_complaint
 from kdlm.study.repeated import load_json
-from kdlm.study.specs import BroughtTeacherSpec, InitMeansSpec, Spec, StudentSpec, TeacherSpec
+from kdlm.study.specs import (
+    AnswersSpec,
+    BroughtTeacherSpec,
+    InitMeansSpec,
+    Spec,
+    StudentSpec,
+    TeacherSpec,
+)
 from kdlm.terminal import printable
 
 if TYPE_CHECKING:
@@ -106,13 +113,28 @@ def _bring_teacher(arguments: argparse.Namespace) -> None:
         bring_teacher(spec, arguments.weights, arguments.data, arguments.output)
 
 
+def _answers(arguments: argparse.Namespace) -> None:
+    from kdlm.training.answers import write_answers  # noqa: PLC0415
+
+    spec = _spec(AnswersSpec, arguments.spec)
+    with lock_folder(arguments.output.parent):
+        write_answers(spec, arguments.data, arguments.teacher, arguments.output)
+
+
 def _distill(arguments: argparse.Namespace) -> None:
     signals.install_handlers()
     from kdlm.training.students import distill  # noqa: PLC0415
 
     spec = _spec(StudentSpec, arguments.spec)
     with lock_folder(arguments.output):
-        distill(spec, arguments.data, arguments.teacher, arguments.output, _keeping(arguments))
+        distill(
+            spec,
+            arguments.data,
+            arguments.teacher,
+            arguments.output,
+            _keeping(arguments),
+            arguments.answers,
+        )
 
 
 def _keeping(arguments: argparse.Namespace) -> "CheckpointPolicy | None":
@@ -410,14 +432,22 @@ def parser() -> argparse.ArgumentParser:
     for name, run, text in (
         ("train-teacher", _train_teacher, "train one teacher"),
         ("bring-teacher", _bring_teacher, "take in one teacher that was trained elsewhere"),
+        ("answers", _answers, "run a teacher on the views that students of one seed share"),
         ("distill", _distill, "train one student of a teacher"),
         ("init-means", _init_means, "mean output of every layer at initialisation"),
     ):
         job = command(name, run, text)
         job.add_argument("--spec", required=True, help="what to do, as JSON: see kdlm.study.specs")
         job.add_argument("--data", type=to_path, required=True, help="the prepared dataset")
-        if name == "distill":
+        if name in ("answers", "distill"):
             job.add_argument("--teacher", type=to_path, required=True, help="the teacher's folder")
+        if name == "distill":
+            job.add_argument(
+                "--answers",
+                type=to_path,
+                nargs="?",
+                help="the teacher's answers to the student's views; without them it is run",
+            )
         if name == "bring-teacher":
             job.add_argument(
                 "--weights", type=to_path, required=True, help="the file brought along"

@@ -1,7 +1,6 @@
 """Images on the device: which split, in which order, scaled how, in whatever batches."""
 
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -10,17 +9,8 @@ from kdlm.data import images as images_module
 from kdlm.data.dataset import Dataset
 from kdlm.data.images import Images, predict
 from kdlm.data.prepared import Prepared, open_prepared, prepare
-from kdlm.study.specs import Recipe
 
 CPU = torch.device("cpu")
-
-
-def recipe(precision: str = "float64") -> Recipe:
-    known: dict[str, Any] = {
-        "optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 0,
-        "schedule": {"name": "constant"}, "epochs": 1, "batch_size": 4, "augment": False,
-    }  # fmt: skip
-    return Recipe(**known, precision=precision)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +37,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 def test_training_images_have_zero_mean_and_unit_spread_in_each_channel(
     prepared: Prepared, precision: str
 ) -> None:
-    train = Images.of(prepared, "train", recipe(precision), CPU)
+    train = Images.of(prepared, "train", precision, CPU)
     scaled = train.scaled(train.pixels)
     assert scaled.dtype == (torch.float64 if precision == "float64" else torch.float32)
     for channel in scaled.unbind(dim=1):
@@ -56,7 +46,7 @@ def test_training_images_have_zero_mean_and_unit_spread_in_each_channel(
 
 
 def test_the_test_images_are_scaled_as_the_training_images_are(prepared: Prepared) -> None:
-    test = Images.of(prepared, "test", recipe(), CPU)
+    test = Images.of(prepared, "test", "float64", CPU)
     assert torch.equal(test.pixels, prepared.test_images)
     assert torch.equal(test.labels, prepared.test_labels)
     scaled = test.scaled(test.pixels)
@@ -69,7 +59,7 @@ def test_the_test_images_are_scaled_as_the_training_images_are(prepared: Prepare
 
 
 def test_the_training_images_are_those_of_the_training_set(prepared: Prepared) -> None:
-    train = Images.of(prepared, "train", recipe(), CPU)
+    train = Images.of(prepared, "train", "float64", CPU)
     assert torch.equal(train.pixels, prepared.train_images)
     assert torch.equal(train.labels, prepared.train_labels)
 
@@ -78,7 +68,7 @@ def test_the_training_images_are_those_of_the_training_set(prepared: Prepared) -
 def test_all_images_come_once_in_their_order_whatever_the_batches(
     prepared: Prepared, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = Images.of(prepared, "train", recipe(), CPU)
+    train = Images.of(prepared, "train", "float64", CPU)
     whole = train.scaled(train.pixels)
     batches = [*train.batches(size)]
     assert torch.equal(torch.cat(batches), whole)
@@ -89,6 +79,6 @@ def test_all_images_come_once_in_their_order_whatever_the_batches(
 
 
 def test_prediction_has_no_gradient(prepared: Prepared) -> None:
-    train = Images.of(prepared, "train", recipe(), CPU)
+    train = Images.of(prepared, "train", "float64", CPU)
     weight = torch.ones((), dtype=torch.float64, requires_grad=True)
     assert not predict(lambda one: one.flatten(1) * weight, train).requires_grad

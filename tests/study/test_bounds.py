@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from kdlm.errors import InputError
 from kdlm.study import names
 from kdlm.study.config import parse
 from kdlm.study.repeated import load_json, refuse_repeated_keys
+from kdlm.study.specs import BroughtTeacherSpec, InitMeansSpec, Spec, StudentSpec, TeacherSpec
 
 Observed = Callable[[str], None]
 Config = dict[str, Any]
@@ -215,3 +216,26 @@ def test_json_says_what_it_says() -> None:
     for text in ("", "{", '{"a": 1, "a": 2}', "[" * 100_000):
         with pytest.raises(InputError):
             load_json(text)
+
+
+def _integers(schema: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Yield every integer of a JSON schema, with its place in it."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "integer":
+            yield place, schema
+        schema = list(schema.items())
+    elif isinstance(schema, list):
+        schema = list(enumerate(schema))
+    else:
+        return
+    for key, value in schema:
+        yield from _integers(value, f"{place}.{key}")
+
+
+@pytest.mark.parametrize("kind", [TeacherSpec, StudentSpec, BroughtTeacherSpec, InitMeansSpec])
+def test_every_integer_of_a_spec_has_both_bounds(kind: type[Spec]) -> None:
+    found = dict(_integers(kind.model_json_schema(), kind.__name__))
+    assert found
+    for place, schema in found.items():
+        assert schema.keys() & {"minimum", "exclusiveMinimum"}, place
+        assert schema.keys() & {"maximum", "exclusiveMaximum"}, place

@@ -4,7 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from kdlm.study.config import parse
-from kdlm.study.jobs import init_means_jobs, network_jobs, student_jobs, teacher_jobs, theory_jobs
+from kdlm.study.jobs import (
+    answers_jobs,
+    describe_answers,
+    init_means_jobs,
+    network_jobs,
+    student_jobs,
+    teacher_jobs,
+    theory_jobs,
+)
 from kdlm.study.specs import InitMeansSpec, StudentSpec, TeacherSpec
 
 Config = dict[str, Any]
@@ -103,3 +111,65 @@ def test_formatting_does_not_change_a_spec(config: Config) -> None:
 def test_a_spec_survives_json(config: Config) -> None:
     for job in student_jobs(parse(config)):
         assert StudentSpec.model_validate_json(job.spec.canonical_json()) == job.spec
+
+
+def test_students_share_answers_exactly_where_teacher_and_views_are_the_same(
+    config: Config,
+) -> None:
+    # of these the last alone has the views of the recipe "short"
+    others = {"epochs": 3}, {"batch_size": 64}, {"augment": False}, {"precision": "float64"}, {
+        "learning_rate": 0.01
+    }  # fmt: skip
+    for number, change in enumerate(others):
+        config["recipes"][f"other{number}"] = config["recipes"]["short"] | change
+    config["teachers"].append(config["teachers"][0] | {"seed": 1})
+    arm = config["arms"][1]
+    config["arms"] += [
+        *(arm | {"recipe": f"other{number}", "seeds": [0, 1]} for number in range(len(others))),
+        arm | {"teacher_seed": 1},
+    ]
+    study = parse(config | {"answers": "always"})
+    answers, students = answers_jobs(study), list(student_jobs(study))
+    assert set(answers) == {job.folder for job in students}
+    for one in students:
+        for other in students:
+            shared = one.teacher == other.teacher and one.spec.views == other.spec.views
+            assert (answers[one.folder] == answers[other.folder]) == shared
+            assert (answers[one.folder].folder == answers[other.folder].folder) == shared
+    for job in students:
+        assert answers[job.folder].teacher == job.teacher
+        assert answers[job.folder].spec.seed == job.spec.seed
+
+
+def test_a_student_that_is_alone_runs_its_teacher_unless_told_otherwise(config: Config) -> None:
+    config["arms"] = [
+        config["arms"][1] | {"losses": ["lm"], "temperatures": [], "seeds": [0], "mean_gaps": [0],
+                             "perturbations": [0]},
+    ]  # fmt: skip
+    assert answers_jobs(parse(config)) == {}
+    assert len(answers_jobs(parse(config | {"answers": "always"}))) == 1
+    config["arms"].append(config["arms"][0] | {"losses": ["ce"]})
+    assert len(answers_jobs(parse(config))) == 2
+    assert len({job.folder for job in answers_jobs(parse(config)).values()}) == 1
+    assert answers_jobs(parse(config | {"answers": "never"})) == {}
+
+
+def test_an_added_seed_adds_answers_and_changes_none(config: Config) -> None:
+    before = answers_jobs(parse(config))
+    config["arms"][0]["seeds"] = [0, 1, 2]
+    after = answers_jobs(parse(config))
+    assert before.items() <= after.items()
+    added = {job.folder for job in after.values()} - {job.folder for job in before.values()}
+    assert len(added) == 1
+    assert {job.spec.seed for job in after.values() if job.folder in added} == {2}
+
+
+def test_what_answers_take_on_disk_is_said(config: Config) -> None:
+    study = parse(config)
+    files = {job.folder: job.spec for job in answers_jobs(study).values()}
+    # a float32 for each class of the digits, each training image and each epoch
+    size = sum(spec.epochs for spec in files.values()) * 1437 * 10 * 4
+    said = describe_answers(study)
+    assert said.startswith(f"answers: auto: {len(answers_jobs(study))} students")
+    assert f"from {len(files)} files, {size / 1e9:.3g} GB" in said
+    assert "0 students" in describe_answers(parse(config | {"answers": "never"}))

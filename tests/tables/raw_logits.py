@@ -28,7 +28,10 @@ SPLITS = [(0, "initial"), (0, "probe")] + [
 class _Matching:
     """Any objective: the gap does not depend on it."""
 
-    def reference(self, images: Tensor) -> Tensor:
+    def recorded(self, split: str, first: int, last: int) -> Tensor:
+        raise NotImplementedError
+
+    def reference(self, images: Tensor, epoch: int, batch: int) -> Tensor:  # noqa: ARG002
         return images
 
     def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002

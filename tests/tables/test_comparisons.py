@@ -432,7 +432,8 @@ def test_of_many_seeds_each_is_compared_with_the_next_sixteen(tmp_path: Path) ->
     """All pairs would grow with the square of the seeds."""
     generator = np.random.default_rng(0)
     found = [
-        (keys("kd", 4.0, 0.0, 0, seed), tmp_path / str(seed)) for seed in (*range(10, 30), *range(5))
+        (keys("kd", 4.0, 0.0, 0, seed), tmp_path / str(seed))
+        for seed in (*range(10, 30), *range(5))
     ]
     for _, folder in found:
         write(folder, generator)

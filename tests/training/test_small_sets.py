@@ -77,7 +77,7 @@ def test_a_last_batch_of_one(
 def test_no_batch_is_a_single_image_but_of_a_single_image(tmp_path: Path, count: int) -> None:
     prepared = open_prepared(made(tmp_path, max(count, 4)))
     recipe = spec(2).recipe
-    images = Images.of(prepared, "train", recipe, torch.device("cpu"))
+    images = Images.of(prepared, "train", recipe.precision, torch.device("cpu"))
     images = Images(images.pixels[:count], images.labels[:count], images.mean, images.sd,
                     images.dtype)  # fmt: skip
     batches = list(images.batches(8))

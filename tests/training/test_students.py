@@ -305,7 +305,7 @@ def test_a_student_that_diverges_is_a_result_of_its_last_whole_epoch(
     model = load_network(folder / "model.safetensors").eval()
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
     prepared = open_prepared(student.data)
-    images = Images.of(prepared, "test", Recipe(**RECIPE | recipe), torch.device("cpu"))
+    images = Images.of(prepared, "test", Recipe(**RECIPE | recipe).precision, torch.device("cpu"))
     torch.testing.assert_close(
         predict(model, images).double(),
         read_logits(folder / "logits.parquet", "test"),

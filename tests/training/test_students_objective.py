@@ -21,6 +21,7 @@ from kdlm.networks.resnet import ResNet, resnet8
 from kdlm.study import names
 from kdlm.study.specs import Recipe, StudentSpec
 from kdlm.training.students import _Distillation, _initial_student
+from kdlm.training.teaching import OnlineTeacher
 
 CPU = torch.device("cpu")
 CLASSES = 4
@@ -68,7 +69,10 @@ def teacher() -> ResNet:
 
 
 def objective(teacher: ResNet, wanted: StudentSpec) -> _Distillation:
-    return _Distillation(wanted, teacher, TEACHER_MEAN + wanted.mean_gap, TEACHER_MEAN)
+    logits = dict.fromkeys(("train", "test"), torch.zeros(50, CLASSES, dtype=torch.float64))
+    return _Distillation(
+        wanted, OnlineTeacher(teacher), logits, TEACHER_MEAN + wanted.mean_gap, TEACHER_MEAN
+    )
 
 
 def batch(samples: int = 8) -> tuple[Tensor, Tensor, Tensor]:
@@ -149,8 +153,8 @@ def test_the_teachers_logits_do_not_depend_on_the_batch_they_are_asked_for_in(
 ) -> None:
     of = objective(teacher, spec("kd"))
     images = torch.randn(6, 1, 8, 8, dtype=torch.float64, generator=torch.manual_seed(3))
-    together = of.reference(images)
-    singly = torch.cat([of.reference(image[None]) for image in images])
+    together = of.reference(images, 1, 0)
+    singly = torch.cat([of.reference(image[None], 1, 0) for image in images])
     torch.testing.assert_close(together, singly)
 
 
@@ -158,7 +162,7 @@ def test_the_teacher_gets_no_gradient_and_is_left_as_it_is(teacher: ResNet) -> N
     before = copy.deepcopy(teacher.state_dict())
     of = objective(teacher, spec("kd"))
     images = torch.randn(6, 1, 8, 8, dtype=torch.float64, generator=torch.manual_seed(3))
-    reference = of.reference(images)
+    reference = of.reference(images, 1, 0)
     assert not reference.requires_grad
     student = torch.zeros(6, CLASSES, dtype=torch.float64, requires_grad=True)
     of(student, reference, torch.zeros(6, dtype=torch.long)).backward()  # type: ignore[no-untyped-call]
@@ -172,7 +176,7 @@ def test_the_teacher_gets_no_gradient_and_is_left_as_it_is(teacher: ResNet) -> N
 def test_the_teacher_works_in_its_own_precision(teacher: ResNet, dtype: torch.dtype) -> None:
     own = copy.deepcopy(teacher).float()
     images = torch.randn(6, 1, 8, 8, dtype=dtype, generator=torch.manual_seed(3))
-    reference = objective(own, spec("kd")).reference(images)
+    reference = objective(own, spec("kd")).reference(images, 1, 0)
     assert reference.dtype == dtype
     assert torch.equal(reference, own(images.float()).detach().to(dtype))
 
@@ -197,7 +201,7 @@ def start(prepared: Prepared, **changes: Any) -> Network:
 
 def mean_of(model: Network, prepared: Prepared) -> float:
     """Mean logit over the training set, BatchNorm on its statistics."""
-    images = Images.of(prepared, "train", Recipe(**RECIPE), CPU)
+    images = Images.of(prepared, "train", "float64", CPU)
     model = copy.deepcopy(model).train()
     with torch.no_grad():
         return float(predict(model, images).mean())
@@ -326,7 +330,7 @@ def test_views_do_not_change_the_order_and_have_their_own_stream(
     monkeypatch: pytest.MonkeyPatch, prepared: Prepared, tmp_path: Path, role: str
 ) -> None:
     """The training loop's random numbers, by what it draws them for."""
-    from kdlm.training import loop
+    from kdlm.training import loop, views
     from kdlm.training.checkpoints import Checkpoint
 
     asked: list[str] = []
@@ -336,7 +340,7 @@ def test_views_do_not_change_the_order_and_have_their_own_stream(
         asked.append(purpose)
         return streams.setdefault(purpose, stream(seed, purpose))
 
-    monkeypatch.setattr(loop, "stream", noted)
+    monkeypatch.setattr(views, "stream", noted)
     of = objective(resnet8(num_classes=CLASSES, in_channels=1).double().eval(), spec("lm"))
     model = start(prepared)
     loop.train(model, of, spec("lm"), prepared, role, Checkpoint(None, {}))
@@ -346,8 +350,8 @@ def test_views_do_not_change_the_order_and_have_their_own_stream(
     torch.randperm(len(prepared.train_labels), generator=expected)
     assert torch.equal(streams[f"{role} order"].get_state(), expected.get_state())
     # an offset each way for every image, batch by batch, of the views' stream
-    views = stream(0, f"{role} views")
+    eyes = stream(0, f"{role} views")
     for start_of in range(0, 40, 8):
-        torch.randint(3, (2, min(8, 40 - start_of)), generator=views)
-    assert torch.equal(streams[f"{role} views"].get_state(), views.get_state())
+        torch.randint(3, (2, min(8, 40 - start_of)), generator=eyes)
+    assert torch.equal(streams[f"{role} views"].get_state(), eyes.get_state())
     assert not list(tmp_path.iterdir())

@@ -18,6 +18,9 @@ from kdlm.study.specs import StudentSpec, TeacherSpec
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+TRAINED = ("train_teacher", "answers", "distill")
+"""Rules whose jobs run networks on the device of the config."""
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -98,13 +101,9 @@ def test_trainings_ask_for_a_gpu_unless_the_device_is_the_cpu(
     plan: Callable[..., Plan], device: str, gpus: str
 ) -> None:
     jobs = plan(device).jobs
-    assert {job.resources["gpu"] for job in jobs if job.rule in ("train_teacher", "distill")} == {
-        gpus
-    }
+    assert {job.resources["gpu"] for job in jobs if job.rule in TRAINED} == {gpus}
     # nothing else has a use for one
-    assert not any(
-        "gpu" in job.resources for job in jobs if job.rule not in ("train_teacher", "distill")
-    )
+    assert not any("gpu" in job.resources for job in jobs if job.rule not in TRAINED)
 
 
 def test_every_job_says_how_long_and_how_much_memory(plan: Callable[..., Plan]) -> None:
@@ -164,3 +163,14 @@ def test_a_dataset_is_prepared_with_the_options_of_its_own_config(
     assert own.option("--image-side") == "12"
     assert "--no-download" in own.words
     assert not {"--root", "--image-side", "--no-download"} & set(other.words)
+
+
+def test_every_attempt_asks_for_more_memory() -> None:
+    # the function is cut out of the rules: a dry run shows the first attempt alone
+    rules = (Path(__file__).parents[2] / "workflow/rules/common.smk").read_text()
+    cut = re.search(r"^def growing\(.*?\n(?=\n\n)", rules, re.MULTILINE | re.DOTALL)
+    assert cut
+    found: dict[str, Any] = {}
+    exec(cut[0], found)  # noqa: S102
+    asked = [found["growing"](700)(None, attempt) for attempt in (1, 2, 3)]
+    assert asked == [700, 1400, 2100]

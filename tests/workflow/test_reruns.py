@@ -117,6 +117,8 @@ def test_a_temperature_or_seed_more(
     counts = to_do("changed.yaml")
     assert counts["distill"] == new > 0
     assert set(counts) & TRAINING == {"distill"}
+    # a seed has views of its own; another temperature reads the answers that are there
+    assert counts.get("answers", 0) == ("seeds" in arm)
     assert set(counts) >= {"resolve"} | GATHERING | DRAWN_FROM_STUDENTS
     observed("the new students, then tables, claims and figures; no student that was there")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from snakemake.exceptions import WorkflowError
 from snakemake.io import IOFile
+from snakemake.logging import logger
 from snakemake.utils import Paramspace
 
 from kdlm.data.listing import fingerprint
@@ -18,7 +19,15 @@ from kdlm.study import names
 from kdlm.storage.locks import acquire_folder
 from kdlm.study.config import parse as parse_config
 from kdlm.study.teacher import BROUGHT
-from kdlm.study.jobs import init_means_jobs, student_jobs, teacher_jobs, theory_jobs
+from kdlm.study.jobs import (
+    ANSWERS_KEYS,
+    answers_jobs,
+    describe_answers,
+    init_means_jobs,
+    student_jobs,
+    teacher_jobs,
+    theory_jobs,
+)
 from kdlm.study.repeated import refuse_repeated_keys
 
 # Make `python` in a rule the interpreter that runs Snakemake, even if its environment has not been
@@ -51,25 +60,37 @@ onstart:
             HELD.append(acquire_folder(Path(FOLDER)))
         except InputError as error:
             raise WorkflowError(str(error))
+        logger.info(describe_answers(study))
 
 
-def space(jobs):
-    """Return the parameter space of the jobs, with Hive paths, and a dict of the jobs by path."""
+def space(jobs, keys=None):
+    """Return the parameter space of the jobs, with Hive paths, and a dict of the jobs by path.
+
+    ``keys`` are the names of the path's keys; they are needed where there may be no job.
+    """
     jobs = list(jobs)
-    frame = Paramspace(pd.DataFrame([job.keys for job in jobs], dtype=str), param_sep="=")
+    rows = pd.DataFrame([job.keys for job in jobs], columns=keys, dtype=str)
+    frame = Paramspace(rows, param_sep="=")
     return frame, dict(zip(frame.instance_patterns, jobs))
 
 
 TEACHERS, TEACHER_JOBS = space(teacher_jobs(study))
 STUDENTS, STUDENT_JOBS = space(student_jobs(study))
 INIT_MEANS, INIT_MEANS_JOBS = space(init_means_jobs(study))
+ANSWERS_OF = answers_jobs(study)
+ANSWERS, ANSWERS_JOBS = space(
+    {job.folder: job for job in ANSWERS_OF.values()}.values(), ANSWERS_KEYS
+)
 
 # By a teacher's path, the file of its weights; None for a teacher that the study trains.
 WEIGHTS = {path: one.weights for path, one in zip(TEACHER_JOBS, study.teachers, strict=True)}
 
 
 wildcard_constraints:
-    **{name: "[^/]+" for name in {*TEACHERS.columns, *STUDENTS.columns, *INIT_MEANS.columns}},
+    **{
+        name: "[^/]+"
+        for name in {*TEACHERS.columns, *STUDENTS.columns, *INIT_MEANS.columns, *ANSWERS_KEYS}
+    },
 
 
 def growing(megabytes):
@@ -97,14 +118,19 @@ def dataset_file(dataset):
     return f"{FOLDER}/data/{dataset.name}.safetensors"
 
 
-def teacher_file(name):
-    """Return the function that gives a file of a student's teacher from the student's wildcards."""
+def teacher_file(name, paramspace, jobs):
+    """Return the function that gives a file of a job's teacher from the job's wildcards."""
 
     def path(wildcards):
-        student = job_of(wildcards, STUDENTS, STUDENT_JOBS)
-        return f"{FOLDER}/{student.teacher.folder}/{name}"
+        return f"{FOLDER}/{job_of(wildcards, paramspace, jobs).teacher.folder}/{name}"
 
     return path
+
+
+def answers_file(wildcards):
+    """Return the path of the answers that a student reads, or none if it runs its teacher."""
+    answers = ANSWERS_OF.get(job_of(wildcards, STUDENTS, STUDENT_JOBS).folder)
+    return f"{FOLDER}/{answers.folder}/answers.parquet" if answers else []
 
 
 def brought_weights(wildcards):

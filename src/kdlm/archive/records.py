@@ -74,8 +74,25 @@ def read_records(root: Path, outputs: Iterable[Path]) -> dict[str, Record]:
         record = persistence.metadata(IOFile(name))
         if record is None or record.incomplete or record.rule is None:
             raise InputError(f"{name}: Snakemake has no record of a finished job; run it again")
-        records[name] = dict(record.model_dump(mode="json"))
+        records[name] = _without_answers(dict(record.model_dump(mode="json")))
     return records
+
+
+def _without_answers(record: Record) -> Record:
+    """Return a job's record without the teacher's answers among its inputs.
+
+    They are not archived, and may have been removed when the study was done. They follow from the
+    teacher, which is an input too, and from the student's spec; a rerun does without them.
+    """
+
+    def kept(name: str) -> bool:
+        return Path(name).parts[2:3] != ("answers",)
+
+    checksums = record.get("input_checksums") or {}
+    return record | {
+        "input": [name for name in record["input"] or () if kept(name)],
+        "input_checksums": {name: value for name, value in checksums.items() if kept(name)},
+    }
 
 
 def jobs(records: Mapping[str, Record]) -> list[Job]:

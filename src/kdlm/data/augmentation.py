@@ -1,16 +1,80 @@
 """Augmentation of training images: the random crop and flip of the CIFAR recipe, by batch.
 
 Offset and flip are drawn independently for each image, on the CPU from the caller's generator, so a
-seed gives the same augmented images on every device. The images stay on their device. Augmentation
-comes before normalisation, so the padding of a crop is black (pixel value 0), as in the reference
+seed gives the same augmented images on every device. The images stay on their device. Drawing and
+applying are apart, so that the draws of a whole epoch reach a GPU in one copy. Augmentation comes
+before normalisation, so the padding of a crop is black (pixel value 0), as in the reference
 recipe (He, Zhang, Ren, Sun, arXiv 1512.03385, §4.2).
 """
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["augment", "random_crop", "random_flip"]
+__all__ = ["Draws", "augment", "draw", "random_crop", "random_flip"]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The crops and flips that were drawn for N images."""
+
+    padding: int
+    """Pixels added on each side before a crop."""
+    offsets: Tensor
+    """Top and left of each crop, (2, N), int64 from 0 to 2·padding."""
+    flips: Tensor | None
+    """Whether each image is mirrored, (N,), bool; None where no image ever is."""
+
+    def apply(self, images: Tensor, first: int = 0) -> Tensor:
+        """Return ``images`` (B, C, H, W) augmented by the draws ``first`` to ``first + B − 1``."""
+        chosen = slice(first, first + len(images))
+        views = _crop(images, self.padding, *self.offsets[:, chosen])
+        return views if self.flips is None else _flip(views, self.flips[chosen])
+
+
+def draw(
+    batches: Iterable[int],
+    padding: int,
+    flip: bool,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+) -> Draws:
+    """Return draws for the images of several batches, which `augment` would draw one by one.
+
+    Args:
+        batches: number of images of each batch.
+        padding: pixels added on each side before a crop.
+        flip: whether images are flipped.
+        generator: of the CPU; the source of all draws.
+        device: where the draws are put.
+
+    Raises:
+        ValueError: ``padding`` is negative.
+
+    """
+    offsets, flips = [], []
+    for batch in batches:
+        offsets.append(_offsets(batch, padding, generator))
+        if flip:
+            flips.append(_flips(batch, generator))
+    return Draws(
+        padding,
+        torch.cat(offsets, dim=1).to(device),
+        torch.cat(flips).to(device) if flip else None,
+    )
+
+
+def _offsets(batch: int, padding: int, generator: torch.Generator) -> Tensor:
+    if padding < 0:
+        raise ValueError(f"padding must be 0 pixels or more, not {padding}")
+    return torch.randint(2 * padding + 1, (2, batch), generator=generator)
+
+
+def _flips(batch: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(2, (batch,), generator=generator).bool()
 
 
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
@@ -23,10 +87,12 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
         ValueError: ``padding`` is negative.
 
     """
-    if padding < 0:
-        raise ValueError(f"padding must be 0 pixels or more, not {padding}")
+    offsets = _offsets(len(images), padding, generator).to(images.device)
+    return _crop(images, padding, *offsets)
+
+
+def _crop(images: Tensor, padding: int, top: Tensor, left: Tensor) -> Tensor:
     batch, _, height, width = images.shape
-    top, left = torch.randint(2 * padding + 1, (2, batch), generator=generator).to(images.device)
     padded = functional.pad(images, (padding,) * 4)
     # A view of every window, (B, C, top, left, H, W); only the chosen windows are copied.
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)
@@ -35,8 +101,11 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Return the images (B, C, H, W), each mirrored left to right with probability ½."""
-    flips = torch.randint(2, (len(images), 1, 1, 1), generator=generator).bool()
-    return torch.where(flips.to(images.device), images.flip(-1), images)
+    return _flip(images, _flips(len(images), generator).to(images.device))
+
+
+def _flip(images: Tensor, flips: Tensor) -> Tensor:
+    return torch.where(flips[:, None, None, None], images.flip(-1), images)
 
 
 def augment(images: Tensor, crop_padding: int, flip: bool, generator: torch.Generator) -> Tensor:
@@ -48,5 +117,4 @@ def augment(images: Tensor, crop_padding: int, flip: bool, generator: torch.Gene
         ValueError: ``crop_padding`` is negative.
 
     """
-    cropped = random_crop(images, crop_padding, generator)
-    return random_flip(cropped, generator) if flip else cropped
+    return draw([len(images)], crop_padding, flip, generator, images.device).apply(images)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from kdlm.data.prepared import Prepared, normalise
-from kdlm.study.specs import Recipe
 
 __all__ = ["DTYPES", "EVALUATION_BATCH", "Images", "predict", "train_mode_logits"]
 
@@ -30,8 +29,8 @@ class Images:
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, prepared: Prepared, split: str, recipe: Recipe, device: torch.device) -> "Images":
-        """Return the ``train`` or ``test`` images of a prepared dataset."""
+    def of(cls, prepared: Prepared, split: str, precision: str, device: torch.device) -> "Images":
+        """Return the ``train`` or ``test`` images of a dataset, for a recipe's ``precision``."""
         pixels, labels = {
             "train": (prepared.train_images, prepared.train_labels),
             "test": (prepared.test_images, prepared.test_labels),
@@ -41,7 +40,7 @@ class Images:
             labels.to(device),
             prepared.mean,
             prepared.sd,
-            DTYPES[recipe.precision],
+            DTYPES[precision],
         )
 
     def scaled(self, pixels: Tensor) -> Tensor:

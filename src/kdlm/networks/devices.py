@@ -2,7 +2,8 @@
 
 import gc
 import os
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -10,7 +11,7 @@ from torch import nn
 from kdlm.errors import InputError
 from kdlm.networks.network import Network
 
-__all__ = ["configure_torch", "resolve_device", "to_device"]
+__all__ = ["autocast", "configure_torch", "resolve_device", "to_device"]
 
 ModuleT = TypeVar("ModuleT", bound=Network | nn.Module)
 
@@ -53,6 +54,16 @@ def configure_torch(threads: int) -> None:
     # every job.
     torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context in which networks run forward in a recipe's ``precision``.
+
+    For ``bfloat16`` it is torch's autocast over float32 weights; otherwise it changes nothing.
+    """
+    if precision == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
 
 
 def to_device(model: ModuleT, device: torch.device) -> ModuleT:

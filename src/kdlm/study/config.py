@@ -313,6 +313,11 @@ class Study(Spec):
     dataset: DatasetConfig = Field(description="what teachers and students are trained on")
     device: Literal["auto", "cpu", "cuda"] = Field(description="where networks are trained")
     threads: Threads = Field(description="CPU threads a training job; decides the last bits")
+    answers: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="whether one job writes a teacher's logits for the views of a seed and its "
+        "students read them, to the same bits; auto: where two or more students share them",
+    )
     recipes: dict[Name, Recipe] = _some("named ways to train")
     teachers: tuple[Teacher, ...] = _some("networks to learn from")
     arms: tuple[Arm, ...] = _some("students")

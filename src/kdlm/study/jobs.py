@@ -4,6 +4,7 @@ Folders are Hive paths (``key=value/key=value``). DuckDB, polars and pyarrow can
 below such a folder as one table, with the keys as columns.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -13,6 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 from kdlm.study import names
 from kdlm.study.config import Arm, Study
 from kdlm.study.specs import (
+    AnswersSpec,
     BroughtTeacherSpec,
     InitMeansSpec,
     Spec,
@@ -23,10 +25,14 @@ from kdlm.study.specs import (
 from kdlm.study.teacher import Teacher
 
 __all__ = [
+    "ANSWERS_KEYS",
     "NETWORK_FILES",
+    "AnswersJob",
     "Job",
     "StudentJob",
     "TeacherJob",
+    "answers_jobs",
+    "describe_answers",
     "init_means_jobs",
     "network_jobs",
     "student_jobs",
@@ -34,16 +40,22 @@ __all__ = [
     "theory_jobs",
 ]
 
-Kind = Literal["teachers", "students", "init_means"]
+Kind = Literal["teachers", "answers", "students", "init_means"]
 SpecT = TypeVar("SpecT", bound=Spec)
 
 NETWORK_FILES = ("history.parquet", "logits.parquet", "model.safetensors", "run.json")
 """Names of the files that each training leaves in its folder."""
 
 
+ANSWERS_KEYS = (
+    "teacher", "teacher_seed", "epochs", "batch_size", "augment", "precision", "seed"
+)  # fmt: skip
+"""Path keys of a teacher's answers; students that agree in all of them see the same views."""
+
+
 @dataclass(frozen=True)
 class Job(Generic[SpecT]):
-    """One training, or one shard of initialisation means.
+    """One training, a teacher's answers to one seed, or one shard of initialisation means.
 
     ``kind`` is the folder in the study's folder that holds all jobs of this kind.
 
@@ -59,7 +71,7 @@ class Job(Generic[SpecT]):
     spec: SpecT
     """Everything that decides the result of the job, besides the code."""
     teacher: "TeacherJob | None" = None
-    """The job of the student's teacher; None for all other jobs."""
+    """The job of the teacher, for students and answers; None for all other jobs."""
 
     @property
     def folder(self) -> Path:
@@ -69,6 +81,7 @@ class Job(Generic[SpecT]):
 
 TeacherJob = Job[TeacherSpec | BroughtTeacherSpec]
 StudentJob = Job[StudentSpec]
+AnswersJob = Job[AnswersSpec]
 
 
 def teacher_jobs(study: Study) -> list[TeacherJob]:
@@ -150,6 +163,58 @@ def student_jobs(study: Study) -> Iterator[StudentJob]:
 def network_jobs(study: Study) -> list[TeacherJob | StudentJob]:
     """Return the jobs of all trained networks, teachers first."""
     return [*teacher_jobs(study), *student_jobs(study)]
+
+
+def answers_jobs(study: Study) -> dict[Path, AnswersJob]:
+    """Return the job of the teacher's answers that each student reads, by the student's folder.
+
+    A student that is not in the result runs its teacher itself. With ``answers: auto`` answers are
+    made for the views that two or more students share: the teacher then runs once instead of once
+    for each, and reading its logits costs next to nothing. For a single student they would save
+    nothing.
+    """
+    if study.answers == "never":
+        return {}
+    jobs = {job.folder: _answers(job) for job in student_jobs(study)}
+    readers = Counter(job.folder for job in jobs.values())
+    least = 1 if study.answers == "always" else 2
+    return {student: job for student, job in jobs.items() if readers[job.folder] >= least}
+
+
+def describe_answers(study: Study) -> str:
+    """Return one sentence on the answers of a study: how many files, for whom, how large on disk.
+
+    The size is left out where the number of images or classes depends on a folder.
+    """
+    found = answers_jobs(study)
+    files = {job.folder: job for job in found.values()}
+    facts = names.DATASETS[study.dataset.name]
+    size = ""
+    if facts.train_images and facts.classes:
+        logits = sum(job.spec.epochs * _width(job) for job in files.values())
+        size = f", {1e-9 * logits * facts.train_images * facts.classes:.3g} GB"
+    return (
+        f"answers: {study.answers}: {len(found)} students read their teachers' logits from "
+        f"{len(files)} files{size}"
+    )
+
+
+def _width(job: AnswersJob) -> int:
+    """Return the bytes of one logit of the teacher whose answers a job writes."""
+    teacher = job.teacher.spec if job.teacher else None
+    double = isinstance(teacher, TeacherSpec) and teacher.recipe.precision == "float64"
+    return 8 if double else 4
+
+
+def _answers(student: StudentJob) -> AnswersJob:
+    """Return the job of the answers that fit a student."""
+    views = student.spec.views.model_dump(mode="json")
+    values = dict(student.keys) | {
+        name: str(value).lower() for name, value in views.items() if name != "seed"
+    }
+    spec = AnswersSpec(**views, device=student.spec.device, threads=student.spec.threads)
+    keys = {key: values[key] for key in ANSWERS_KEYS}
+    return Job("answers", keys, spec, student.teacher)
 
 
 def theory_jobs(study: Study) -> list[StudentJob]:

@@ -117,6 +117,7 @@ class DatasetFacts:
         crop_padding: pixels added on each side before a random crop.
         flip: whether training images are mirrored at random.
         train_images: number of training images; None where it depends on a folder.
+        classes: number of classes; None where it depends on a folder.
 
     """
 
@@ -125,24 +126,27 @@ class DatasetFacts:
     crop_padding: int
     flip: bool
     train_images: int | None
+    classes: int | None
 
 
 DATASETS = {
     # no flips here: a mirrored digit can be another digit, or no digit at all
-    "digits": DatasetFacts(channels=1, image_side=8, crop_padding=1, flip=False, train_images=1437),
+    "digits": DatasetFacts(
+        channels=1, image_side=8, crop_padding=1, flip=False, train_images=1437, classes=10
+    ),
     "photographs": DatasetFacts(
-        channels=3, image_side=32, crop_padding=4, flip=True, train_images=416
+        channels=3, image_side=32, crop_padding=4, flip=True, train_images=416, classes=2
     ),
     "fashion-mnist": DatasetFacts(
-        channels=1, image_side=28, crop_padding=4, flip=True, train_images=60000
+        channels=1, image_side=28, crop_padding=4, flip=True, train_images=60000, classes=10
     ),
     "cifar10": DatasetFacts(
-        channels=3, image_side=32, crop_padding=4, flip=True, train_images=50000
+        channels=3, image_side=32, crop_padding=4, flip=True, train_images=50000, classes=10
     ),
     "cifar100": DatasetFacts(
-        channels=3, image_side=32, crop_padding=4, flip=True, train_images=50000
+        channels=3, image_side=32, crop_padding=4, flip=True, train_images=50000, classes=100
     ),
     "imagefolder": DatasetFacts(
-        channels=3, image_side=None, crop_padding=4, flip=True, train_images=None
+        channels=3, image_side=None, crop_padding=4, flip=True, train_images=None, classes=None
     ),
 }

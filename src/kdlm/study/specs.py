@@ -25,6 +25,7 @@ from kdlm.study import names
 
 __all__ = [
     "LARGEST_JITTER",
+    "AnswersSpec",
     "Architecture",
     "BroughtTeacherSpec",
     "InitMeansSpec",
@@ -41,6 +42,7 @@ __all__ = [
     "TeacherSpec",
     "Temperature",
     "Threads",
+    "ViewsSpec",
     "format_number",
 ]
 
@@ -100,6 +102,9 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$", max_length=1
 # Tables store seeds as 64-bit integers.
 Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 Threads = Annotated[int, Field(ge=1, le=1024, strict=True)]
+CropPadding = Annotated[int, Field(ge=0, le=64, strict=True)]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "float64", "bfloat16"]
 
 
 class Spec(BaseModel):
@@ -178,7 +183,7 @@ class Recipe(Spec):
     ce_weight: float = Field(
         default=0.0, ge=0, le=1, description="weight w of CE: w CE + (1 - w) loss; ignored by ce"
     )
-    precision: Literal["float32", "float64", "bfloat16"] = Field(
+    precision: Precision = Field(
         default="float32", description="bfloat16 is autocast over float32 weights"
     )
 
@@ -209,15 +214,47 @@ class Recipe(Spec):
             )
 
 
+class ViewsSpec(Spec):
+    """All that the images of a training depend on, batch by batch, besides the dataset."""
+
+    epochs: int = Field(ge=1, le=_MOST)
+    batch_size: int = Field(ge=2, le=_MOST)
+    augment: bool
+    crop_padding: CropPadding
+    flip: bool
+    precision: Precision
+    seed: Seed
+
+
+class AnswersSpec(ViewsSpec):
+    """The spec of a teacher's answers: its logits for the views of all students of one seed."""
+
+    device: Device
+    threads: Threads
+
+
 class _NetworkSpec(Spec):
     architecture: Architecture
     initialisation: Initialisation
     recipe: Recipe
-    crop_padding: int
+    crop_padding: CropPadding
     flip: bool
     seed: Seed
-    device: Literal["auto", "cpu", "cuda"]
+    device: Device
     threads: Threads
+
+    @property
+    def views(self) -> ViewsSpec:
+        """The part of the spec that the images of the training depend on."""
+        return ViewsSpec(
+            epochs=self.recipe.epochs,
+            batch_size=self.recipe.batch_size,
+            augment=self.recipe.augment,
+            crop_padding=self.crop_padding,
+            flip=self.flip,
+            precision=self.recipe.precision,
+            seed=self.seed,
+        )
 
 
 class TeacherSpec(_NetworkSpec):
@@ -231,7 +268,7 @@ class BroughtTeacherSpec(Spec):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     accuracy: float | None = Field(default=None, ge=0, le=1)
     normalisation: "Normalisation | None" = None
-    device: Literal["auto", "cpu", "cuda"]
+    device: Device
     threads: Threads
 
 

@@ -15,7 +15,7 @@ from kdlm.networks.architectures import build
 from kdlm.networks.brought import load_brought
 from kdlm.networks.devices import configure_torch, resolve_device, to_device
 from kdlm.storage.files import reading
-from kdlm.study.specs import BroughtTeacherSpec, Recipe, Schedule
+from kdlm.study.specs import BroughtTeacherSpec
 from kdlm.training.history import RunningMetrics
 from kdlm.training.objectives import CrossEntropy
 from kdlm.training.outputs import write_outputs
@@ -28,11 +28,6 @@ _ALIKE = 0.02
 """Two means or sds of pixels, from 0 to 1, count as the same number, rounded, up to this."""
 _FAR_BELOW = 0.05
 """A warning is logged if the test accuracy is further than this below the promised accuracy."""
-_AS_THEY_ARE = Recipe(
-    optimizer="sgd", learning_rate=1, weight_decay=0, schedule=Schedule(name="constant"),
-    epochs=1, batch_size=2, augment=False,
-)  # fmt: skip
-"""A recipe of which only the precision is used: images are float32, like the weights."""
 
 
 def bring_teacher(spec: BroughtTeacherSpec, weights: Path, data: Path, directory: Path) -> None:
@@ -70,10 +65,10 @@ def bring_teacher(spec: BroughtTeacherSpec, weights: Path, data: Path, directory
     logits: dict[str, tuple[Tensor, Tensor]] = {}
     rows: list[dict[str, Any]] = []
     for split, labels in (("train", prepared.train_labels), ("test", prepared.test_labels)):
-        images = Images.of(prepared, split, _AS_THEY_ARE, device)
+        images = Images.of(prepared, split, "float32", device)
         logits[split] = predict(model, images), labels
         measured = RunningMetrics()
-        reference = CrossEntropy().reference(logits[split][0])
+        reference = CrossEntropy().recorded(split, 0, len(labels))
         measured.add(CrossEntropy(), logits[split][0], reference, images.labels)
         rows.append({"epoch": 0, "split": split} | measured.row())
     _compare_accuracy(spec, rows[-1]["accuracy"], weights)

@@ -1,6 +1,7 @@
 """The history of a training: one row of measurements for each epoch and split."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,10 +17,24 @@ __all__ = ["Objective", "Recorder", "RunningMetrics", "gradient_sums"]
 class Objective(Protocol):
     """The loss that a network is trained to minimise."""
 
-    def reference(self, images: Tensor) -> Tensor:
-        """Return the teacher's logits (batch, K) for images (batch, C, H, W).
+    def recorded(self, split: str, first: int, last: int) -> Tensor:
+        """Return the teacher's logits (last − first, K) for images as they are, not augmented.
+
+        They are the images ``first`` to ``last − 1`` of the ``split``, train or test. Where there
+        is no teacher the result is NaN, with one column.
+        """
+        ...
+
+    def reference(self, images: Tensor, epoch: int, batch: int) -> Tensor:
+        """Return the teacher's logits (batch, K) for the views of one batch.
 
         Where there is no teacher the result is NaN, with shape (batch, 1).
+
+        Args:
+            images: the views, (batch, C, H, W), normalised.
+            epoch: the epoch they belong to; the first is 1.
+            batch: their position in the epoch; the first is 0.
+
         """
         ...
 
@@ -58,20 +73,31 @@ def gradient_sums(gradient: Tensor) -> Tensor:
     return ratio.masked_fill(total <= torch.finfo(gradient.dtype).eps ** 0.5, 0)
 
 
+_TOTALS = (
+    "loss",
+    "right",
+    "logit_total",
+    "mean_square",
+    "centred_square",
+    "gap",
+    "gap_square",
+    "distance",
+)
+
+
 @dataclass
 class RunningMetrics:
-    """Running totals, in float64, over the batches of one split in one epoch."""
+    """Running totals over the batches of one split in one epoch.
+
+    The totals stay on the device of the logits, so that adding a batch never waits for a GPU; only
+    `row` reads them.
+    """
 
     samples: int = 0
-    loss: float = 0.0
-    right: int = 0
-    logit_total: float = 0.0
-    mean_square: float = 0.0
-    centred_square: float = 0.0
-    gap: float = 0.0
-    gap_square: float = 0.0
-    distance: float = 0.0
-    gradient_sum: float = 0.0
+    totals: Tensor | None = None
+    """Sums over the samples, (8,), float64, in the order of `_TOTALS`; None before a batch."""
+    gradient_sum: Tensor | None = None
+    """The largest of `gradient_sums`, a float64 scalar; None before a batch."""
 
     def add(self, objective: Objective, logits: Tensor, reference: Tensor, labels: Tensor) -> None:
         """Add one batch to the totals.
@@ -90,19 +116,26 @@ class RunningMetrics:
         (gradient,) = torch.autograd.grad(loss, wide)
         wide = wide.detach()
         centre = wide.mean(dim=1)
-        self.samples += len(labels)
-        self.loss += float(loss.detach()) * len(labels)
-        self.right += int((wide.argmax(dim=1) == labels).sum())
-        self.logit_total += float(centre.sum())
-        self.mean_square += float(centre.square().sum())
-        self.centred_square += float((wide - centre[:, None]).square().mean(dim=1).sum())
         gap = centre - reference.mean(dim=1)
-        self.gap += float(gap.sum())
-        self.gap_square += float(gap.square().sum())
-        self.distance += float((wide - reference).square().mean(dim=1).sum())
+        sums = torch.stack(
+            [
+                loss.detach() * len(labels),
+                (wide.argmax(dim=1) == labels).sum().double(),
+                centre.sum(),
+                centre.square().sum(),
+                (wide - centre[:, None]).square().mean(dim=1).sum(),
+                gap.sum(),
+                gap.square().sum(),
+                (wide - reference).square().mean(dim=1).sum(),
+            ]
+        )
         largest = gradient_sums(gradient).max()
-        # clamp keeps a NaN, which Python's max would lose
-        self.gradient_sum = float(largest.clamp(min=self.gradient_sum))
+        self.samples += len(labels)
+        self.totals = sums if self.totals is None else self.totals + sums
+        # maximum keeps a NaN, which Python's max would lose
+        self.gradient_sum = (
+            largest if self.gradient_sum is None else torch.maximum(self.gradient_sum, largest)
+        )
 
     def row(self) -> dict[str, Any]:
         """Return the totals as columns of table ``history``.
@@ -114,20 +147,36 @@ class RunningMetrics:
         ``gap_energy`` is ½ E[g²], g = c^s − c^t: exactly the difference between the losses of
         logits matching and of centred logits matching, which is KD at T = ∞.
         """
+        if self.totals is None or self.gradient_sum is None:
+            raise ValueError("a row needs a batch")
+        total = dict(zip(_TOTALS, self.totals.tolist(), strict=True))
         # 0/0 where the student's logits are the teacher's: then no share is due to the gap
-        share = self.gap_square / self.distance if self.distance else 0.0
+        share = total["gap_square"] / total["distance"] if total["distance"] else 0.0
         return {
-            "objective": self.loss / self.samples,
-            "accuracy": self.right / self.samples,
-            "mean_logit": self.logit_total / self.samples,
-            "mean_logit_rms": (self.mean_square / self.samples) ** 0.5,
-            "logit_rms": (self.centred_square / self.samples) ** 0.5,
-            "logit_gradient_sum": self.gradient_sum,
-            "gap": self.gap / self.samples,
-            "gap_rms": (self.gap_square / self.samples) ** 0.5,
-            "gap_energy": self.gap_square / self.samples / 2,
+            "objective": total["loss"] / self.samples,
+            "accuracy": total["right"] / self.samples,
+            "mean_logit": total["logit_total"] / self.samples,
+            "mean_logit_rms": (total["mean_square"] / self.samples) ** 0.5,
+            "logit_rms": (total["centred_square"] / self.samples) ** 0.5,
+            "logit_gradient_sum": float(self.gradient_sum),
+            "gap": total["gap"] / self.samples,
+            "gap_rms": (total["gap_square"] / self.samples) ** 0.5,
+            "gap_energy": total["gap_square"] / self.samples / 2,
             "gap_share": share,
         }
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the totals by name, with which `restored` makes the same running metrics."""
+        if self.totals is None or self.gradient_sum is None:
+            return {}
+        return {"totals": self.totals, "gradient_sum": self.gradient_sum}
+
+    @classmethod
+    def restored(
+        cls, samples: int, state: Mapping[str, Tensor], device: torch.device
+    ) -> "RunningMetrics":
+        """Return running metrics that go on from a ``state`` on ``device``."""
+        return cls(samples, **{name: value.to(device) for name, value in state.items()})
 
 
 @dataclass
@@ -135,7 +184,8 @@ class Recorder:
     """Measures a network in training after each epoch and collects the history's rows.
 
     ``probe`` is one fixed batch of training images, on which BatchNorm runs in train mode: the
-    running statistics that eval mode needs are not set before the first epoch.
+    running statistics that eval mode needs are not set before the first epoch. It holds the first
+    images of the training set.
     """
 
     model: Network
@@ -151,11 +201,12 @@ class Recorder:
             "bias": self._classifier("bias"),
             "centre": train_mode_logits(self.model, self.probe).double().mean(dim=1),
         }
-        self.probe_reference = self.objective.reference(self.probe)
-        self.test_reference = torch.cat(
-            [self.objective.reference(batch) for batch in self.test.batches(EVALUATION_BATCH)]
-        )
+        self.probe_reference = self._recorded("train", 0, len(self.probe))
+        self.test_reference = self._recorded("test", 0, len(self.test.labels))
         self.test_logits = torch.empty(0)
+
+    def _recorded(self, split: str, first: int, last: int) -> Tensor:
+        return self.objective.recorded(split, first, last).to(self.probe.device)
 
     def _classifier(self, name: str) -> Tensor:
         return self.model.get_parameter(f"classifier.{name}").detach().double().clone()
@@ -177,10 +228,10 @@ class Recorder:
         """
         total, done = RunningMetrics(), 0
         for batch in images.batches(EVALUATION_BATCH):
-            labels = images.labels[done : done + len(batch)]
-            done += len(batch)
+            first, done = done, done + len(batch)
+            reference = self._recorded("train", first, done)
             logits = train_mode_logits(self.model, batch)
-            total.add(self.objective, logits, self.objective.reference(batch), labels)
+            total.add(self.objective, logits, reference, images.labels[first:done])
         self.rows.append({"epoch": 0, "split": "initial", **self._sums()} | total.row())
 
     def record(self, epoch: int, trained: RunningMetrics | None) -> bool:

@@ -5,33 +5,26 @@ code does not depend on any distillation loss, and editing a loss retrains no te
 """
 
 import logging
-import math
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kdlm.data.augmentation import augment
 from kdlm.data.images import Images, predict
 from kdlm.data.prepared import Prepared
-from kdlm.networks.initialisation import stream
+from kdlm.networks.devices import autocast
 from kdlm.networks.network import Network
-from kdlm.study.specs import Recipe, StudentSpec, TeacherSpec
+from kdlm.study.specs import StudentSpec, TeacherSpec
 from kdlm.training.checkpoints import Checkpoint, State
+from kdlm.training.finiteness import FirstNonFinite
 from kdlm.training.history import Objective, Recorder, RunningMetrics
 from kdlm.training.optimizers import OPTIMIZERS, SGD, Adam, learning_rate
+from kdlm.training.views import Views
 
 __all__ = ["Divergence", "Trained", "train"]
 
 logger = logging.getLogger(__name__)
-
-
-def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
-    if recipe.precision == "bfloat16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -43,7 +36,7 @@ class Divergence:
     batch: int
     """The first batch of an epoch is 1."""
     what: str
-    """The first of ``weights``, ``running statistics``, ``loss``, ``gradient`` not finite."""
+    """A name of `kdlm.training.finiteness.KINDS`: what was not finite."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +57,9 @@ class _Progress:
 
     model: Network
     optimizer: SGD | Adam
-    order: torch.Generator
-    views: torch.Generator
+    views: Views
     recorder: Recorder
+    finite: FirstNonFinite
     epoch: int = 1
     batch: int = 0
     tally: RunningMetrics = field(default_factory=RunningMetrics)
@@ -80,7 +73,6 @@ class _Progress:
         Called before the first epoch and between two epochs.
         """
         self.epoch, self.batch, self.tally = epoch, 0, RunningMetrics()
-        self.epoch_order = self.order.get_state()
         self.whole = {name: value.clone() for name, value in self.model.state_dict().items()}
 
     def state(self) -> State:
@@ -89,13 +81,15 @@ class _Progress:
             "whole": self.whole,
             "optimizer": self.optimizer.state(),
             "recorder": self.recorder.initial,
-            "stream": {"order": self.epoch_order, "views": self.views.get_state()},
+            "stream": self.views.state(),
+            "tally": self.tally.state(),
+            "finite": {"found": self.finite.found},
         }
         return State(
             self.epoch,
             self.batch,
             {f"{part}:{name}": value for part, of in parts.items() for name, value in of.items()},
-            {"tally": asdict(self.tally), "history": self.recorder.rows},
+            {"samples": self.tally.samples, "history": self.recorder.rows},
         )
 
     def restore(self, state: State) -> None:
@@ -112,10 +106,9 @@ class _Progress:
         self.whole = part("whole:")
         self.optimizer.restore(part("optimizer:"))
         self.recorder.initial = {name: t.to(device) for name, t in part("recorder:").items()}
-        self.epoch_order = state.tensors["stream:order"]
-        self.order.set_state(self.epoch_order)
-        self.views.set_state(state.tensors["stream:views"])
-        self.tally = RunningMetrics(**state.facts["tally"])
+        self.views.restore(part("stream:"))
+        self.tally = RunningMetrics.restored(state.facts["samples"], part("tally:"), device)
+        self.finite.found = state.tensors["finite:found"].to(device)
         self.recorder.rows = state.facts["history"]
 
 
@@ -135,6 +128,8 @@ def train(
 
     If the loss, a gradient, a weight or a running statistic becomes NaN or infinite, training ends
     early. The weights, the history and the test logits are then those after the last whole epoch.
+    Within an epoch nothing waits for a GPU: such numbers, and the epoch's metrics, are remembered
+    on the device and read when the epoch ends.
 
     Args:
         model: the network with its initial weights, on its device.
@@ -153,16 +148,17 @@ def train(
     """
     recipe = spec.recipe
     device = next(model.parameters()).device
-    train_images = Images.of(prepared, "train", recipe, device)
-    test_images = Images.of(prepared, "test", recipe, device)
-    order, views = stream(spec.seed, f"{role} order"), stream(spec.seed, f"{role} views")
-    parameters, statistics = list(model.parameters()), _statistics(model)
+    train_images = Images.of(prepared, "train", recipe.precision, device)
+    test_images = Images.of(prepared, "test", recipe.precision, device)
+    views = Views(train_images, spec.views, role)
+    parameters = list(model.parameters())
     optimizer = OPTIMIZERS[recipe.optimizer](parameters, recipe)
     probe = train_images.pixels[: recipe.batch_size]
     recorder = Recorder(
         model, objective, test_images, train_images.scaled(probe), train_images.labels[: len(probe)]
     )
-    progress = _Progress(model, optimizer, order, views, recorder)
+    finite = FirstNonFinite(model)
+    progress = _Progress(model, optimizer, views, recorder, finite)
     if saved := checkpoint.load():
         progress.restore(saved)
     else:
@@ -172,25 +168,26 @@ def train(
     for epoch in range(progress.epoch, recipe.epochs + 1):
         model.train()
         rate = learning_rate(recipe, epoch)
-        permutation = torch.randperm(len(train_images.labels), generator=order).to(device)
-        for batch in torch.split(permutation, recipe.batch_size)[progress.batch :]:
-            checkpoint.keep(epoch, progress.batch, progress.state)
-            pixels, labels = train_images.pixels[batch], train_images.labels[batch]
-            if recipe.augment:
-                pixels = augment(pixels, spec.crop_padding, spec.flip, views)
-            images = train_images.scaled(pixels)
-            with _autocast(recipe, device):
-                reference = objective.reference(images)
+        views.begin()
+        for batch in range(progress.batch, len(views)):
+            checkpoint.keep(epoch, batch, progress.state)
+            images, labels = views.batch(batch)
+            with autocast(recipe.precision, device):
+                reference = objective.reference(images, epoch, batch)
                 logits = model(images).to(images.dtype)
             loss = objective(logits, reference, labels)
             gradients = list(torch.autograd.grad(loss, parameters))
-            progress.batch += 1
-            if not _finite([loss, *gradients, *statistics]):
-                return _diverged(progress, loss, checkpoint, test_images)
+            finite.look(batch + 1, loss, gradients)
             optimizer.step(gradients, rate)
             progress.tally.add(objective, logits, reference, labels)
+            progress.batch += 1
+        if found := finite.first():
+            return _diverged(progress, Divergence(epoch, *found), checkpoint, test_images)
         if not recorder.record(epoch, progress.tally):
-            return _diverged(progress, loss, checkpoint, test_images)
+            finite.look(progress.batch, loss, gradients)
+            _, what = finite.first() or (0, "gradient")
+            found_now = Divergence(epoch, progress.batch, what)
+            return _diverged(progress, found_now, checkpoint, test_images)
         progress.begin(epoch + 1)
         logger.info(
             "epoch %d/%d  objective %.6g  train accuracy %.4f  test accuracy %.4f",
@@ -202,40 +199,20 @@ def train(
     return Trained(recorder.rows, recorder.test_logits)
 
 
-def _statistics(model: Network) -> list[Tensor]:
-    """Return BatchNorm's running means and variances, without its integer batch counters."""
-    return [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-
-
-def _finite(tensors: list[Tensor]) -> bool:
-    """Return whether every number in ``tensors`` is finite.
-
-    Only the sum is tested: a NaN or an infinity in any term makes the sum NaN or infinite.
-    """
-    return math.isfinite(torch.stack([tensor.detach().sum() for tensor in tensors]).sum())
-
-
 def _diverged(
-    progress: _Progress, loss: Tensor, checkpoint: Checkpoint, test_images: Images
+    progress: _Progress, found: Divergence, checkpoint: Checkpoint, test_images: Images
 ) -> Trained:
     """Log the divergence, restore the model of the last whole epoch, and return its outcome."""
-    model = progress.model
-    if not _finite(list(model.parameters())):
-        what = "weights"
-    elif not _finite(_statistics(model)):
-        what = "running statistics"
-    else:
-        what = "gradient" if _finite([loss]) else "loss"
-    found = Divergence(progress.epoch, progress.batch, what)
     logger.error(
         "diverged in epoch %d, batch %d: %s NaN or infinite; kept is epoch %d; "
         "last good checkpoint: %s",
         found.epoch,
         found.batch,
-        what,
+        found.what,
         found.epoch - 1,
         checkpoint.last,
     )
+    model = progress.model
     model.load_state_dict(progress.whole)
     model.eval()
     return Trained(progress.recorder.rows, predict(model, test_images), found)

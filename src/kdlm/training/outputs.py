@@ -17,6 +17,7 @@ from kdlm.storage.files import replacing
 from kdlm.storage.parquet import read_arrow, to_arrow, write_table
 from kdlm.storage.provenance import circumstances
 from kdlm.study.specs import BroughtTeacherSpec, StudentSpec, TeacherSpec
+from kdlm.training.arrays import from_numpy, to_numpy
 
 __all__ = ["read_initial_mean", "read_logits", "write_outputs"]
 
@@ -84,13 +85,8 @@ def write_outputs(
 
 def _rows(values: Tensor) -> pa.ListArray:
     """Return the rows of a tensor (N, K) as an Arrow array of N lists of K float64 numbers."""
-    numbers = values.double().cpu().contiguous().numpy()
-    ends = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
-    # from buffers, for the reason that `to_arrow` gives
-    return pa.ListArray.from_arrays(
-        pa.Array.from_buffers(pa.int32(), len(ends), [None, pa.py_buffer(ends)]),
-        pa.Array.from_buffers(pa.float64(), numbers.size, [None, pa.py_buffer(numbers)]),
-    )
+    ends = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
+    return pa.ListArray.from_arrays(from_numpy(ends), from_numpy(values.double().cpu().numpy()))
 
 
 def read_initial_mean(path: Path) -> float:
@@ -117,10 +113,9 @@ def read_logits(path: Path, split: str) -> Tensor:
 
     """
     table = read_arrow(path, "logits")
-    # pyarrow's own filters, and its to_numpy, would import pandas
+    # a filter of pyarrow, or a comparison with a text, would import pandas
     chosen = [one == split for one in table["split"].to_pylist()]
     if not any(chosen):
         raise InputError(f"{path}: no logits of split {split!r}; delete it and run snakemake again")
-    numbers = table["logits"].combine_chunks().flatten()
-    logits = np.frombuffer(numbers.buffers()[1], np.float64, len(numbers), 8 * numbers.offset)
+    logits = to_numpy(table["logits"].combine_chunks().flatten())
     return torch.tensor(logits).view(len(table), -1)[torch.tensor(chosen)]

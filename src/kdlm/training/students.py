@@ -1,7 +1,9 @@
 """Distilling a student: its initial weights are shifted or perturbed, then it learns by a loss."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,13 +17,13 @@ from kdlm.networks.architectures import build
 from kdlm.networks.devices import configure_torch, resolve_device, to_device
 from kdlm.networks.initialisation import initialise, jitter, perturb, stream
 from kdlm.networks.network import Network
-from kdlm.networks.saved import load_network
 from kdlm.sources import digest
 from kdlm.storage.files import verify
 from kdlm.study.specs import StudentSpec
 from kdlm.training.checkpoints import Checkpoint, CheckpointPolicy
 from kdlm.training.loop import train
 from kdlm.training.outputs import read_initial_mean, read_logits, write_outputs
+from kdlm.training.teaching import Answers, OnlineTeacher
 
 __all__ = ["distill"]
 
@@ -35,15 +37,17 @@ class _Distillation:
     """
 
     spec: StudentSpec
-    teacher: Network
+    teacher: "_Teacher"
+    logits: Mapping[str, Tensor]
+    """The teacher's logits (N, K) for the images of each split, not augmented."""
     student_mean: float
     teacher_mean: float
 
-    @torch.no_grad()
-    def reference(self, images: Tensor) -> Tensor:
-        # the teacher runs in its own precision, so that all students learn from the same logits
-        logits: Tensor = self.teacher(images.to(self.teacher.classifier.bias.dtype))
-        return logits.to(images.dtype)
+    def recorded(self, split: str, first: int, last: int) -> Tensor:
+        return self.logits[split][first:last]
+
+    def reference(self, images: Tensor, epoch: int, batch: int) -> Tensor:
+        return self.teacher(images, epoch, batch).to(images.dtype)
 
     def __call__(self, logits: Tensor, reference: Tensor, labels: Tensor) -> Tensor:
         weight = self.spec.recipe.ce_weight
@@ -59,6 +63,12 @@ class _Distillation:
         if weight == 0:
             return loss
         return weight * functional.cross_entropy(logits, labels) + (1 - weight) * loss
+
+
+class _Teacher(Protocol):
+    """Gives the logits (B, K) of a teacher in eval mode for the views of one batch."""
+
+    def __call__(self, images: Tensor, epoch: int, batch: int) -> Tensor: ...
 
 
 def _train_mode_mean(model: Network, images: Images) -> float:
@@ -87,7 +97,8 @@ def _initial_student(
     model = build(spec.architecture, prepared.num_classes, channels, dtype, side)
     initialise(model, spec.initialisation, stream(spec.seed, "student weights"))
     to_device(model, device)
-    student_mean = _train_mode_mean(model, Images.of(prepared, "train", spec.recipe, device))
+    images = Images.of(prepared, "train", spec.recipe.precision, device)
+    student_mean = _train_mode_mean(model, images)
     if spec.means != "natural":
         with torch.no_grad():
             model.get_parameter("classifier.bias").add_(spec.mean_gap + teacher_mean - student_mean)
@@ -103,11 +114,15 @@ def distill(
     teacher: Path,
     directory: Path,
     keeping: CheckpointPolicy | None = None,
+    answers: Path | None = None,
 ) -> None:
     """Train one student and write its files to ``directory``.
 
     A student that diverges counts as a result, not as an error: its files are written as they were
     after the last whole epoch, and their metadata say where the student diverged.
+
+    The result is the same to the bit whether the teacher runs beside the student, or its logits
+    are read from its ``answers`` (`kdlm.training.answers.write_answers`).
 
     Args:
         spec: the student's spec.
@@ -115,10 +130,12 @@ def distill(
         teacher: folder with the teacher's files.
         directory: folder that the student's files are written to.
         keeping: where and how often to save checkpoints; None saves none.
+        answers: file of the teacher's answers to the student's views; None runs the teacher.
 
     Raises:
         InputError: a file cannot be read, the dataset leaves a single image for the last batch, the
-            teacher has another number of classes than the dataset, or the device is missing.
+            teacher has another number of classes than the dataset, the answers are of another
+            teacher or other views, or the device is missing.
         SystemExit: a signal asked to stop.
 
     """
@@ -126,8 +143,12 @@ def distill(
     device = resolve_device(spec.device)
     prepared = open_prepared(data)
     spec.recipe.refuse_last_image(len(prepared.train_labels))
-    teacher_network = load_network(teacher / "model.safetensors")
-    teacher_classes = teacher_network.get_parameter("classifier.bias").numel()
+    seals = [
+        verify(teacher / name)
+        for name in ("model.safetensors", "logits.parquet", "history.parquet")
+    ]
+    logits = {split: read_logits(teacher / "logits.parquet", split) for split in ("train", "test")}
+    teacher_classes = logits["train"].shape[1]
     if teacher_classes != prepared.num_classes:
         raise InputError(
             f"{teacher}: the teacher knows {teacher_classes} classes, "
@@ -136,11 +157,12 @@ def distill(
     if spec.means == "untrained-teacher":
         teacher_mean = read_initial_mean(teacher / "history.parquet")
     else:
-        teacher_mean = float(read_logits(teacher / "logits.parquet", "train").mean())
+        teacher_mean = float(logits["train"].mean())
     model, student_mean = _initial_student(spec, prepared, teacher_mean, device)
     objective = _Distillation(
         spec,
-        to_device(teacher_network, device).eval(),
+        OnlineTeacher.load(teacher, device) if answers is None else Answers(answers, spec, teacher),
+        {split: values.to(device) for split, values in logits.items()},
         student_mean=student_mean,
         teacher_mean=teacher_mean,
     )
@@ -152,10 +174,7 @@ def distill(
             "version of torch": torch.__version__,
             "kind of device": device.type,
             "data set": prepared.sha256,
-            "teacher": "".join(
-                verify(teacher / name)
-                for name in ("model.safetensors", "logits.parquet", "history.parquet")
-            ),
+            "teacher": "".join(seals),
         },
     )
     trained = train(model, objective, spec, prepared, "student", checkpoint)

@@ -68,7 +68,7 @@ def train_teacher(
             f"recipe a smaller learning rate; last good checkpoint: {checkpoint.last}"
         )
     model.eval()
-    train_images = Images.of(prepared, "train", spec.recipe, torch.device(device))
+    train_images = Images.of(prepared, "train", spec.recipe.precision, device)
     write_outputs(
         directory,
         spec=spec,
