@@ -3,12 +3,15 @@
 import argparse
 import sys
 
-from benchmarks import cluster, init_means, losses, training
+from benchmarks import cluster, init_means, losses, scale, startup, study, training
 
 BENCHMARKS = {
     "cluster": cluster,
     "init_means": init_means,
     "losses": losses,
+    "scale": scale,
+    "startup": startup,
+    "study": study,
     "training": training,
 }
 

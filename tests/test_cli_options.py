@@ -1,5 +1,6 @@
 """What the command line hands on to the code, and with which status it ends."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from kdlm import cli, signals
 from kdlm.errors import InputError
-from kdlm.study.config import parse
+from kdlm.study.config import parse, read_study
 from kdlm.study.jobs import Job, init_means_jobs, student_jobs, teacher_jobs
 
 Calls = list[tuple[Any, ...]]
@@ -83,6 +84,15 @@ def test_a_dataset_is_told_where_its_files_are(
     ((*arguments, keys),) = calls
     told = {str(one) for one in arguments} | {str(one) for one in keys.values()}
     assert {"imagefolder", "pictures", "12", str(output), str(download)} <= told
+
+
+def test_a_config_can_come_from_stdin(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = parse(tiny)
+    monkeypatch.setattr("sys.stdin", io.StringIO(study.canonical_json()))
+    assert cli.main(["resolve", "--config", "-", "--output", str(tmp_path / "study.json")]) == 0
+    assert read_study(tmp_path) == study
 
 
 def test_what_is_wrong_with_the_input_is_one_line_and_a_status(

@@ -81,7 +81,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _forget() -> None:
-    for cached in (sources.closure, sources._code, sources.digest):
+    for cached in (sources.closure, sources._read, sources.digest):
         cached.cache_clear()
 
 
@@ -180,13 +180,13 @@ def test_what_is_said_about_the_code_is_not_the_code(tmp_path: Path, text: str) 
     plain, other = tmp_path / "plain.py", tmp_path / "other.py"
     plain.write_text('def f(x: str) -> str:\n    return f"{x}#"\n')
     other.write_text(text)
-    assert sources._code(other) == sources._code(plain) == plain.read_text()
+    assert sources._read(other).code == sources._read(plain).code == plain.read_text()
 
 
 def test_a_blank_line_or_a_hash_inside_a_string_is_code(tmp_path: Path) -> None:
     file = tmp_path / "file.py"
     file.write_text('x = """a\n\n# b"""\ny = "#"\n')
-    assert sources._code(file) == file.read_text()
+    assert sources._read(file).code == file.read_text()
 
 
 def test_another_version_of_the_schemas_changes_every_digest(

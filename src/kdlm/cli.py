@@ -1,6 +1,7 @@
 """The commands that the rules call: ``python -m kdlm COMMAND``; each does one job.
 
 Heavy packages are imported inside the command that needs them, so that ``claims`` answers at once.
+So is the config, whose models a training job does not need.
 """
 
 import argparse
@@ -20,7 +21,6 @@ from kdlm.arguments import Parser, shown, to_count, to_path
 from kdlm.errors import InputError
 from kdlm.storage.locks import lock_folder
 from kdlm.study.complaints import first_complaint
-from kdlm.study.config import parse, read_config, read_study, schema
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import (
     AnswersSpec,
@@ -35,11 +35,12 @@ from kdlm.terminal import printable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kdlm.study.config import Study
     from kdlm.training.checkpoints import CheckpointPolicy
 
 __all__ = ["main", "parser"]
 
-_BY_HAND = ("claims", "findings", "power", "reproduce", "salvage", "schema")
+_BY_HAND = ("claims", "clean", "findings", "power", "reproduce", "salvage", "schema")
 """Commands that no rule calls. The others are jobs, whose logs end with the host they ran on."""
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -60,10 +61,25 @@ def _spec(kind: type[SpecT], text: str) -> SpecT:
         raise InputError(f"--spec: {first_complaint(error, kind)}") from None
 
 
+def _study(arguments: argparse.Namespace) -> "Study":
+    """Return the study in the folder that a command is about.
+
+    Raises:
+        InputError: it has no study.json, or no valid one.
+
+    """
+    from kdlm.study.config import read_study  # noqa: PLC0415
+
+    return read_study(arguments.folder)
+
+
 def _resolve(arguments: argparse.Namespace) -> None:
     from kdlm.storage.files import replacing  # noqa: PLC0415
+    from kdlm.study.config import parse  # noqa: PLC0415
 
-    study = parse(load_json(arguments.config))
+    # the system limits the length of an argument, and with it the number of a config's arms
+    text = sys.stdin.read() if arguments.config == "-" else arguments.config
+    study = parse(load_json(text))
     with replacing(arguments.output) as temporary:
         temporary.write_text(json.dumps(study.model_dump(mode="json"), indent=2) + "\n")
 
@@ -142,31 +158,31 @@ def _init_means(arguments: argparse.Namespace) -> None:
 def _collect(arguments: argparse.Namespace) -> None:
     from kdlm.tables.runs import collect  # noqa: PLC0415
 
-    collect(read_study(arguments.folder), arguments.folder)
+    collect(_study(arguments), arguments.folder)
 
 
 def _summarise(arguments: argparse.Namespace) -> None:
     from kdlm.tables.init_means import summarise_study  # noqa: PLC0415
 
-    summarise_study(read_study(arguments.folder), arguments.folder)
+    summarise_study(_study(arguments), arguments.folder)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
     from kdlm.tables.comparisons import compare_study  # noqa: PLC0415
 
-    compare_study(read_study(arguments.folder), arguments.folder)
+    compare_study(_study(arguments), arguments.folder)
 
 
 def _theory(arguments: argparse.Namespace) -> None:
     from kdlm.tables.theory import measure  # noqa: PLC0415
 
-    measure(read_study(arguments.folder), arguments.folder)
+    measure(_study(arguments), arguments.folder)
 
 
 def _judge(arguments: argparse.Namespace) -> None:
     from kdlm.claims import judge_study  # noqa: PLC0415
 
-    judge_study(read_study(arguments.folder), arguments.folder)
+    judge_study(_study(arguments), arguments.folder)
 
 
 def _read_claims(folder: Path) -> "pd.DataFrame":
@@ -214,6 +230,8 @@ def _claims(arguments: argparse.Namespace) -> None:
 
 
 def _power(arguments: argparse.Namespace) -> None:
+    from kdlm.study.config import read_config, read_study  # noqa: PLC0415
+
     study = read_config(arguments.config)
     measured_in: Path | None = arguments.measured_in
     if measured_in is not None:
@@ -234,7 +252,7 @@ def _power(arguments: argparse.Namespace) -> None:
 def _salvage(arguments: argparse.Namespace) -> None:
     from kdlm.salvage import salvage  # noqa: PLC0415
 
-    replaced = salvage(read_study(arguments.folder), arguments.folder)
+    replaced = salvage(_study(arguments), arguments.folder)
     if replaced:
         logging.warning(
             "claims, tables and figures are of what is there, until snakemake runs again"
@@ -243,17 +261,25 @@ def _salvage(arguments: argparse.Namespace) -> None:
         print(path)
 
 
+def _clean(arguments: argparse.Namespace) -> None:
+    from kdlm.cleaning import clean, describe  # noqa: PLC0415
+
+    study, dry_run = _study(arguments), arguments.dry_run
+    found = clean(study, arguments.folder, unfinished=arguments.unfinished, dry_run=dry_run)
+    print(describe(found, study, dry_run=dry_run))
+
+
 def _figure(arguments: argparse.Namespace) -> None:
     from kdlm.figures import draw  # noqa: PLC0415
 
-    draw(arguments.name, read_study(arguments.folder), arguments.folder)
+    draw(arguments.name, _study(arguments), arguments.folder)
 
 
 def _report(arguments: argparse.Namespace) -> None:
     from kdlm.archive.report import render_report  # noqa: PLC0415
     from kdlm.storage.files import verify  # noqa: PLC0415
 
-    read_study(arguments.folder)
+    _study(arguments)
     verify(arguments.folder / "claims.parquet")
     render_report(arguments.folder, arguments.output)
 
@@ -261,7 +287,7 @@ def _report(arguments: argparse.Namespace) -> None:
 def _archive(arguments: argparse.Namespace) -> None:
     from kdlm.archive.study import archive_study  # noqa: PLC0415
 
-    study = read_study(arguments.folder)
+    study = _study(arguments)
     output = arguments.output or arguments.folder / f"archive/{study.study}.zip"
     archive_study(
         study,
@@ -309,6 +335,7 @@ def _schema(arguments: argparse.Namespace) -> None:
     import yaml  # noqa: PLC0415
 
     from kdlm.storage.files import replacing  # noqa: PLC0415
+    from kdlm.study.config import schema  # noqa: PLC0415
 
     with replacing(arguments.output) as temporary:
         temporary.write_text(
@@ -392,7 +419,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     resolve = command("resolve", _resolve, "write a validated config as study.json")
-    resolve.add_argument("--config", required=True, help="the config as JSON")
+    resolve.add_argument("--config", required=True, help="the config as JSON; - for stdin")
     resolve.add_argument("--output", type=to_path, required=True)
 
     prepare = command("prepare", _prepare, "decode a dataset once, to the file every job maps")
@@ -437,6 +464,13 @@ def parser() -> argparse.ArgumentParser:
     folder_command("theory", _theory, "measure the gradient's limit and the identities")
     folder_command("judge", _judge, "decide every claim")
     folder_command("salvage", _salvage, "gather what a failed run has left; print what changed")
+    clean = folder_command("clean", _clean, "remove what a finished study no longer needs")
+    clean.add_argument("--dry-run", action="store_true", help="remove nothing, say what would be")
+    clean.add_argument(
+        "--unfinished",
+        action="store_true",
+        help="clean a study that is not finished; its stopped trainings then start over",
+    )
     folder_command("figure", _figure, "draw one figure").add_argument("name")
 
     _add_archive_commands(command, folder_command)

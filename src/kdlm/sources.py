@@ -9,6 +9,8 @@ import ast
 import hashlib
 import io
 import tokenize
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -51,22 +53,78 @@ def _file(module: str) -> Path | None:
     return None
 
 
-class _Imports(ast.NodeVisitor):
-    """Collects the names of the modules that a module imports, outside ``if TYPE_CHECKING:``."""
+@dataclass(frozen=True)
+class _Source:
+    """What a digest needs to know about a source file."""
 
-    def __init__(self) -> None:
-        self.found: set[str] = set()
+    code: str
+    """The text of the file without comments, docstrings and blank lines."""
+    imports: frozenset[str]
+    """The names of the modules that it imports, outside ``if TYPE_CHECKING:``."""
 
-    def visit_If(self, node: ast.If) -> None:
-        if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
-            self.generic_visit(node)
 
-    def visit_Import(self, node: ast.Import) -> None:
-        self.found |= {alias.name for alias in node.names}
+@cache
+def _read(file: Path) -> _Source:
+    """Read a source file, and parse it once for its code and for its imports."""
+    source = file.read_text(encoding="utf-8")
+    body = ast.parse(source).body
+    return _Source(_code(source, body), frozenset(_imports(body)))
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        module = node.module or ""
-        self.found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+
+def _inside(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the statements directly inside a statement.
+
+    An import and a docstring are statements, and expressions, which are most of a file's nodes,
+    contain none. To look at all nodes would take several times as long.
+    """
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        yield from getattr(node, field, ())
+
+
+def _imports(body: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield the names of the modules that these statements import."""
+    for node in body:
+        match node:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                continue
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=module, names=names):
+                yield module or ""
+                yield from (f"{module or ''}.{alias.name}" for alias in names)
+        yield from _imports(_inside(node))
+
+
+def _docstrings(body: Iterable[ast.AST]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last line of each string that is a statement of its own."""
+    for node in body:
+        match node:
+            case ast.Expr(ast.Constant(str()), lineno=first, end_lineno=int(last)):
+                yield first, last
+        yield from _docstrings(_inside(node))
+
+
+def _code(source: str, body: Iterable[ast.AST]) -> str:
+    """Return the text of a source file without comments, docstrings and blank lines.
+
+    The text is cut out of the file. The output of ``ast.dump`` or ``ast.unparse`` changes with the
+    version of Python, so a digest of it would outdate all results at an upgrade.
+
+    Args:
+        source: the text of the file.
+        body: its statements, parsed.
+
+    """
+    lines = source.splitlines(keepends=True)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        # NL is the token of a blank line; a blank line inside a string is not a token, so it stays
+        if token.type in (tokenize.COMMENT, tokenize.NL):
+            row, column = token.start
+            lines[row - 1] = f"{lines[row - 1][:column].rstrip()}\n".lstrip("\n")
+    for first, last in _docstrings(body):
+        # a docstring has no effect
+        lines[first - 1 : last] = [""] * (last - first + 1)
+    return "".join(lines)
 
 
 @cache
@@ -88,32 +146,8 @@ def closure(module: str) -> frozenset[str]:
         if file is None or not ours or current in reached:
             continue
         reached.add(current)
-        imports = _Imports()
-        imports.visit(ast.parse(file.read_bytes()))
-        waiting += [*imports.found, current.rpartition(".")[0]]
+        waiting += [*_read(file).imports, current.rpartition(".")[0]]
     return frozenset(reached)
-
-
-@cache
-def _code(file: Path) -> str:
-    """Return the text of a source file without comments, docstrings and blank lines.
-
-    The text is cut out of the file. The output of ``ast.dump`` or ``ast.unparse`` changes with the
-    version of Python, so a digest of it would outdate all results at an upgrade.
-    """
-    source = file.read_text(encoding="utf-8")
-    lines = source.splitlines(keepends=True)
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        row, column = token.start
-        # NL is the token of a blank line; a blank line inside a string is not a token, so it stays
-        if token.type in (tokenize.COMMENT, tokenize.NL):
-            lines[row - 1] = f"{lines[row - 1][:column].rstrip()}\n".lstrip("\n")
-    for node in ast.walk(ast.parse(source)):
-        match node:
-            # a string that is a statement of its own is a docstring: it has no effect
-            case ast.Expr(ast.Constant(str()), lineno=first, end_lineno=int(last)):
-                lines[first - 1 : last] = [""] * (last - first + 1)
-    return "".join(lines)
 
 
 @cache
@@ -127,5 +161,5 @@ def digest(module: str) -> str:
     for name in sorted(closure(module)):
         file = _file(name)
         if file is not None:
-            total.update(f"{name}\0{_code(file)}\0".encode())
+            total.update(f"{name}\0{_read(file).code}\0".encode())
     return total.hexdigest()[:16]

@@ -336,7 +336,7 @@ def test_any_temperatures_will_do(found: Evidence, temperatures: list[float], ca
     if 16 in temperatures:
         table["temperature_a"] = table["temperature_a"].replace({world.HOT: 16.0})
     kept = table[table["temperature_a"].isin(temperatures)]
-    given = Evidence(**{**vars(found), "comparisons": kept})
+    given = dataclasses.replace(found, comparisons=kept)
     row = judged(given, "equivalence-accuracy", "as stated")
     assert row["verdict"] == "supported"
     largest = {4.0: "4", 16.0: "16", math.inf: "inf"}[max(temperatures)]
@@ -345,7 +345,7 @@ def test_any_temperatures_will_do(found: Evidence, temperatures: list[float], ca
 
 def test_a_study_without_lm_says_so(found: Evidence) -> None:
     table = found.comparisons
-    given = Evidence(**{**vars(found), "comparisons": table[table["loss_b"] != "lm"]})
+    given = dataclasses.replace(found, comparisons=table[table["loss_b"] != "lm"])
     row = judged(given, "equivalence-accuracy", "as stated")
     assert row["measured_on"] == (
         "not measured: no students of KD and lm with equal means at the start"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from kdlm.figures import accuracy
@@ -116,3 +117,28 @@ def test_there_is_a_panel_for_each_recipe_with_several_temperatures(figure: Figu
         legend = axes.get_legend()
         assert legend is not None
         assert legend.get_title().get_text() == "mean, sd (seeds: 3)"
+
+
+def test_of_many_groups_those_with_the_most_temperatures_are_drawn(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """A panel for each would be an image that is too wide to be written."""
+    rows = [teacher(0.9, seed) for seed in range(100)]
+    rows += [
+        row("student", "short", "kd", t, teacher_seed=number, seed=seed, last_accuracy=0.5)
+        for number in range(100)
+        for seed in range(3 if number == 60 else 2)
+        for t in (TEMPERATURES if number in (60, 70) else TEMPERATURES[:2])
+    ]
+    write(tmp_path, "runs", rows)
+    drawn = accuracy.draw(parse(tiny), tmp_path)
+    assert len(drawn.axes) == 12
+    ticks = [len(axes.get_xticks()) for axes in drawn.axes]
+    # the first ten of the others, and the two with four temperatures behind them
+    assert ticks == [2] * 10 + [4, 4]
+    assert drawn.get_suptitle() == "12 of 100 groups of students"
+    plt.close(drawn)
+
+
+def test_without_too_many_groups_there_is_no_title(figure: Figure) -> None:
+    assert figure.get_suptitle() == ""

@@ -426,3 +426,23 @@ def test_missing_is_worse_than_diverged(tmp_path: Path) -> None:
     (pair,) = compare(members, RMS, lost).to_dict("records")
     assert pair["status"] == "missing"
     assert pair["reason"] == "zero; one"
+
+
+def test_of_many_seeds_each_is_compared_with_the_next_sixteen(tmp_path: Path) -> None:
+    """All pairs would grow with the square of the seeds."""
+    generator = np.random.default_rng(0)
+    found = [
+        (keys("kd", 4.0, 0.0, 0, seed), tmp_path / str(seed))
+        for seed in (*range(10, 30), *range(5))
+    ]
+    for _, folder in found:
+        write(folder, generator)
+    table = compare(found, RMS)
+    pairs = set(zip(table["seed_a"], table["seed_b"], strict=True))
+    seeds = [*range(5), *range(10, 30)]
+    near = {(a, b) for i, a in enumerate(seeds) for b in seeds[i + 1 : i + 17]}
+    assert set(table["kind"]) == {"seed"}
+    assert pairs == near
+    assert len(table) == len(near)
+    # the mean over these pairs is the unit of every distance
+    assert table["weights_share"].mean() == pytest.approx(1)

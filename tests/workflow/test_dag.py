@@ -15,7 +15,7 @@ import yaml
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES, draw
 from kdlm.storage.parquet import read_table
-from kdlm.study.config import parse
+from kdlm.study.config import parse, read_study
 from kdlm.study.jobs import student_jobs
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +41,19 @@ def test_the_config_is_resolved_first(snakemake: Run, tmp_path: Path, tiny: dict
     assert run.returncode == 0, run.stdout[-2000:]
     *data, resolved = ((tmp_path / file).stat().st_mtime_ns for file in files)
     assert resolved < min(data)
+
+
+def test_a_config_longer_than_the_longest_argument_is_resolved(
+    snakemake: Run, tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    arms = [tiny["arms"][0] | {"seeds": [number]} for number in range(600)]
+    config = tiny | {"arms": arms}
+    study = parse(config)
+    assert len(study.canonical_json()) > 200_000
+    (tmp_path / "long.yaml").write_text(yaml.safe_dump(config))
+    run = snakemake(tmp_path, "--configfile", "long.yaml", "--", "results/tiny/study.json")
+    assert run.returncode == 0, run.stdout[-2000:]
+    assert read_study(tmp_path / "results/tiny") == study
 
 
 def test_the_equations_come_out_as_the_mathematics_says(finished: Path) -> None:

@@ -82,6 +82,9 @@ ANSWERS, ANSWERS_JOBS = space(
     {job.folder: job for job in ANSWERS_OF.values()}.values(), ANSWERS_KEYS
 )
 
+# By a teacher's path, the file of its weights; None for a teacher that the study trains.
+WEIGHTS = {path: one.weights for path, one in zip(TEACHER_JOBS, study.teachers, strict=True)}
+
 
 wildcard_constraints:
     **{
@@ -132,10 +135,7 @@ def answers_file(wildcards):
 
 def brought_weights(wildcards):
     """Return the path of the weights of a teacher that was trained elsewhere."""
-    teacher = job_of(wildcards, TEACHERS, TEACHER_JOBS)
-    return next(
-        one.weights for one, job in zip(study.teachers, teacher_jobs(study)) if job == teacher
-    )
+    return WEIGHTS[TEACHERS.wildcard_pattern.format(**wildcards)]
 
 
 def outputs(folder, paramspace, *files):

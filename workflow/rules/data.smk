@@ -20,7 +20,8 @@ rule resolve:
     params:
         config=study.canonical_json(),
     shell:
-        "python -m kdlm resolve --config {params.config:q} --output {output:q} 2> {log:q}"
+        # The config comes from stdin, because the system limits the length of an argument.
+        "python -m kdlm resolve --config - --output {output:q} 2> {log:q} <<< {params.config:q}"
 
 
 rule prepare_dataset:

@@ -9,7 +9,10 @@ rule distill:
         teacher=teacher_file("model.safetensors", STUDENTS, STUDENT_JOBS),
         teacher_logits=teacher_file("logits.parquet", STUDENTS, STUDENT_JOBS),
         teacher_history=teacher_file("history.parquet", STUDENTS, STUDENT_JOBS),
-        answers=answers_file,
+        # What changes the answers changes another input or a parameter too: teacher, dataset, spec or
+        # sources. If their time counted, answers that are made again after `kdlm clean` would rerun
+        # the finished students.
+        answers=ancient(answers_file),
     output:
         model=f"{STUDENT}/model.safetensors",
         history=f"{STUDENT}/history.parquet",
@@ -31,7 +34,7 @@ rule distill:
     params:
         checkpoint=f"{FOLDER}/checkpoints/students/{STUDENTS.wildcard_pattern}/checkpoint.safetensors",
         spec=spec_of(STUDENTS, STUDENT_JOBS),
-        sources=digest("kdlm.training.students"),
+        sources=digest("kdlm.training.students") + digest("kdlm.training.answers"),
     shell:
         "python -m kdlm distill --spec {params.spec:q} --data {input.data:q}"
         " --teacher $(dirname {input.teacher:q}) --answers {input.answers:q}"

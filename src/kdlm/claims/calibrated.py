@@ -24,7 +24,7 @@ from kdlm.claims.evidence import (
     require_complete,
     worst,
 )
-from kdlm.claims.pairs import GROUP, chosen_pairs
+from kdlm.claims.pairs import GROUP, of_group
 from kdlm.study import names
 from kdlm.study.specs import format_number
 from kdlm.tables.ladder import Ladder, ladders
@@ -84,7 +84,7 @@ def worst_pair(rows: pd.DataFrame, evidence: Evidence, columns: list[str], limit
 def _is_asked(members: pd.DataFrame, evidence: Evidence) -> bool:
     """Return whether the group of these pairs has a ladder or a control."""
     group = dict(members[GROUP].iloc[0])
-    return any(len(_of_group(evidence, kind, group)) for kind in ("rung", "floor"))
+    return any(len(of_group(evidence, kind, group)) for kind in ("rung", "floor"))
 
 
 def _in_group(
@@ -98,7 +98,7 @@ def _in_group(
     shares = members[columns].max(axis=1)
     pair, share = members.loc[shares.idxmax()], float(shares.max())
     column = str(pair[columns].astype(float).idxmax())
-    rungs = _of_group(evidence, "rung", group)
+    rungs = of_group(evidence, "rung", group)
     found = {name: ladder for name in columns for ladder in ladders(rungs, name).values()}
     ladder = max(found.values(), key=lambda one: one.shares[0]) if found else None
     doubt = _doubt(ladder, rungs, group, evidence, columns, limit)
@@ -113,18 +113,12 @@ def _in_group(
         _size(share, found.get(column)),
     ]
     if share > limit and not doubt:
-        parts.append(_practice(members, chosen_pairs(evidence, "seed")))
+        parts.append(_practice(members, of_group(evidence, "seed", group)))
     size = (
         f"{share:.2g} ({group['architecture']}, {group['initialisation']}, {group['recipe']}: "
         f"{_size(share, found.get(column))})"
     )
     return replace(exactly(share, seeds, "; ".join(parts)), doubt=doubt), size
-
-
-def _of_group(evidence: Evidence, kind: str, group: dict[str, Any]) -> pd.DataFrame:
-    """Return the pairs of one ``kind`` in the group with these keys."""
-    pairs = chosen_pairs(evidence, kind)
-    return pairs[(pairs[GROUP] == pd.Series(group)).all(axis=1)]
 
 
 def _doubt(
@@ -143,7 +137,7 @@ def _doubt(
         return ""
     lost, control = "", math.nan
     try:
-        controls = require_complete(_of_group(evidence, "floor", group), *columns)
+        controls = require_complete(of_group(evidence, "floor", group), *columns)
         control = controls[columns].max(axis=1, skipna=False).max()
         require_complete(rungs, *columns)
         lost = "one seed only, so no distance between seeds" if len(rungs) else ""
@@ -235,14 +229,14 @@ def _practice(members: pd.DataFrame, seeds: pd.DataFrame) -> str:
 
     Args:
         members: pairs of one group.
-        seeds: all pairs of kind ``seed``; those of the group's own students are used.
+        seeds: the group's pairs of kind ``seed``; those of the same objectives are used.
 
     """
     points = 100 * members["accuracy_difference"]
     otherwise = 1 - members["agreement"].mean()
 
     def objectives(rows: pd.DataFrame, side: str) -> list[tuple[Any, ...]]:
-        keys = [*GROUP, *(f"{key}_{side}" for key in OBJECTIVE)]
+        keys = [f"{key}_{side}" for key in OBJECTIVE]
         return list(rows[keys].itertuples(index=False, name=None))
 
     used = {*objectives(members, "a"), *objectives(members, "b")}

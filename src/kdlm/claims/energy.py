@@ -47,14 +47,13 @@ def _equal_on_average(evidence: Evidence, table: pd.DataFrame) -> pd.DataFrame:
 
 def _of_both_losses(evidence: Evidence, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of students of LM and of KD at T = ∞, without CE and with mean gap 0."""
-    mixed = evidence.runs.loc[evidence.runs["ce_weight"] > 0, "recipe"].unique()
     rows = _students(table)
     infinite = (rows["loss"] == "kd") & np.isinf(rows["temperature"])
     return rows[
         ((rows["loss"] == "lm") | infinite)
         & (rows["mean_gap"] == 0)
         & (rows["initialisation"] != "he-centred")
-        & ~rows["recipe"].isin(mixed)
+        & ~rows["recipe"].isin(evidence.mixed)
     ]
 
 

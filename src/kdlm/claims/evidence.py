@@ -1,11 +1,14 @@
 """The types of a claim and its finding, and the tables from which claims are decided."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from kdlm.claims.statistics import (
@@ -18,6 +21,7 @@ from kdlm.storage.parquet import read_table
 from kdlm.study.margins import Margins
 
 __all__ = [
+    "GROUP",
     "Claim",
     "Evidence",
     "Finding",
@@ -30,6 +34,10 @@ __all__ = [
     "unless_refuted",
     "worst",
 ]
+
+
+GROUP = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
+"""Keys of a group: students that differ only in their loss, their seed and what moved them."""
 
 
 class NotMeasured(Exception):  # noqa: N818
@@ -93,6 +101,22 @@ class Evidence:
     layer_means: pd.DataFrame
     init_means: pd.DataFrame
     margins: Margins
+
+    @cached_property
+    def mixed(self) -> frozenset[str]:
+        """The recipes that add the cross-entropy to the distillation loss."""
+        return frozenset(self.runs.loc[self.runs["ce_weight"] > 0, "recipe"])
+
+    @cached_property
+    def positions(self) -> Mapping[tuple[Any, ...], npt.NDArray[np.int64]]:
+        """The positions of rows in `comparisons`, by kind of pair and the keys of its group.
+
+        A claim looks at each group in turn. To search the whole table for each would take a time
+        that grows with the square of the number of groups.
+        """
+        found: Mapping[tuple[Any, ...], npt.NDArray[np.int64]]
+        found = self.comparisons.groupby(["kind", *GROUP]).indices
+        return found
 
     @classmethod
     def read(cls, folder: Path, margins: Margins) -> "Evidence":

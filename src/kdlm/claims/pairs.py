@@ -1,21 +1,29 @@
 """Choosing pairs of students from table `comparisons`."""
 
+from typing import Any
+
 import pandas as pd
 
-from kdlm.claims.evidence import Evidence
+from kdlm.claims.evidence import GROUP, Evidence
 from kdlm.study import names
 
-__all__ = ["GROUP", "LM_FAMILY", "between", "chosen_pairs", "of_loss", "same"]
+__all__ = ["GROUP", "LM_FAMILY", "between", "chosen_pairs", "of_group", "of_loss", "same"]
 
-GROUP = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
 LM_FAMILY = [name for name, facts in names.LOSSES.items() if facts.family == "logits matching"]
 
 
 def chosen_pairs(evidence: Evidence, kind: str = "objective") -> pd.DataFrame:
     """Return the pairs of one kind whose recipe adds no cross-entropy to the distillation loss."""
-    mixed = evidence.runs.loc[evidence.runs["ce_weight"] > 0, "recipe"].unique()
     table = evidence.comparisons
-    return table[(table["kind"] == kind) & ~table["recipe"].isin(mixed)]
+    return table[(table["kind"] == kind) & ~table["recipe"].isin(evidence.mixed)]
+
+
+def of_group(evidence: Evidence, kind: str, group: dict[str, Any]) -> pd.DataFrame:
+    """Return the pairs of `chosen_pairs` in the group with these keys."""
+    none: list[int] = []
+    mixed = group["recipe"] in evidence.mixed
+    found = evidence.positions.get((kind, *(group[key] for key in GROUP)), none)
+    return evidence.comparisons.iloc[none if mixed else found]
 
 
 def same(rows: pd.DataFrame, *keys: str) -> pd.Series:

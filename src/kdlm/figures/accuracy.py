@@ -16,13 +16,17 @@ __all__ = ["READS", "draw"]
 
 READS = ("runs",)
 
+_MOST = 12
+"""Largest number of panels; an image of a hundred would be wider than any program can write."""
+
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     """Draw a panel for each teacher, student architecture, initialisation and recipe.
 
     KD's accuracy is drawn against T. Losses without a temperature, and the teacher, are horizontal
     lines. Only students of the same seeds are compared: a temperature, gap or loss that was not run
-    with every seed of the panel is left out.
+    with every seed of the panel is left out. Of more than `_MOST` panels those with the most
+    temperatures are drawn, and of these the ones with the most students; the title says so.
     """
     runs = read_table(folder / "tables/runs.parquet", "runs")
     runs = runs[runs["status"] == "finished"].copy()
@@ -42,7 +46,10 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     least = min(2, max((count for count, *_ in groups), default=0))
     if not least:
         return empty("no student of KD is finished")
-    panels = [(key, rows) for count, key, rows in groups if count >= least]
+    worthwhile = [group for group in groups if group[0] >= least]
+    ranked = sorted(worthwhile, key=lambda group: (-group[0], -len(group[2])))
+    chosen = {key for _, key, _ in ranked[:_MOST]}
+    panels = [(key, rows) for _, key, rows in worthwhile if key in chosen]
     figure, grid = plt.subplots(
         1, len(panels), figsize=(1.8 + 4.6 * len(panels), 3.8), squeeze=False, sharey=True
     )
@@ -72,6 +79,8 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
         axes.set(title=f"{key[0]} → {key[2]}, {key[4]}", ylabel="test accuracy, last epoch (%)")
         axes.legend(title=f"mean, sd (seeds: {rows['seed'].nunique()})", fontsize="small",
                     loc="upper left", bbox_to_anchor=(1.0, 1.0))  # fmt: skip
+    if len(panels) < len(worthwhile):
+        figure.suptitle(f"{len(panels)} of {len(worthwhile)} groups of students")
     return figure
 
 

@@ -19,7 +19,7 @@ from kdlm import signals
 from kdlm.errors import InputError
 from kdlm.storage.files import refusals
 
-__all__ = ["acquire_folder", "lock_file", "lock_folder"]
+__all__ = ["acquire_folder", "holder_of", "lock_file", "lock_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +96,27 @@ def acquire_folder(folder: Path) -> TextIO:
     with refusals(path):
         _sign(file)
     return file
+
+
+def holder_of(folder: Path) -> str | None:
+    """Return the process that holds the lock on ``folder``, in words; None if none does.
+
+    Nothing is written. Where there is no lock file, or a file system without locks, the result is
+    None.
+    """
+    path = folder / _NAME
+    # a pipe in its place would be opened for ever
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", errors="replace") as file:
+        try:
+            # a shared lock is refused only while another process holds the exclusive one
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder(file)
+        except OSError:
+            return None
+    return None
 
 
 @contextmanager

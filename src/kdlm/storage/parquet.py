@@ -5,7 +5,10 @@ times, hosts or versions, which go into ``run.json`` beside it, so equal results
 """
 
 import json
-from collections.abc import Mapping
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +32,7 @@ __all__ = [
     "read_divergence",
     "read_spec",
     "read_table",
+    "to_arrow",
     "write_table",
     "write_tables",
 ]
@@ -91,14 +95,20 @@ def write_table(
         InputError: the file cannot be written.
 
     """
+    schema = arrow_schema(name, spec, diverged)
     if isinstance(rows, list):
         columns = {column for row in rows for column in row}
-        table = pa.table({column: [row.get(column) for row in rows] for column in columns})
+        table = pa.table(
+            {
+                column: to_arrow(SCHEMAS[name][column][0], [row.get(column) for row in rows])
+                for column in columns & set(schema.names)
+            }
+        )
     else:
         table = rows if isinstance(rows, pa.Table) else pa.Table.from_pandas(rows)
         table = table.drop_columns([c for c in table.column_names if c.startswith("__index")])
-    schema = arrow_schema(name, spec, diverged)
-    unknown = set(table.column_names) - set(schema.names)
+        columns = set(table.column_names)
+    unknown = columns - set(schema.names)
     if unknown:
         raise ValueError(f"table {name} has no column {', '.join(sorted(unknown))}")
     arrays = [
@@ -115,6 +125,37 @@ def write_table(
         temporary.write_bytes(sealed(content.getvalue().to_pybytes()))
 
 
+def to_arrow(kind: str, values: Sequence[Any]) -> pa.Array:
+    """Return the values of a column as an Arrow array; null is None, and NaN in a float column.
+
+    `pyarrow.array` imports pandas wherever that is installed, which takes a training job longer
+    than all else it imports besides torch. Therefore numbers and texts are put into the array's
+    buffers here. Other values, such as integers with nulls among them, are left to pyarrow.
+
+    >>> to_arrow("text", ["train", "ü", ""]).to_pylist(), to_arrow("int", range(3)).to_pylist()
+    (['train', 'ü', ''], [0, 1, 2])
+
+    Args:
+        kind: a type of `kdlm.study.schemas`: ``text``, ``int``, ``float`` and so on.
+        values: the values, one for each row.
+
+    """
+    if kind == "float":
+        numbers = array("d", (math.nan if value is None else value for value in values))
+        return pa.Array.from_buffers(_TYPES[kind], len(values), [None, pa.py_buffer(numbers)])
+    if kind == "int" and None not in values:
+        return pa.Array.from_buffers(
+            _TYPES[kind], len(values), [None, pa.py_buffer(array("q", values))]
+        )
+    if kind == "text" and None not in values:
+        texts = [value.encode() for value in values]
+        ends = array("i", accumulate(map(len, texts), initial=0))
+        return pa.StringArray.from_buffers(
+            len(values), pa.py_buffer(ends), pa.py_buffer(b"".join(texts))
+        )
+    return pa.array(values)
+
+
 def write_tables(folder: Path, **tables: "pa.Table | pd.DataFrame | list[dict[str, Any]]") -> None:
     """Write gathered tables, given by their names, to the subfolder ``tables`` of ``folder``."""
     for name, rows in tables.items():
@@ -125,7 +166,8 @@ def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Replace NaN by null, which every reader leaves out of means and comparisons."""
     if not pa.types.is_floating(column.type):
         return column
-    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    # not pa.scalar(None), which would import pandas
+    return pc.if_else(pc.is_nan(column), pa.nulls(1, column.type)[0], column)
 
 
 def read_arrow(path: Path, name: str) -> pa.Table:

@@ -17,7 +17,7 @@ from kdlm.storage.parquet import write_tables
 from kdlm.study import names
 from kdlm.study.config import Study
 from kdlm.study.schemas import SCHEMAS, STUDENT_KEYS
-from kdlm.tables.ladder import ladders
+from kdlm.tables.ladder import OBJECTIVE, ladders
 from kdlm.tables.networks import (
     Network,
     calibration_error,
@@ -35,6 +35,13 @@ Keys = Mapping[str, Any]
 GROUP = tuple(STUDENT_KEYS)[:5]
 SIDE = tuple(STUDENT_KEYS)[5:]
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+NEIGHBOURS = 16
+"""Number of seeds, of those after it, that a seed is compared with.
+
+Up to 17 seeds these are all. With more, all pairs would grow with the square of the seeds, for a
+mean that these pairs estimate without bias, and hardly less precisely.
+"""
 
 
 def compare_study(study: Study, folder: Path) -> None:
@@ -124,7 +131,7 @@ def compare(
     - ``objective``: the same seed and another loss, temperature, mean gap or kind of means;
     - ``floor``: a student and the same with initial weights one unit in the last place away;
     - ``rung``: a student and the same with initial weights w (1 + εξ), a rung of the ladder;
-    - ``seed``: the same objective and another seed.
+    - ``seed``: the same objective and another seed, one of the next `NEIGHBOURS`.
 
     A distance is also given as a share of the mean distance between seeds, and so is the share of
     test images predicted otherwise. If one of the distances between these seeds is lost, the share
@@ -213,10 +220,31 @@ Member = tuple[Keys, Outcome | Lost]
 
 
 def _pairs(members: list[Member]) -> Iterator[tuple[str, Member, Member]]:
-    for one, other in combinations(sorted(members, key=lambda member: _order(member[0])), 2):
+    """Yield the pairs of one group that are compared, with their kind, in the order of `_order`.
+
+    Only students that are alike in all but one respect are looked at: the number of all pairs grows
+    with the square of the group, and few of them are compared.
+    """
+    ordered = sorted(members, key=lambda member: _order(member[0]))
+    found: list[tuple[int, int]] = []
+    for varied in (OBJECTIVE, ["perturbation"], ["relative_perturbation"], ["seed"]):
+        alike = defaultdict(list)
+        for position, (keys, _) in enumerate(ordered):
+            alike[tuple(keys[key] for key in SIDE if key not in varied)].append(position)
+        for positions in alike.values():
+            found += _near(positions) if varied == ["seed"] else combinations(positions, 2)
+    for first, second in sorted(found):
+        one, other = ordered[first], ordered[second]
         kind = _kind(one[0], other[0])
         if kind:
             yield kind, one, other
+
+
+def _near(positions: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of each position with the next `NEIGHBOURS`."""
+    for place, first in enumerate(positions):
+        for second in positions[place + 1 : place + 1 + NEIGHBOURS]:
+            yield first, second
 
 
 def _order(keys: Keys) -> tuple[Any, ...]:

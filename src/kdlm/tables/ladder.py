@@ -17,7 +17,7 @@ import pandas as pd
 
 from kdlm.study.schemas import STUDENT_KEYS
 
-__all__ = ["Ladder", "ladders"]
+__all__ = ["OBJECTIVE", "Ladder", "ladders"]
 
 Array = npt.NDArray[np.float64]
 

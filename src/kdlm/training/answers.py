@@ -13,6 +13,7 @@ from kdlm.data.prepared import open_prepared
 from kdlm.networks.devices import autocast, configure_torch, resolve_device
 from kdlm.storage.files import replacing
 from kdlm.study.specs import AnswersSpec
+from kdlm.training.arrays import from_numpy
 from kdlm.training.teaching import ANSWERS_KEY, OnlineTeacher, answers_identity, logits_digest
 from kdlm.training.views import Views
 
@@ -62,9 +63,9 @@ def write_answers(spec: AnswersSpec, data: Path, teacher: Path, output: Path) ->
         for epoch in range(1, spec.epochs + 1):
             logits = _epoch(network, views, spec.precision, device)
             digests.append(logits_digest(logits))
-            flat = pa.array(logits.flatten().numpy())
+            flat = from_numpy(logits.numpy())
             columns = [
-                pa.array(np.full(len(logits), epoch, dtype=np.int32)),
+                from_numpy(np.full(len(logits), epoch, dtype=np.int32)),
                 pa.FixedSizeListArray.from_arrays(flat, prepared.num_classes),
             ]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=len(logits))

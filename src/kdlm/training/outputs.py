@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -15,9 +14,10 @@ from kdlm.errors import InputError
 from kdlm.networks.network import Network
 from kdlm.networks.saved import save_network
 from kdlm.storage.files import replacing
-from kdlm.storage.parquet import read_arrow, write_table
+from kdlm.storage.parquet import read_arrow, to_arrow, write_table
 from kdlm.storage.provenance import circumstances
 from kdlm.study.specs import BroughtTeacherSpec, StudentSpec, TeacherSpec
+from kdlm.training.arrays import from_numpy, to_numpy
 
 __all__ = ["read_initial_mean", "read_logits", "write_outputs"]
 
@@ -67,10 +67,10 @@ def write_outputs(
     splits = [
         pa.table(
             {
-                "split": pa.array([split] * len(labels)),
-                "index": np.arange(len(labels)),
-                "label": labels.numpy(),
-                "logits": list(values.double().cpu().numpy()),
+                "split": to_arrow("text", [split] * len(labels)),
+                "index": to_arrow("int", range(len(labels))),
+                "label": to_arrow("int", labels.tolist()),
+                "logits": _rows(values),
             }
         )
         for split, (values, labels) in logits.items()
@@ -83,6 +83,12 @@ def write_outputs(
         temporary.write_text(json.dumps(run, indent=2) + "\n")
 
 
+def _rows(values: Tensor) -> pa.ListArray:
+    """Return the rows of a tensor (N, K) as an Arrow array of N lists of K float64 numbers."""
+    ends = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
+    return pa.ListArray.from_arrays(from_numpy(ends), from_numpy(values.double().cpu().numpy()))
+
+
 def read_initial_mean(path: Path) -> float:
     """Read the mean logit of the untrained network from its file history.parquet at ``path``.
 
@@ -92,11 +98,11 @@ def read_initial_mean(path: Path) -> float:
         InputError: the file cannot be read, or the network was not trained here.
 
     """
-    history = read_arrow(path, "history")
-    rows = history.filter((pc.field("epoch") == 0) & (pc.field("split") == "initial"))
+    history = read_arrow(path, "history").select(["epoch", "split", "mean_logit"]).to_pylist()
+    rows = [row for row in history if row["epoch"] == 0 and row["split"] == "initial"]
     if len(rows) != 1:
         raise InputError(f"{path}: it does not say what the mean logit was before training")
-    return float(rows["mean_logit"][0].as_py())
+    return float(rows[0]["mean_logit"])
 
 
 def read_logits(path: Path, split: str) -> Tensor:
@@ -106,8 +112,10 @@ def read_logits(path: Path, split: str) -> Tensor:
         InputError: the file cannot be read, or it has no logits of this split.
 
     """
-    table = read_arrow(path, "logits").filter(pc.field("split") == split)
-    if len(table) == 0:
+    table = read_arrow(path, "logits")
+    # a filter of pyarrow, or a comparison with a text, would import pandas
+    chosen = [one == split for one in table["split"].to_pylist()]
+    if not any(chosen):
         raise InputError(f"{path}: no logits of split {split!r}; delete it and run snakemake again")
-    logits = table["logits"].combine_chunks()
-    return torch.tensor(logits.flatten().to_numpy()).view(len(table), -1)
+    logits = to_numpy(table["logits"].combine_chunks().flatten())
+    return torch.tensor(logits).view(len(table), -1)[torch.tensor(chosen)]

@@ -28,6 +28,7 @@ from kdlm.networks.network import Network
 from kdlm.networks.saved import load_network
 from kdlm.storage.files import reading, verify
 from kdlm.study.specs import StudentSpec, ViewsSpec
+from kdlm.training.arrays import to_numpy
 
 __all__ = ["ANSWERS_KEY", "Answers", "OnlineTeacher", "answers_identity", "logits_digest"]
 
@@ -134,7 +135,7 @@ class Answers:
             with reading(self.path):
                 group = self._file.read_row_group(epoch - 1, columns=["logits"], use_threads=False)
             column = group["logits"].combine_chunks()
-            logits = torch.tensor(column.flatten().to_numpy()).view(len(column), -1)
+            logits = torch.tensor(to_numpy(column.flatten())).view(len(column), -1)
             if logits_digest(logits) != self._digests[epoch - 1]:
                 raise self._damaged()
         except (pa.ArrowException, IndexError, ValueError):
