@@ -32,6 +32,7 @@ def _declared(file: Path, *extras: str) -> list[Requirement]:
 def test_conda_has_the_pins_of_pyproject() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     names = {text for text in environment if isinstance(text, str)} - {"pip"}
+    names |= {text for text in environment[-1]["pip"] if not text.startswith("--")}
     project = tomllib.loads(STUDY.read_text())["project"]
     wanted = {
         str(Requirement(f"{CONDA.get(one.name, one.name)}{one.specifier}"))
