@@ -32,8 +32,10 @@ from benchmarks.work import BATCH, CLASSES, PAIRS, Pair, Work, prepare_work
 from kdlm.data.images import DTYPES
 from kdlm.networks.architectures import build
 from kdlm.networks.initialisation import initialise, stream
-from kdlm.training import students
+from kdlm.study.specs import AnswersSpec
+from kdlm.training import answers, students
 from kdlm.training.checkpoints import Checkpoint, State
+from kdlm.training.teaching import OnlineTeacher
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -62,7 +64,29 @@ def online(work: Work) -> list[float]:
     return times
 
 
-def distil(work: Work, each_batch: Callable[[], None]) -> None:
+def known(work: Work) -> list[float]:
+    """Train by the same function, which reads the teacher's logits from its answers."""
+    times: list[float] = []
+    distil(work, lambda: times.append(time.monotonic()), work.answers)
+    return times
+
+
+def answer(work: Work) -> list[float]:
+    """Write the teacher's answers by the function of the rule ``answers``."""
+    times: list[float] = []
+
+    class Watched(OnlineTeacher):
+        def __call__(self, images: torch.Tensor, epoch: int = 0, batch: int = 0) -> torch.Tensor:
+            times.append(time.monotonic())
+            return super().__call__(images, epoch, batch)
+
+    spec = AnswersSpec(**work.spec.views.model_dump(), device="cpu", threads=work.threads)
+    with patch.object(answers, "OnlineTeacher", Watched):
+        answers.write_answers(spec, work.data, work.teacher, work.answers)
+    return times
+
+
+def distil(work: Work, each_batch: Callable[[], None], known_answers: Path | None = None) -> None:
     """Train as a job does, and call ``each_batch`` before each batch is loaded."""
 
     class Watched(Checkpoint):
@@ -74,7 +98,7 @@ def distil(work: Work, each_batch: Callable[[], None]) -> None:
         patch.object(students, "Checkpoint", Watched),
         tempfile.TemporaryDirectory(dir=work.folder) as folder,
     ):
-        students.distill(work.spec, work.data, work.teacher, Path(folder))
+        students.distill(work.spec, work.data, work.teacher, Path(folder), answers=known_answers)
 
 
 @dataclass(frozen=True)
@@ -97,8 +121,14 @@ WAYS = (
     ),
     Way("online", online),
     Way("online, two jobs", online, jobs=2),
+    Way("known", known, asks_teacher=False),
+    Way("known, two jobs", known, jobs=2, asks_teacher=False),
 )
 """All ways in the order of the table; a new one of kdlm's is one more entry."""
+
+ANSWERS = Way("the teacher's answers", answer)
+STUDENTS = 20
+"""How many students of one teacher and one schedule the last row is about."""
 
 
 @dataclass(frozen=True)
@@ -262,11 +292,12 @@ def _measure(workers: Workers, ways: list[Way], work: Work, rounds: int) -> list
     """Measure all ways of training one student, print their rows, and return their ratios."""
     cost = count(work.pair)
     products: dict[str, list[float]] = {"float32": [], work.precision: []}
-    rates: dict[str, list[float]] = {way.name: [] for way in ways}
+    measured = [ANSWERS, *ways] if not all(way.asks_teacher for way in ways) else ways
+    rates: dict[str, list[float]] = {way.name: [] for way in measured}
     for _ in range(rounds):
         for precision, found in products.items():
             found.append(workers.product_rate(precision, work.threads))
-        for way in ways:
+        for way in measured:
             rates[way.name].append(workers.run(way, work))
     fastest = {precision: max(found) for precision, found in products.items()}
     middle = {name: statistics.median(found) for name, found in rates.items()}
@@ -275,19 +306,37 @@ def _measure(workers: Workers, ways: list[Way], work: Work, rounds: int) -> list
     print(f"{work.pair}, {work.precision}, {work.threads} threads; matrix product: {speeds}")
     print(f"{'way':<26} {'images/s':>8} {'from':>6} {'to':>6} {'ms/step':>8} {'share':>6} ratio")
     ratios = []
-    for way in ways:
+    for way in measured:
         rate = middle[way.name]
-        limit = cost.student / fastest[work.precision]
+        limit = cost.student / fastest[work.precision] if way is not ANSWERS else 0.0
         if way.asks_teacher:
             limit += cost.teacher / fastest[_of_teacher(work.precision)]
-        ratio = f"{rate / base:.2f}" if base else "-"
+        ratio = f"{rate / base:.2f}" if base and way is not ANSWERS else "-"
         print(
             f"{way.name:<26} {rate:>8.0f} {min(rates[way.name]):>6.0f} {max(rates[way.name]):>6.0f}"
             f" {1000 * BATCH * way.jobs / rate:>8.1f} {limit * rate:>6.0%} {ratio:>5}"
         )
-        if way.is_ours:
+        if way.is_ours and way is not ANSWERS:
             ratios.append(f"{work.pair} {way.name} {ratio}")
+    if base and ANSWERS in measured:
+        best = max(middle[way.name] for way in ways if not way.asks_teacher)
+        ratio = f"{ratio_of_study(base, best, middle[ANSWERS.name]):.2f}"
+        name = f"{STUDENTS} students with answers"
+        print(f"{name:<65} {ratio:>5}")
+        ratios.append(f"{work.pair} {name} {ratio}")
     return ratios
+
+
+def ratio_of_study(conventional: float, reading: float, answering: float) -> float:
+    """Return by how much less time `STUDENTS` students of one teacher and one schedule take.
+
+    Args:
+        conventional: rate of a student that is trained the conventional way, in images per second.
+        reading: that of a student who reads answers.
+        answering: that of writing the answers, which is done once.
+
+    """
+    return (STUDENTS / conventional) / (STUDENTS / reading + 1 / answering)
 
 
 def _of_teacher(precision: str) -> str:

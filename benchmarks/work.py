@@ -63,6 +63,11 @@ class Work:
         return self.folder / self.pair.teacher
 
     @property
+    def answers(self) -> Path:
+        """File of the teacher's logits for the student's views."""
+        return self.folder / f"{self.pair.teacher} {self.precision}.answers"
+
+    @property
     def spec(self) -> StudentSpec:
         """The student's spec: KD at T = 4 with a tenth of cross-entropy, as Tian et al. do."""
         recipe: dict[str, Any] = {

@@ -1,9 +1,20 @@
 """How the training benchmark counts and divides."""
 
+from pathlib import Path
+
 import pytest
 
-from benchmarks.training import WARM_UP, WAYS, count, images_per_second
-from benchmarks.work import BATCH, Pair
+from benchmarks.training import (
+    WARM_UP,
+    WAYS,
+    answer,
+    count,
+    images_per_second,
+    known,
+    ratio_of_study,
+)
+from benchmarks.work import BATCH, Pair, Work, prepare_work
+from kdlm.errors import InputError
 
 
 def test_operations_are_the_published_ones() -> None:
@@ -41,3 +52,19 @@ def test_trainings_one_after_the_other_are_no_measurement() -> None:
 
 def test_ways_have_names_of_their_own() -> None:
     assert len({way.name for way in WAYS}) == len(WAYS)
+
+
+def test_a_known_student_reads_what_was_answered(tmp_path: Path) -> None:
+    work = Work(tmp_path, Pair("resnet20", "resnet8"), "float32", threads=1, steps=3)
+    prepare_work(work)
+    assert len(answer(work)) == work.steps
+    assert len(known(work)) == work.steps
+    # the student asks the file: without it there is none
+    work.answers.unlink()
+    with pytest.raises(InputError, match="missing"):
+        known(work)
+
+
+def test_a_study_pays_for_its_answers_once() -> None:
+    # 20 students at 100 images/s against the same at 300 and one pass at 600: 60 of 61 parts
+    assert ratio_of_study(100.0, 300.0, 600.0) == pytest.approx(3 * 40 / 41)
