@@ -3,12 +3,13 @@
 import argparse
 import sys
 
-from benchmarks import cluster, init_means, losses, scale, startup, study, training
+from benchmarks import cluster, init_means, losses, reading, scale, startup, study, training
 
 BENCHMARKS = {
     "cluster": cluster,
     "init_means": init_means,
     "losses": losses,
+    "reading": reading,
     "scale": scale,
     "startup": startup,
     "study": study,
