@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import yaml
 
 from benchmarks.made_up_config import made_up
@@ -44,9 +45,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seeds", action="store_true", help="grow by the seeds of one arm, and only gather"
     )
+    parser.add_argument("--figure", type=Path, help="file that a figure of the times is drawn to")
 
 
-def main(*, students: Sequence[int], seeds: bool) -> int:
+def main(*, students: Sequence[int], seeds: bool, figure: Path | None) -> int:
     """Measure and print the table; the last line is the ratio of the bar to the seconds of ``-n``.
 
     Returns:
@@ -68,6 +70,8 @@ def main(*, students: Sequence[int], seeds: bool) -> int:
             for part, number in _files(root).items():
                 files.setdefault(part, []).append(number)
     print(_table(count, costs, files))
+    if figure is not None:
+        _draw(count, costs, figure)
     above = [
         f"{stage} ({what})"
         for stage, found in costs.items()
@@ -138,6 +142,21 @@ def _sum(costs: Iterator[Cost]) -> Cost:
     for cost in costs:
         total += cost
     return total
+
+
+def _draw(sizes: Sequence[int], costs: Rows, path: Path) -> None:
+    """Draw the processor's seconds of each stage that takes a second, against the students."""
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for stage, found in costs.items():
+        seconds = [cost.processor for cost in found]
+        if seconds[-1] >= 1 and not stage.startswith("("):
+            axes.plot(sizes, seconds, marker="o", label=stage)
+    least = axes.get_ylim()[0]
+    linear = [max(least, 0.1) * size / sizes[0] for size in sizes]
+    axes.plot(sizes, linear, color="grey", linestyle=":", label="proportional to the students")
+    axes.set(xscale="log", yscale="log", xlabel="students", ylabel="processor time [s]")
+    axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
 def _files(root: Path) -> dict[str, int]:
