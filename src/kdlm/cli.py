@@ -21,7 +21,7 @@ from kdlm.commands.claims import add_claims, add_findings
 from kdlm.commands.table import add_table
 from kdlm.errors import InputError
 from kdlm.storage.locks import lock_folder
-from kdlm.streams import standard_streams
+from kdlm.streams import BROKEN_PIPE, reader_is_gone, standard_streams
 from kdlm.study.complaints import first_complaint
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import (
@@ -452,9 +452,8 @@ def _run(argv: list[str] | None) -> int:
         arguments.run(arguments)
         sys.stdout.flush()
     except (InputError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            # raises again where the reader of standard output has gone, and ends the process
-            sys.stdout.flush()
+        if isinstance(error, BrokenPipeError) and reader_is_gone():
+            return BROKEN_PIPE
         # what a file system refuses is the user's to mend too; the message may quote a stranger
         print(f"kdlm: {shown(str(error))}", file=sys.stderr)
         return 1

@@ -2,11 +2,12 @@
 
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["BROKEN_PIPE", "standard_streams"]
+__all__ = ["BROKEN_PIPE", "reader_is_gone", "standard_streams"]
 
 BROKEN_PIPE = 141
 """Exit status of a program whose reader has gone: 128 + SIGPIPE, as a shell reports it."""
@@ -35,6 +36,16 @@ def standard_streams() -> Iterator[None]:
         yield
     finally:
         _flush()
+
+
+def reader_is_gone() -> bool:
+    """Return whether standard output is a pipe that nobody reads from any more."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+    except OSError:
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _flush() -> None:

@@ -85,7 +85,8 @@ QUESTIONS = (
                 "centred-classifier",
                 "whether mean logits of zero for every image make KD and LM train the same student",
                 "IF every single image's mean logit is zero, in the student and in the teacher, KD "
-                "at T = inf and LM train the same student under SGD (they end {value} apart; {sure}).",
+                "at T = inf and LM train the same student under SGD (they end {value} apart; "
+                "{sure}).",
                 "Not even IF the mean logit of every single image is zero in student and teacher: "
                 "students of KD at T = inf and LM then end {value} apart ({sure}).",
             ),

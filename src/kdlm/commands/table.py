@@ -22,23 +22,28 @@ _PLACES = {name: table_path(name) for name in TABLES} | {"claims": Path("claims.
 """The tables, and where each stands in a study's folder."""
 
 _FIRST: Mapping[str, tuple[str, ...]] = {
-    "runs": ("role", "architecture", "loss", "temperature", "mean_gap", "recipe", "seed",
-             "last_accuracy", "status"),
-    "histories": ("architecture", "loss", "temperature", "recipe", "seed", "epoch", "split",
-                  "objective", "accuracy", "gap_rms"),
-    "energies": ("architecture", "loss", "temperature", "recipe", "epoch", "split", "n",
-                 "gap_share_mean", "gap_share_max"),
-    "comparisons": ("kind", "loss_a", "temperature_a", "loss_b", "temperature_b", "seed_a",
-                    "logits_share", "accuracy_difference", "agreement"),
-    "layer_means": ("architecture", "initialisation", "batchnorm", "seed", "layer", "mean", "rms"),
-    "init_means": ("architecture", "initialisation", "batchnorm", "layer", "seeds", "mean",
-                   "ci_low", "ci_high"),
-    "claims": ("id", "form", "value", "ci_low", "ci_high", "n", "verdict"),
+    "runs": ("role", "loss", "temperature", "seed", "last_accuracy", "architecture", "recipe",
+             "mean_gap", "status"),
+    "histories": ("loss", "temperature", "seed", "epoch", "split", "objective", "accuracy",
+                  "architecture", "recipe", "gap_rms"),
+    "energies": ("loss", "temperature", "epoch", "split", "gap_share_mean", "n", "architecture",
+                 "recipe", "gap_share_max"),
+    "comparisons": ("kind", "loss_a", "temperature_a", "loss_b", "logits_share",
+                    "accuracy_difference", "temperature_b", "seed_a", "seed_b", "recipe"),
+    "layer_means": ("architecture", "initialisation", "seed", "layer", "mean", "batchnorm", "rms"),
+    "init_means": ("architecture", "initialisation", "batchnorm", "layer", "mean", "ci_low",
+                   "ci_high"),
+    "gradient_limit": ("source", "form", "temperature", "relative_distance", "slope"),
+    "identities": ("claim", "form", "value", "case"),
+    "claims": ("id", "form", "value", "n", "verdict", "ci_low", "ci_high"),
 }  # fmt: skip
 """The columns that a terminal shows first; the others follow as far as there is room."""
 
 _MOST_ROWS = 1000
 """Largest number of rows on a terminal. CSV and JSON have all."""
+
+_WIDEST = 18
+"""Largest width of a column that was not asked for."""
 
 _MOST_VALUES = 30
 """Largest number of values that a message names."""
@@ -191,11 +196,14 @@ def _print(rows: "pd.DataFrame", name: str, asked: Sequence[str]) -> None:
             same = {c: cells[c][0] for c in order if rows[c].nunique(dropna=False) == 1}
         columns = _fitting([column for column in order if column not in same], cells)
         left_out = [column for column in order if column not in same and column not in columns]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in columns:
         kind = SCHEMAS[name][column][0]
         table.add_column(
-            Text(column), justify="left" if kind == "text" else "right", overflow="fold"
+            Text(column),
+            justify="left" if kind == "text" else "right",
+            max_width=None if asked else _width(column, cells[column]),
+            overflow="fold",
         )
     for row in zip(*(cells[column] for column in columns), strict=True):
         table.add_row(*map(Text, row))
@@ -211,11 +219,16 @@ def _print(rows: "pd.DataFrame", name: str, asked: Sequence[str]) -> None:
         out.print(Text(f"not shown (--columns): {', '.join(left_out)}"))
 
 
+def _width(column: str, cells: Sequence[str]) -> int:
+    """Return how wide a column is shown: as its longest cell, which wraps beyond `_WIDEST`."""
+    return max(len(column), min(_WIDEST, max(map(len, cells), default=0)))
+
+
 def _fitting(columns: Sequence[str], cells: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the first columns that fit side by side on the terminal; at least one."""
-    room, found = width(), []
+    room, found = width() - 2, list[str]()
     for column in columns:
-        room -= max(len(text) for text in (column, *cells[column])) + 2
+        room -= _width(column, cells[column]) + 2
         if room < 0 and found:
             break
         found.append(column)
