@@ -5,6 +5,7 @@ statistic that is not there is written as a plain number, so a new claim needs n
 """
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -330,8 +331,9 @@ def _images(row: Any) -> tuple[str, str]:
     told = _text(row.measured_on)
     if row.id in _ANY_LOGITS:
         return "", told
-    images, separator, rest = told.partition(": ")
-    return (images, rest) if separator else ("", told)
+    # one word, as the names of datasets are: a note of other words can have a colon too
+    found = re.match(r"([\w-]+): ", told)
+    return (found[1], told[found.end() :]) if found else ("", told)
 
 
 def _reason(row: Any, told: str, ends: tuple[float, float, float, float]) -> tuple[str, str]:

@@ -197,6 +197,8 @@ def _print_indented(out: "Console", text: str, style: str = "") -> None:
         min(max(out.width, 30), _PROSE),
         initial_indent="  ",
         subsequent_indent="  ",
+        # 3.9e-14 is one word
+        break_on_hyphens=False,
     )
     for line in lines:
         out.print(_text(line, style))
@@ -206,7 +208,7 @@ def _print_table(shown: Sequence["ShownClaim"]) -> None:
     from rich import box  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, expand=True, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("claim", ratio=10, overflow="fold")
     table.add_column("value (90% interval)", ratio=7, overflow="fold")
     table.add_column("allowed", ratio=5, overflow="fold")
