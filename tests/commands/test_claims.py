@@ -57,7 +57,7 @@ def test_sentences_then_a_table_as_wide_as_the_terminal(
     head, table = out.split(" verdict ", 1)
     for answer in answers(claims):
         assert joined(answer.text) in joined(head)
-        assert answer.question in head
+        assert joined(answer.question) in joined(head)
     assert "IF every single image's mean logit is zero" in joined(head)
     verdicts = [word for word in table.split() if word in claims["verdict"].unique()]
     assert verdicts == claims["verdict"].tolist() or columns < 80
