@@ -31,7 +31,8 @@ LEVEL ?= L1 L4
 study: $(STUDY_READY)
 	@export XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$PWD/.snakemake/cache}"; \
 	$(BIN)/python -m snakemake --profile workflow/profiles/local; status=$$?; \
-	$(BIN)/python -m kdlm claims results/digits; exit $$status
+	$(BIN)/python -m kdlm claims results/digits; \
+	if [ -f results/digits/report.html ]; then echo results/digits/report.html; fi; exit $$status
 
 # Environments are made side by side, and so are the checks that keep one core busy, or none. Then one
 # worker more than the two cores of a small machine, since many tests wait.

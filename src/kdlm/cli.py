@@ -276,12 +276,18 @@ def _figure(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from kdlm.archive.report import render_report  # noqa: PLC0415
+    from kdlm.report import write_report  # noqa: PLC0415
+
+    write_report(_study(arguments), arguments.folder)
+
+
+def _snakemake_report(arguments: argparse.Namespace) -> None:
+    from kdlm.archive.snakemake_report import render_snakemake_report  # noqa: PLC0415
     from kdlm.storage.files import verify  # noqa: PLC0415
 
     _study(arguments)
     verify(arguments.folder / "claims.parquet")
-    render_report(arguments.folder, arguments.output)
+    render_snakemake_report(arguments.folder, arguments.output)
 
 
 def _archive(arguments: argparse.Namespace) -> None:
@@ -349,8 +355,10 @@ _AddCommand = Callable[[str, object, str], argparse.ArgumentParser]
 
 
 def _add_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> None:
-    report = folder_command("report", _report, "make Snakemake's report on a finished study")
-    report.add_argument("--output", type=to_path, required=True)
+    rendered = folder_command(
+        "snakemake-report", _snakemake_report, "make Snakemake's report on a finished study"
+    )
+    rendered.add_argument("--output", type=to_path, required=True)
 
     archive = folder_command("archive", _archive, "pack a finished study into one file")
     archive.add_argument(
@@ -472,6 +480,7 @@ def parser() -> argparse.ArgumentParser:
         help="clean a study that is not finished; its stopped trainings then start over",
     )
     folder_command("figure", _figure, "draw one figure").add_argument("name")
+    folder_command("report", _report, "write report.html, a page with the study's answer")
 
     _add_archive_commands(command, folder_command)
     command("schema", _schema, "write the config's JSON schema").add_argument(

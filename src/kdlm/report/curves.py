@@ -159,14 +159,15 @@ def _weights(row: dict[str, Any]) -> str:
 
 
 def _first_choice(shown: pd.DataFrame) -> dict[str, str]:
-    """Return what the menus choose at first: the most common students, with weights as drawn."""
+    """Return what the menus choose at first: a seed of the most common students."""
     drawn = shown[(shown["weights"] == _AS_DRAWN) & ~shown["students"].str.startswith("teachers:")]
     first = "" if drawn.empty else str(drawn["students"].mode(dropna=True).iloc[0])
-    gaps = drawn.loc[drawn["students"] == first, "gap"]
-    gap = "0" if (gaps == "0").any() else ""
+    of_first = drawn[drawn["students"] == first]
+    gap = "0" if (of_first["gap"] == "0").any() else ""
     return dict.fromkeys(MENUS, "") | {
         "students": first,
         "gap": gap,
+        "seed": "" if of_first.empty else str(of_first["seed"].iloc[0]),
         "weights": "" if drawn.empty else _AS_DRAWN,
     }
 
