@@ -4,7 +4,6 @@
 policy forbids a browser to do so. Equal results make equal bytes.
 """
 
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,19 +57,13 @@ def _read(path: Path, name: str) -> pd.DataFrame | None:
 
 
 def _plain(found: list[Answer]) -> str:
-    """Return the answers as plain text, a paragraph for each question."""
+    """Return the answers as plain text: two lines for each question, however long."""
     if not found:
         return "No claim has been decided yet.\n"
-    paragraphs = []
-    for answer in found:
-        heading = f"{printable(answer.question)} [{printable(answer.verdict)}]"
-        body = printable(answer.text)
-        paragraphs.append("\n".join(line for text in (heading, body) for line in _wrapped(text)))
-    return "\n\n".join(paragraphs) + "\n"
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, 88, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(
+        f"{printable(answer.question)} [{printable(answer.verdict)}]\n{printable(answer.text)}\n"
+        for answer in found
+    )
 
 
 def _page(study: "Study", folder: Path, claims: pd.DataFrame | None, found: list[Answer]) -> str:
@@ -133,11 +126,16 @@ def _library() -> Markup:
     return Markup(text)  # noqa: S704
 
 
-def _deciding(found: list[Answer], shown: list[ShownClaim]) -> list[ShownClaim]:
-    """Return the claims behind the answers, each once, in the order of the answers."""
-    by_key = {claim.key: claim for claim in shown}
-    keys = dict.fromkeys(key for answer in found for key in answer.claims)
-    return [by_key[key] for key in keys if key in by_key]
+def _deciding(
+    found: list[Answer], shown: list[ShownClaim]
+) -> list[tuple[str, list[ShownClaim]]]:
+    """Return each answer's question and the claims behind it, without those of earlier answers."""
+    left = {claim.key: claim for claim in shown}
+    groups = [
+        (answer.question, [left.pop(key) for key in answer.claims if key in left])
+        for answer in found
+    ]
+    return [group for group in groups if group[1]]
 
 
 def _lost(runs: pd.DataFrame | None) -> dict[str, Any]:
