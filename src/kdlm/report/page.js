@@ -88,7 +88,7 @@ function compareRuns(spec) {
   async function draw() {
     const card = document.getElementById("chart");
     spec.width = Math.max(260, Math.min(760, document.querySelector("main").clientWidth - 190));
-    const made = await vegaEmbed(card, spec, { renderer: "svg", actions: false });
+    const made = await vegaEmbed(card.firstElementChild, spec, { renderer: "svg", actions: false, defaultStyle: false });
     view = made.view;
     view.addEventListener("click", (event, item) => {
       const run = item && item.datum && item.datum.run;
