@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,16 @@ def tiny() -> dict[str, Any]:
 def config(tiny: dict[str, Any]) -> dict[str, Any]:
     """A copy of the tiny config, to be changed at will."""
     return copy.deepcopy(tiny)
+
+
+@pytest.fixture(scope="session")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the archived default study, with its claims and tables; not to be changed."""
+    folder = tmp_path_factory.mktemp("record")
+    with zipfile.ZipFile(Path(__file__).parents[1] / "results/reference/digits.zip") as packed:
+        for name in ("claims", "tables/runs", "tables/histories", "tables/comparisons"):
+            packed.extract(f"results/digits/{name}.parquet", folder)
+    return folder / "results/digits"
 
 
 @pytest.fixture

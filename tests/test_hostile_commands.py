@@ -21,6 +21,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from kdlm.arguments import to_path
 from kdlm.cli import main, parser
 from kdlm.data.dataset import Dataset
 from kdlm.data.prepared import prepare
@@ -156,8 +157,8 @@ class World:
             return self.draw.choice(TEXTS)
         if name in self.whole and self.draw.random() < 0.5:
             return os.fspath(self.whole[name])
-        if action.type is Path or name in ("data", "root", "teacher", "checkpoint"):
-            return self.path(written=name in ("output", "checkpoint", "json"))
+        if action.type is to_path:
+            return self.path(written=name in ("output", "checkpoint", "json", "into"))
         if name in ("config", "spec"):
             whole = self.config if name == "config" else self.specs[command]
             for _ in range(self.draw.choice([0, 0, 1, 1, 2])):
@@ -165,7 +166,8 @@ class World:
             return json.dumps(whole)
         if action.choices:
             return self.draw.choice([*map(str, action.choices), *TEXTS])
-        names = ["imagefolder", "digits", "cifar10", "fashion-mnist", "routes", "accuracy"]
+        names = ["imagefolder", "digits", "cifar10", "fashion-mnist", "routes", "accuracy",
+                 "runs", "claims", "loss", "loss,seed", "loss=kd", "seed=x", "eq1"]  # fmt: skip
         return self.draw.choice([*TEXTS, *names, "0", "1", "8", "10" * 20])
 
     def arguments(self, name: str, command: argparse.ArgumentParser) -> Iterator[str]:

@@ -5,7 +5,6 @@ So is the config, whose models a training job does not need.
 """
 
 import argparse
-import io
 import json
 import logging
 import platform
@@ -18,8 +17,11 @@ from pydantic import ValidationError
 
 from kdlm import signals
 from kdlm.arguments import Parser, shown, to_count, to_path
+from kdlm.commands.claims import add_claims, add_findings
+from kdlm.commands.table import add_table
 from kdlm.errors import InputError
 from kdlm.storage.locks import lock_folder
+from kdlm.streams import BROKEN_PIPE, reader_is_gone, standard_streams
 from kdlm.study.complaints import first_complaint
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import (
@@ -30,17 +32,14 @@ from kdlm.study.specs import (
     StudentSpec,
     TeacherSpec,
 )
-from kdlm.terminal import printable
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from kdlm.study.config import Study
     from kdlm.training.checkpoints import CheckpointPolicy
 
 __all__ = ["main", "parser"]
 
-_BY_HAND = ("claims", "clean", "findings", "power", "reproduce", "salvage", "schema")
+_BY_HAND = ("claims", "clean", "findings", "power", "reproduce", "salvage", "schema", "table")
 """Commands that no rule calls. The others are jobs, whose logs end with the host they ran on."""
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -183,50 +182,6 @@ def _judge(arguments: argparse.Namespace) -> None:
     from kdlm.claims import judge_study  # noqa: PLC0415
 
     judge_study(_study(arguments), arguments.folder)
-
-
-def _read_claims(folder: Path) -> "pd.DataFrame":
-    """Read table ``claims`` of the study in ``folder``.
-
-    Raises:
-        InputError: it is missing or damaged.
-
-    """
-    from kdlm.storage.parquet import read_table  # noqa: PLC0415
-
-    path = folder / "claims.parquet"
-    if not path.is_file():
-        raise InputError(f"{path} is missing: run snakemake first, or name a study's folder")
-    return read_table(path, "claims")
-
-
-def _findings(arguments: argparse.Namespace) -> None:
-    from kdlm.claims.findings import findings  # noqa: PLC0415
-
-    print(findings(_read_claims(arguments.folder), printable(arguments.folder)), end="")
-
-
-def _claims(arguments: argparse.Namespace) -> None:
-    from kdlm.claims import format_claims, format_rows  # noqa: PLC0415
-    from kdlm.storage.parquet import read_table  # noqa: PLC0415
-
-    claims = _read_claims(arguments.folder)
-    if arguments.id:
-        known = list(dict.fromkeys(claims["id"]))
-        if unknown := [one for one in arguments.id if one not in known]:
-            raise InputError(f"--id {unknown[0]}: no such claim; known: {', '.join(known)}")
-        print(format_rows(claims[claims["id"].isin(arguments.id)]))
-        return
-    print(format_claims(claims))
-    runs = read_table(arguments.folder / "tables/runs.parquet", "runs")
-    lost = runs[runs["status"] != "finished"]
-    if len(lost):
-        print(f"\n{len(lost)} of {len(runs)} networks are not finished:")
-    for status, reason in zip(lost["status"], lost["reason"], strict=True):
-        print(f"  {printable(status)}: {printable(reason)}")
-    figures = arguments.folder / "figures"
-    if figures.is_dir():
-        print(f"\nFigures: {figures}/")
 
 
 def _power(arguments: argparse.Namespace) -> None:
@@ -410,11 +365,9 @@ def parser() -> argparse.ArgumentParser:
         added.add_argument("folder", type=to_path, help="a study's folder, results/<study>")
         return added
 
-    claims = folder_command("claims", _claims, "print the claims of a finished study")
-    claims.add_argument(
-        "--id", action="append", help="print this claim alone and in full; can be repeated"
-    )
-    folder_command("findings", _findings, "print the study's answer in ten sentences, as Markdown")
+    add_claims(folder_command)
+    add_findings(folder_command)
+    add_table(command)
 
     power = command("power", _power, "print what difference each claim can decide with a config")
     power.add_argument("config", type=to_path, help="a config file, as config.yaml")
@@ -497,14 +450,19 @@ def main(argv: list[str] | None = None) -> int:
         one line. Errors in the arguments themselves end the process with status 2.
 
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # where the locale is ASCII, print other characters as escapes instead of failing
-        sys.stdout.reconfigure(errors="backslashreplace")
+    with standard_streams():
+        return _run(argv)
+
+
+def _run(argv: list[str] | None) -> int:
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         arguments.run(arguments)
+        sys.stdout.flush()
     except (InputError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and reader_is_gone():
+            return BROKEN_PIPE
         # what a file system refuses is the user's to mend too; the message may quote a stranger
         print(f"kdlm: {shown(str(error))}", file=sys.stderr)
         return 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdlm.claims.shown import ShownClaim, brief, shown_claims
+from kdlm.claims.shown import TOO_WIDE, ShownClaim, brief, shown_claims
 
 __all__ = ["QUESTIONS", "Answer", "Part", "Question", "answers"]
 
@@ -31,9 +31,10 @@ class Answer:
 class Part:
     """A sentence about one claim.
 
-    The texts are format strings: ``{value}``, ``{interval}`` and ``{margin}`` are those of the
-    row, ``{sure}`` says how sure the number is, ``{where}`` what it was measured on, and
-    ``{temperature}`` is the temperature that it was measured at.
+    The texts are format strings. ``{value}`` is that of the row, and ``{compared}`` the value as
+    the beginning of a comparison. ``{short}`` gives its interval and n, ``{sure}`` the margin and
+    the images as well, ``{where}`` the networks. ``{temperature}`` is the temperature that it was
+    measured at, and ``{since}`` says that it does not hold at the next lower one.
     """
 
     key: str
@@ -62,16 +63,16 @@ QUESTIONS = (
                 "whether LM has KD's loss after training",
                 "Yes, as far as this study sees: if the average mean logits are equal at the "
                 "start, LM's loss after training differs from KD's by {value} ({sure}).",
-                "No. Even if the average mean logits are equal at the start, LM has a part that KD "
-                "has not: half the squared difference of the student's and the teacher's mean "
-                "logit, image by image; after training it is up to {value} ({sure}).",
+                "No: LM also punishes, image by image, the difference between the student's and "
+                "the teacher's mean logit, and after training up to {value} is due to it "
+                "({sure}).",
             ),
             Part(
                 "eq7-corrected",
                 "whether KD becomes LM of centred logits",
-                "KD becomes LM of centred logits: the student's and the teacher's, each image's "
-                "own mean over the classes subtracted (at the largest T the gradients differ by "
-                "{value}; {sure}).",
+                "KD becomes LM of centred logits: each network's own mean over the classes is "
+                "subtracted from its logits, image by image (gradients at the largest T differ by "
+                "{value}; {short}).",
                 "KD does not become LM of centred logits either: at the largest T their gradients "
                 "differ by {value} ({sure}).",
             ),
@@ -83,18 +84,18 @@ QUESTIONS = (
             Part(
                 "centred-classifier",
                 "whether mean logits of zero for every image make KD and LM train the same student",
-                "If the mean logit of every single image is zero, in the student and in the "
-                "teacher: under SGD, KD at T = inf and LM then train the same student (they end "
-                "{value} apart; {sure}).",
-                "Not even if the mean logit of every single image is zero in student and teacher: "
+                "IF every single image's mean logit is zero, in the student and in the teacher, KD "
+                "at T = inf and LM train the same student under SGD (they end {value} apart; "
+                "{sure}).",
+                "Not even IF the mean logit of every single image is zero in student and teacher: "
                 "students of KD at T = inf and LM then end {value} apart ({sure}).",
             ),
             Part(
                 "energy-identity",
                 "whether LM's gradient differs from KD's by the two means' difference alone",
-                "Only if the student's mean logit equals the teacher's on every training image, "
-                "because LM's gradient differs from KD's by their difference over K on every logit "
-                "(violated by {value}; {sure}).",
+                "ONLY IF the student's mean logit equals the teacher's on every training image: "
+                "their difference over K is what LM adds to KD's gradient on a logit (violated by "
+                "{value}; {short}).",
                 "LM's gradient differs from KD's by more than the two means' difference over K: by "
                 "{value} ({sure}).",
             ),
@@ -104,7 +105,7 @@ QUESTIONS = (
                 "Means equal on average over the images, the paper's condition, are enough: the "
                 "worst pair of students ends {value} apart ({sure}).",
                 "Means equal on average over the images, the paper's condition, are not enough: "
-                "the worst pair of students ends {value} apart ({sure}).",
+                "the worst pair of students ends {value} apart ({short}).",
             ),
         ),
     ),
@@ -114,23 +115,22 @@ QUESTIONS = (
             Part(
                 "equivalence-accuracy.as-stated",
                 "whether KD at high T is as accurate as LM",
-                "In test accuracy, small: KD's students are within the margin of LM's, in the "
-                "worst comparison {value} ({sure}; {where}).",
-                "In test accuracy, beyond the margin: KD's students compare with LM's as {value} "
-                "({sure}; {where}).",
-                "In test accuracy it is not decided: KD's students compare with LM's as {value} in "
-                "the worst comparison ({sure}; {where}), so more seeds are needed to say that the "
-                "difference is small.",
+                "Small in test accuracy: in the worst comparison KD's students are {compared} "
+                "LM's ({sure}; {where}).",
+                "In test accuracy KD's students are {compared} LM's in the worst comparison "
+                "({sure}; {where}), which is more than allowed.",
+                "In test accuracy KD's students are {compared} LM's in the worst comparison, which "
+                "is neither shown to stay within the allowed nor to exceed it ({sure}; {where}).",
             ),
             Part(
                 "equivalence-predictions.as-stated",
                 "whether KD's and LM's predictions differ no more than those of two seeds",
-                "Their predictions differ on fewer test images than those of two seeds of one "
-                "loss do: {value} ({sure}).",
-                "Their predictions differ on more test images than those of two seeds of one loss "
-                "do: {value} ({sure}).",
-                "Whether their predictions differ more than those of two seeds is not decided: "
-                "{value} ({sure}).",
+                "They predict fewer test images otherwise than two seeds of one loss do: {value} "
+                "({short}).",
+                "They predict more test images otherwise than two seeds of one loss do: {value} "
+                "({sure}).",
+                "Whether they predict more test images otherwise than two seeds of one loss do is "
+                "not decided: {value} ({sure}).",
             ),
         ),
     ),
@@ -140,26 +140,27 @@ QUESTIONS = (
             Part(
                 "equivalence-accuracy.corrected",
                 "whether KL at a high T is as accurate as MSE on centred logits",
-                "Either, if the logits are centred: KL at the highest T is as accurate as MSE on "
-                "centred logits, which has no temperature to choose ({value}; {sure}).",
-                "They differ even if the logits are centred: KL at the highest T compares with MSE "
-                "on centred logits as {value} ({sure}).",
-                "It is not decided even for centred logits: KL at the highest T compares with MSE "
-                "as {value} ({sure}).",
+                "Either, if the logits are centred: students of KL at the highest T are "
+                "{compared} those of MSE on centred logits, which has no temperature to choose "
+                "({sure}).",
+                "It matters even if the logits are centred: students of KL at the highest T are "
+                "{compared} those of MSE ({sure}).",
+                "Not decided even for centred logits: students of KL at the highest T are "
+                "{compared} those of MSE ({sure}).",
             ),
             Part(
                 "gap-lm",
                 "whether MSE on raw logits depends on how far apart the mean logits start",
-                "MSE on raw logits does not depend on how far apart the mean logits of student and "
+                "On raw logits MSE does not see how far apart the mean logits of student and "
                 "teacher start ({value}; {sure}).",
-                "MSE on raw logits is another loss: its student depends on how far apart the "
-                "mean logits of student and teacher start (up to {value}; {sure}).",
+                "On raw logits MSE is another loss: its student depends on how far apart the mean "
+                "logits of student and teacher start (by up to {value}; {short}).",
             ),
             Part(
                 "gap-kd",
                 "whether KL depends on how far apart the mean logits start",
-                "KL's does not ({value}).",
-                "KL's does, too ({value}; {sure}).",
+                "KL's does not ({value}; {short}).",
+                "KL's does, too ({value}; {short}).",
             ),
         ),
     ),
@@ -169,16 +170,15 @@ QUESTIONS = (
             Part(
                 "equivalence-logits.corrected",
                 "whether a finite temperature trains the student of centred LM",
-                "High, in a deep network: at {temperature} KD trains the student of centred LM "
-                "({value}; {sure}), and {since}, because training amplifies any difference of the "
-                "gradients.",
+                "{temperature} trains the student of centred LM ({value}; {sure}){since}: training "
+                "amplifies whatever the gradients differ by.",
                 "Higher than {temperature}, where KD's student still ends {value} away from that "
                 "of centred LM ({sure}).",
             ),
             Part(
                 "eq7-slope",
                 "whether the distance of the gradients falls as 1/T",
-                "The gradient itself approaches its limit as 1/T ({value}; {sure}).",
+                "The gradient itself approaches its limit as 1/T ({value}; {short}).",
                 "The gradient itself does not approach its limit as 1/T ({value}; {sure}).",
             ),
         ),
@@ -195,17 +195,17 @@ QUESTIONS = (
             Part(
                 "eq8-corrected",
                 "whether (8) with its sign corrected has KD's gradient",
-                "With the sign of its term corrected, (8) has KD's gradient at every moment, if "
-                "the means in it are those of that moment (violated by {value}; {sure}).",
+                "With its sign corrected (8) has KD's gradient as long as the means in it are the "
+                "current ones (violated by {value}; {short}).",
                 "(8) does not have KD's gradient with its sign corrected either: {value} ({sure}).",
             ),
             Part(
                 "eq8-untrained.corrected",
                 "whether (8) with constants fixed before training trains KD's student",
-                "With constants fixed before training, the paper's, it trains KD's student as well "
+                "With constants fixed before training, as in the paper, it trains KD's student "
                 "({value}; {sure}).",
-                "With constants fixed before training, the paper's, it does not train KD's student "
-                "(the worst pair ends {value} apart; {sure}).",
+                "With constants fixed before training, as in the paper, it does not train KD's "
+                "student (the worst pair ends {value} apart; {short}).",
             ),
         ),
     ),
@@ -244,40 +244,50 @@ def _sentence(part: Part, rows: Mapping[str, ShownClaim]) -> str:
     text = {
         "supported": part.supported,
         "refuted": part.refuted,
-        "inconclusive": part.inconclusive if row.reason.startswith("the interval") else "",
+        "inconclusive": part.inconclusive if row.reason == TOO_WIDE else "",
     }.get(row.verdict, "")
     if not text:
         return f"Not decided: {part.whether} ({row.reason})."
     return text.format(
         value=row.value,
+        compared=_compared(row),
         sure=_sure(row),
+        short=_short(row),
         where=row.measured_on.partition("; ")[0],
         temperature=_temperature(row),
         since=_since(row),
     )
 
 
+def _compared(row: ShownClaim) -> str:
+    """Return a difference as the beginning of a comparison: *0.7 points better than*."""
+    if row.value.endswith(("better", "worse")):
+        return f"{row.value} than"
+    return "as accurate as" if row.number == 0 else f"{row.value} from"
+
+
+def _short(row: ShownClaim) -> str:
+    """Return n and the interval of a number; *worst of n* where the worst case decides."""
+    if row.interval == "exact":
+        return f"worst of {row.n}"
+    interval = row.interval if row.low == row.high else f"90% interval {row.interval}"
+    return f"{interval}, n = {row.n}"
+
+
 def _sure(row: ShownClaim) -> str:
     """Return how sure a number is: its interval, n and margin, and the images."""
-    parts = [
-        f"worst of n = {row.n}"
-        if row.interval == "exact"
-        else f"90% interval {row.interval}, n = {row.n}",
-        f"allowed {row.margin}" if row.margin else "",
-        f"on {row.images}" if row.images else "any logits",
-    ]
-    return ", ".join(part for part in parts if part)
+    allowed = f"allowed {row.margin}" if row.margin else ""
+    parts = [_short(row), allowed, row.images or "random and trained logits"]
+    return "; ".join(part for part in parts if part)
 
 
 def _temperature(row: ShownClaim) -> str:
     """Return the temperature in the row's note, where the note begins with one."""
     found = re.match(r"T = (\d+(?:\.\d+)?)\b", row.measured_on)
-    return f"T = {brief(float(found[1]))}" if found else "the largest finite temperature"
+    return f"T = {brief(float(found[1]))}" if found else "The largest finite temperature"
 
 
 def _since(row: ShownClaim) -> str:
     """Return from which temperature on the row's students agree, which its note says."""
     found = re.search(r"the same from T = (\d+(?:\.\d+)?)\b", row.measured_on)
-    if not found:
-        return "not at a lower one that was tried"
-    return f"at no lower one that was tried than T = {brief(float(found[1]))}"
+    return ", and the next lower T that was tried does not" if found else ""

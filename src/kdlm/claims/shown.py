@@ -5,6 +5,7 @@ statistic that is not there is written as a plain number, so a new claim needs n
 """
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,10 @@ from kdlm.claims import equations
 from kdlm.claims.statistics import verdict
 from kdlm.errors import InputError
 
-__all__ = ["READINGS", "ShownClaim", "brief", "shown_claims"]
+__all__ = ["READINGS", "TOO_WIDE", "ShownClaim", "brief", "shown_claims"]
+
+TOO_WIDE = "the interval lies partly inside and partly outside the margin"
+"""The reason of a row that is inconclusive because of its interval."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ def _shares(of: str, same: str = "exact") -> _Reading:
     return _Reading(of, words)
 
 
-_IN_EACH = "the same in each"
+_IN_EACH = "the same in every seed"
 """Said of an interval over seeds in which every seed has the same value."""
 
 _LEAST_POINTS = 0.05
@@ -224,7 +228,7 @@ _P = _probabilities()
 _SHARE_OF_LOSS = _shares("LM's loss")
 
 READINGS: dict[str, _Reading] = {
-    "largest difference": _numbers("in probability"),
+    "largest difference": _numbers(),
     "worst relative violation": _shares("the exact value"),
     "largest over smallest gradient norm, T from 1 to 1024 rms": _numbers("times"),
     "largest |sum g| / sum |g|": _shares("the gradient's absolute sum"),
@@ -327,8 +331,9 @@ def _images(row: Any) -> tuple[str, str]:
     told = _text(row.measured_on)
     if row.id in _ANY_LOGITS:
         return "", told
-    images, separator, rest = told.partition(": ")
-    return (images, rest) if separator else ("", told)
+    # one word, as the names of datasets are: a note of other words can have a colon too
+    found = re.match(r"([\w-]+): ", told)
+    return (found[1], told[found.end() :]) if found else ("", told)
 
 
 def _reason(row: Any, told: str, ends: tuple[float, float, float, float]) -> tuple[str, str]:
@@ -342,6 +347,6 @@ def _reason(row: Any, told: str, ends: tuple[float, float, float, float]) -> tup
         return told, ""
     bounded = math.isfinite(ends[0]) and math.isfinite(ends[1])
     if bounded and verdict(*ends) == "inconclusive":
-        return "the interval reaches beyond the margin: too few seeds, or too large a spread", told
+        return TOO_WIDE, told
     first, _, rest = told.partition("; ")
     return first, rest

@@ -30,6 +30,16 @@ class Accuracy:
     students: str = ""
     """The networks and the recipe, the same for every loss."""
 
+    def words(self) -> str:
+        """Return the accuracy in per cent.
+
+        >>> Accuracy("LM", 0.9317, 0.9149, 0.9485, 5).words()
+        'LM: 93.2% (90% interval 91.5% to 94.8%)'
+        """
+        if math.isinf(self.low):
+            return f"{self.label}: {self.mean:.1%}"
+        return f"{self.label}: {self.mean:.1%} (90% interval {self.low:.1%} to {self.high:.1%})"
+
 
 def accuracies(runs: pd.DataFrame) -> list[Accuracy]:
     """Return the accuracies of CE, KD at its best T, LM, KD at T = ∞ and centred LM.
@@ -86,7 +96,7 @@ def _of_group(members: pd.DataFrame) -> tuple[list[Accuracy], int, int]:
         chosen.append((hottest, f"KD at its best T = {format_number(hottest[1])}"))
     chosen += [
         (("lm", math.inf), "LM"),
-        (("kd", math.inf), "KD at T = ∞"),
+        (("kd", math.inf), "KD at T = inf"),
         (("centred-lm", math.inf), "centred LM"),
     ]
     first = members.iloc[0]
