@@ -309,7 +309,8 @@ def _schema(arguments: argparse.Namespace) -> None:
 _AddCommand = Callable[[str, object, str], argparse.ArgumentParser]
 
 
-def _add_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> None:
+def _add_report_and_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> None:
+    folder_command("report", _report, "write report.html, a page with the study's answer")
     rendered = folder_command(
         "snakemake-report", _snakemake_report, "make Snakemake's report on a finished study"
     )
@@ -433,9 +434,8 @@ def parser() -> argparse.ArgumentParser:
         help="clean a study that is not finished; its stopped trainings then start over",
     )
     folder_command("figure", _figure, "draw one figure").add_argument("name")
-    folder_command("report", _report, "write report.html, a page with the study's answer")
 
-    _add_archive_commands(command, folder_command)
+    _add_report_and_archive_commands(command, folder_command)
     command("schema", _schema, "write the config's JSON schema").add_argument(
         "output", type=to_path
     )

@@ -48,7 +48,9 @@ def browser() -> Iterator[Any]:
 class Visit:
     """An open page with what it complains of and asks for."""
 
-    def __init__(self, browser: Any, address: str, width: int = 1280, scheme: str = "light") -> None:
+    def __init__(
+        self, browser: Any, address: str, width: int = 1280, scheme: str = "light"
+    ) -> None:
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
         )
@@ -134,7 +136,10 @@ def test_a_choice_changes_the_curves_and_the_table(visit: Visit) -> None:
 
 
 def test_a_networks_button_brings_out_its_curve(visit: Visit) -> None:
-    thick = "[...document.querySelectorAll('#chart .mark-line path[d]')].map((p) => p.getAttribute('stroke-width'))"
+    thick = (
+        "[...document.querySelectorAll('#chart .mark-line path[d]')]"
+        ".map((path) => path.getAttribute('stroke-width'))"
+    )
     assert set(visit.page.evaluate(thick)) == {"1.5"}
     button = visit.page.locator("#runs tbody tr:not([hidden]) .pick").first
     button.press("Enter")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,7 @@ def text(folder: Path) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_equal_results_make_equal_bytes(
-    folder: Path, tiny: dict[str, Any], tmp_path: Path
-) -> None:
+def test_equal_results_make_equal_bytes(folder: Path, tiny: dict[str, Any], tmp_path: Path) -> None:
     """In another folder, another process, and with other hashes of texts."""
     made_up(tmp_path / "elsewhere", tiny)
     run = subprocess.run(
@@ -99,7 +98,7 @@ def test_nothing_of_the_page_lies_elsewhere(text: str) -> None:
     elements = Elements(text)
     assert all(value.startswith(("data:", "#")) for value in elements.values("src", "href"))
     assert "default-src 'none'" in elements.values("content")[0]
-    assert "@import" not in text.split("</style>")[0]
+    assert "@import" not in text.partition("</style>")[0]
 
 
 def test_texts_of_the_study_stay_texts(text: str, folder: Path) -> None:
@@ -114,7 +113,7 @@ def test_headings_stand_in_order(text: str) -> None:
     levels = [int(tag[1]) for tag in Elements(text).tags if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
 def test_the_parts_stand_in_the_order_in_which_they_are_read(text: str) -> None:
@@ -276,9 +275,7 @@ def test_of_many_networks_the_first_seeds_of_every_kind_are_shown_and_it_is_said
     assert f"{MOST_RUNS} of 401 networks are shown" in page
 
 
-def test_the_charts_data_are_json_whatever_the_names(
-    tiny: dict[str, Any], tmp_path: Path
-) -> None:
+def test_the_charts_data_are_json_whatever_the_names(tiny: dict[str, Any], tmp_path: Path) -> None:
     study = made_up(tmp_path, tiny)
     runs, histories = _tables(tmp_path)
     for name, table in (("runs", runs), ("histories", histories)):

@@ -246,7 +246,9 @@ def _add_run(
     results = [
         _entity(crate, name)
         for name in described.files
-        if name.startswith((f"{folder}/tables/", f"{folder}/figures/", f"{folder}/claims", *reports))
+        if name.startswith(
+            (f"{folder}/tables/", f"{folder}/figures/", f"{folder}/claims", *reports)
+        )
     ]
     for slot, text, entities in (
         ("input", "The resolved config", [study]),

@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 def render_snakemake_report(folder: Path, output: Path) -> None:
     """Write Snakemake's report on the study in ``folder`` to ``output``.
 
-    The report covers all jobs up to claims, figures and the study's own page. A job of the DAG cannot make a report on
-    that DAG, so this runs another Snakemake. It takes no lock, which the Snakemake that runs the
-    job holds; making a report only reads.
+    The report covers all jobs up to claims, figures and the study's own page. A job of the DAG
+    cannot make a report on that DAG, so this runs another Snakemake. It takes no lock, which the
+    Snakemake that runs the job holds; making a report only reads.
 
     Raises:
         InputError: Snakemake failed.

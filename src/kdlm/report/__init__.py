@@ -126,9 +126,7 @@ def _library() -> Markup:
     return Markup(text)  # noqa: S704
 
 
-def _deciding(
-    found: list[Answer], shown: list[ShownClaim]
-) -> list[tuple[str, list[ShownClaim]]]:
+def _deciding(found: list[Answer], shown: list[ShownClaim]) -> list[tuple[str, list[ShownClaim]]]:
     """Return each answer's question and the claims behind it, without those of earlier answers."""
     left = {claim.key: claim for claim in shown}
     groups = [

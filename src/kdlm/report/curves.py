@@ -222,7 +222,7 @@ def _chart(shown: pd.DataFrame, curves: str, chosen: dict[str, str]) -> dict[str
     labels = list(dict.fromkeys(shown["loss"]))
     chart = (
         alt.Chart(
-            alt.Data(values=curves, format=alt.CsvDataFormat(type="csv", parse=_TYPES)),
+            alt.InlineData(values=curves, format=alt.CsvDataFormat(type="csv", parse=_TYPES)),
             title=alt.Title(text=alt.ExprRef("measure_title"), anchor="start", fontSize=13),
             width=600,
             height=300,
@@ -231,9 +231,7 @@ def _chart(shown: pd.DataFrame, curves: str, chosen: dict[str, str]) -> dict[str
             lookup="run",
             from_=alt.LookupData(data=alt.NamedData("networks"), key="run", fields=[*MENUS]),
         )
-        .transform_filter(
-            " && ".join(f"({key} == '' || datum.{key} == {key})" for key in MENUS)
-        )
+        .transform_filter(" && ".join(f"({key} == '' || datum.{key} == {key})" for key in MENUS))
         .transform_calculate(value="datum[measure]")
         .transform_filter("isValid(datum.value)")
         .mark_line(point={"size": 36})
@@ -249,11 +247,14 @@ def _chart(shown: pd.DataFrame, curves: str, chosen: dict[str, str]) -> dict[str
             .otherwise(alt.value(0.15)),
             size=alt.when("datum.run == picked").then(alt.value(3.5)).otherwise(alt.value(1.5)),
             tooltip=[
-                alt.Tooltip("loss:N"), alt.Tooltip("temperature:N", title="T"),
-                alt.Tooltip("gap:N", title="mean gap"), alt.Tooltip("seed:N"),
-                alt.Tooltip("epoch:Q"), alt.Tooltip("value:Q", format=".4g"),
+                alt.Tooltip("loss:N"),
+                alt.Tooltip("temperature:N", title="T"),
+                alt.Tooltip("gap:N", title="mean gap"),
+                alt.Tooltip("seed:N"),
+                alt.Tooltip("epoch:Q"),
+                alt.Tooltip("value:Q", format=".4g"),
             ],
-        )  # fmt: skip
+        )
         .add_params(*parameters)
         .configure(aria=False, background="white")
         .configure_view(stroke=None)

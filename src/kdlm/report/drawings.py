@@ -49,8 +49,16 @@ def draw_interval(claim: ShownClaim) -> IntervalDrawing | None:
     if not logarithmic:
         numbers.append(0.0)
     place = _placed(numbers, logarithmic=logarithmic)
-    zero = None if logarithmic else place(0.0)
-    return IntervalDrawing(place(claim.number), *(place(end) for end in ends), zero, logarithmic)
+    low, high, margin_low, margin_high = (place(end) for end in ends)
+    return IntervalDrawing(
+        point=place(claim.number),
+        low=low,
+        high=high,
+        margin_low=margin_low,
+        margin_high=margin_high,
+        zero=None if logarithmic else place(0.0),
+        logarithmic=logarithmic,
+    )
 
 
 def _placed(numbers: Iterable[float], *, logarithmic: bool) -> Place:
@@ -92,7 +100,9 @@ def draw_accuracies(accuracies: Sequence[Accuracy]) -> AccuracyDrawing | None:
     rows = tuple((one, place(one.mean), place(one.low), place(one.high)) for one in accuracies)
     step = _step(100 * (max(ends) - min(ends)))
     first = math.ceil(100 * min(ends) / step)
-    ticks = [number * step for number in range(first, first + 12) if number * step <= 100 * max(ends)]
+    ticks = [
+        number * step for number in range(first, first + 12) if number * step <= 100 * max(ends)
+    ]
     return AccuracyDrawing(rows, tuple((place(tick / 100), f"{tick:.6g} %") for tick in ticks))
 
 

@@ -1,4 +1,4 @@
-"""L1: rebuilding tables, claims, figures and report from the archived files with the archived source."""
+"""L1: rebuilding tables, claims, figures and report from archived files, with archived source."""
 
 import shutil
 from collections.abc import Iterator
@@ -70,7 +70,11 @@ def steps(unpacked: Unpacked) -> Iterator[Step]:
     if unpacked.digest(f"{unpacked.prefix}/snakemake-report.html"):
         yield Step(
             ("report",),
-            (*_tables(*TABLES), "claims.parquet", *(f"figures/{name}.svg" for name in unpacked.figures)),
+            (
+                *_tables(*TABLES),
+                "claims.parquet",
+                *(f"figures/{name}.svg" for name in unpacked.figures),
+            ),
             ("report.html", "answer.txt"),
         )
 
@@ -106,7 +110,7 @@ def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:
         if missing and step.makes[0].startswith("tables/"):
             _take(unpacked, step, missing, folder, outcomes)
         else:
-            # Claims, figures and the report are never copied: whether they can be rebuilt is the question.
+            # Claims, figures and report are never copied: the question is whether they can be rebuilt.
             planned.append(step)
             made |= set(step.makes)
     _make(unpacked, planned, root, outcomes, Level.REBUILT)
