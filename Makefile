@@ -31,13 +31,15 @@ LEVEL ?= L1 L4
 study: $(STUDY_READY)
 	@export XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$PWD/.snakemake/cache}"; \
 	$(BIN)/python -m snakemake --profile workflow/profiles/local; status=$$?; \
-	$(BIN)/python -m kdlm claims results/digits; exit $$status
+	$(BIN)/python -m kdlm claims results/digits; \
+	if [ -f results/digits/report.html ]; then echo results/digits/report.html; fi; exit $$status
 
 # Environments are made side by side, and so are the checks that keep one core busy, or none. Then one
 # worker more than the two cores of a small machine, since many tests wait.
 test:
 	$(MAKE) --no-print-directory --jobs 3 $(READY) $(VALIDATOR) $(PLUGIN_READY)
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint plugin-test
+	tests/report/install.sh || [ $$? -eq 3 ]
 	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --durations 10
 
 slow: $(READY) $(PLUGIN_READY)

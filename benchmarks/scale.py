@@ -110,13 +110,16 @@ def _everything(root: Path) -> Iterator[Stage]:
     folder = Path("results/made-up")
     yield "claims (judge)", lambda: kdlm(root, "judge", folder)
     yield "figures", lambda: _sum(kdlm(root, "figure", folder, name) for name in FIGURES)
+    yield "report", lambda: kdlm(root, "report", folder)
     yield "records (--touch)", lambda: record(root, "--forceall", *snake[:2])
     yield "snakemake, nothing to do", lambda: snakemake(root, *snake)
-    report = ("--output", folder / "report.html")
-    yield "report", lambda: kdlm(root, "report", folder, *report)
+    rendered = ("--output", folder / "snakemake-report.html")
+    yield "snakemake-report", lambda: kdlm(root, "snakemake-report", folder, *rendered)
     yield (
-        "snakemake --touch, report",
-        lambda: snakemake(root, "--touch", "--forceall", *snake, "--", folder / "report.html"),
+        "snakemake --touch, snakemake-report",
+        lambda: snakemake(
+            root, "--touch", "--forceall", *snake, "--", folder / "snakemake-report.html"
+        ),
     )
     yield "archive", lambda: kdlm(root, "archive", folder, "--include-diff")
 

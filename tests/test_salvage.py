@@ -52,6 +52,11 @@ def test_damage_anywhere_leaves_something_to_tell(
     assert "1 of 4 networks missing" in claims.loc["eq2", "measured_on"]
     assert claims.loc[["eq2", "b4-printed"], "verdict"].tolist() == ["supported", "refuted"]
     assert claims.loc[["prop1-linear", "table1"], "value"].isna().all()
+    assert folder / "report.html" in replaced
+    page = (folder / "report.html").read_text()
+    assert "This study is not finished." in page
+    assert "<li><code>figures/init_means.svg</code></li>" in page
+    assert "<li><b>missing</b>: " in page
     # a second time there is nothing new to tell
     assert salvage(study, folder) == []
     observed(

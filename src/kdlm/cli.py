@@ -231,12 +231,18 @@ def _figure(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from kdlm.archive.report import render_report  # noqa: PLC0415
+    from kdlm.report import write_report  # noqa: PLC0415
+
+    write_report(_study(arguments), arguments.folder)
+
+
+def _snakemake_report(arguments: argparse.Namespace) -> None:
+    from kdlm.archive.snakemake_report import render_snakemake_report  # noqa: PLC0415
     from kdlm.storage.files import verify  # noqa: PLC0415
 
     _study(arguments)
     verify(arguments.folder / "claims.parquet")
-    render_report(arguments.folder, arguments.output)
+    render_snakemake_report(arguments.folder, arguments.output)
 
 
 def _archive(arguments: argparse.Namespace) -> None:
@@ -303,9 +309,12 @@ def _schema(arguments: argparse.Namespace) -> None:
 _AddCommand = Callable[[str, object, str], argparse.ArgumentParser]
 
 
-def _add_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> None:
-    report = folder_command("report", _report, "make Snakemake's report on a finished study")
-    report.add_argument("--output", type=to_path, required=True)
+def _add_report_and_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> None:
+    folder_command("report", _report, "write report.html, a page with the study's answer")
+    rendered = folder_command(
+        "snakemake-report", _snakemake_report, "make Snakemake's report on a finished study"
+    )
+    rendered.add_argument("--output", type=to_path, required=True)
 
     archive = folder_command("archive", _archive, "pack a finished study into one file")
     archive.add_argument(
@@ -426,7 +435,7 @@ def parser() -> argparse.ArgumentParser:
     )
     folder_command("figure", _figure, "draw one figure").add_argument("name")
 
-    _add_archive_commands(command, folder_command)
+    _add_report_and_archive_commands(command, folder_command)
     command("schema", _schema, "write the config's JSON schema").add_argument(
         "output", type=to_path
     )

@@ -1,12 +1,12 @@
-"""Making tables, claims and figures after a failed run, from the results that there are.
+"""Making tables, claims, figures and the report after a failed run, from what there is.
 
-They are written to the places of a complete study's tables, claims and figures, and the next run
-replaces them. Networks that diverged or are missing are in the tables with their status, and every
+They are written to the places of those of a complete study, and the next run replaces them. Networks that diverged or are missing are in the tables with their status, and every
 claim that needs one of them is inconclusive.
 """
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ import pandas as pd
 from kdlm.claims import judge_study
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES, draw
+from kdlm.report import write_report
 from kdlm.storage.files import refusals, replacing
 from kdlm.storage.parquet import write_tables
 from kdlm.study.config import Study
@@ -35,7 +36,7 @@ _MEANS = ("layer_means", "init_means")
 
 
 def salvage(study: Study, folder: Path) -> list[Path]:
-    """Rewrite the tables, claims and figures of ``folder`` from the results that there are.
+    """Rewrite the tables, claims, figures and report of ``folder`` from the results that there are.
 
     A figure that cannot be drawn from them is removed. New files get a time before that of all
     other files of the study, so that Snakemake makes them again in its next run; for that, the
@@ -62,6 +63,9 @@ def salvage(study: Study, folder: Path) -> list[Path]:
         _write_tables(study, folder, found, stage)
         judge_study(study, stage)
         _draw_figures(study, stage)
+        shutil.copyfile(folder / "study.json", stage / "study.json")
+        write_report(study, stage)
+        (stage / "study.json").unlink()
         return list(_install(stage, folder))
 
 

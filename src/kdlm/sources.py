@@ -36,6 +36,9 @@ the result at all.
 """
 
 
+_PAGES = (".css", ".html", ".js")
+
+
 def exempt(module: str) -> bool:
     """Return whether digests leave out ``module``: it is in `EXEMPT`, or in a package that is.
 
@@ -127,6 +130,13 @@ def _code(source: str, body: Iterable[ast.AST]) -> str:
     return "".join(lines)
 
 
+def _pages(file: Path) -> list[Path]:
+    """Return the parts of a page that stand beside the ``__init__.py`` of a package."""
+    if file.name != "__init__.py":
+        return []
+    return sorted(page for page in file.parent.iterdir() if page.suffix in _PAGES)
+
+
 @cache
 def closure(module: str) -> frozenset[str]:
     """Return ``module`` and all modules of kdlm that it imports, directly or through others.
@@ -155,11 +165,13 @@ def digest(module: str) -> str:
     """Return 16 hexadecimal digits of a SHA-256 that identify the code behind ``module``.
 
     The hash is over the text of all modules of `closure`, without comments, docstrings and blank
-    lines, and over `SCHEMA_VERSION`.
+    lines, over the parts of a page in their packages, and over `SCHEMA_VERSION`.
     """
     total = hashlib.sha256(str(SCHEMA_VERSION).encode())
     for name in sorted(closure(module)):
         file = _file(name)
         if file is not None:
             total.update(f"{name}\0{_read(file).code}\0".encode())
+            for page in _pages(file):
+                total.update(f"{page.name}\0{page.read_text(encoding='utf-8')}\0".encode())
     return total.hexdigest()[:16]

@@ -160,8 +160,8 @@ def test_snakemakes_own_logs_are_left_out(
 def test_every_job_is_an_action(crate: dict[str, dict[str, Any]], study: Study) -> None:
     actions = [e for e in crate.values() if e["@type"] == "CreateAction" and e["@id"] != "#run"]
     jobs = len(network_jobs(study)) + len(list(init_means_jobs(study)))
-    # two datasets, the config, four tables' jobs, claims, the figures, the report
-    assert len(actions) == jobs + 2 + 1 + 4 + 1 + len(FIGURES) + 1
+    # two datasets, the config, four tables' jobs, claims, the figures, our report and Snakemake's
+    assert len(actions) == jobs + 2 + 1 + 4 + 1 + len(FIGURES) + 2
     for action in actions:
         assert action["description"].startswith("python -m kdlm ")
         assert action["startTime"] <= action["endTime"]
@@ -204,7 +204,13 @@ def test_what_is_inside(unpacked: Path, study: Study, tiny: dict[str, Any]) -> N
     assert len(installed["numpy"]["sha256"]) == 64
     for name in ("pyproject.toml", "requirements.lock", "Snakefile", "src/kdlm/losses.py"):
         assert (unpacked / "source" / name).read_bytes() == (ROOT / name).read_bytes()
-    assert (unpacked / "results/tiny/report.html").stat().st_size > 1e6
+    for name in ("report.html", "snakemake-report.html"):
+        assert (unpacked / "results/tiny" / name).stat().st_size > 1e6
+    rendered = (unpacked / "results/tiny/snakemake-report.html").read_text()
+    answer = (unpacked / "results/tiny/answer.txt").read_text().splitlines()[0]
+    assert json.dumps(answer)[1:-1] in rendered
+    for category in ("Answer", "Claims", "Figures"):
+        assert f'"{category}"' in rendered
 
 
 def test_snakemakes_records_are_whole(unpacked: Path) -> None:
@@ -351,7 +357,7 @@ def test_files_that_the_source_does_not_need_are_no_difference(
 @pytest.mark.fault(
     "results behind a symbolic link",
     area="files",
-    provoked="`results/`, and `results/<study>/`, as links to another disk; the report is made, "
+    provoked="`results/`, and `results/<study>/`, as links to another disk; both reports are made, "
     "and the study archived",
 )
 def test_results_behind_a_link(
@@ -362,12 +368,16 @@ def test_results_behind_a_link(
     shutil.move(tmp_path / "run" / link, scratch)
     (tmp_path / "run" / link).symlink_to(scratch)
     folder = tmp_path / "run/results/tiny"
-    run = kdlm("report", folder, "--output", tmp_path / "report.html")
+    page = (folder / "report.html").read_bytes()
+    run = kdlm("report", folder)
+    assert run.returncode == 0, run.stdout
+    assert (folder / "report.html").read_bytes() == page
+    run = kdlm("snakemake-report", folder, "--output", tmp_path / "report.html")
     assert run.returncode == 0, run.stdout
     run = kdlm("archive", folder, "--output", tmp_path / "x.zip")
     assert run.returncode == 0, run.stdout
     assert (tmp_path / "x.zip").read_bytes() == archived.read_bytes()
-    observed("both are made; the archive is the same bytes")
+    observed("all are made; the archive is the same bytes")
 
 
 @pytest.mark.parametrize("name", ["run", "run/results", "run/results/other"])
@@ -420,6 +430,7 @@ def test_the_source_of_an_archive_can_archive(
         "students/**/logits.parquet", "students/**/history.parquet", "students/**/run.json",
         "teachers/**/model.safetensors", "init_means/**/means.parquet", "data/digits.safetensors",
         "tables/layer_means.parquet", "figures/routes.svg", "figures/routes.png", "report.html",
+        "answer.txt", "snakemake-report.html",
     ],
 )  # fmt: skip
 def test_an_output_that_is_missing_is_named_with_the_remedy(

@@ -22,6 +22,8 @@ CLASSES = {
     "records": "snakemake/records.json",
     "config": "results/tiny/study.json",
     "report": "results/tiny/report.html",
+    "answer": "results/tiny/answer.txt",
+    "snakemake's report": "results/tiny/snakemake-report.html",
     "claims": "results/tiny/claims.parquet",
     "table": "results/tiny/tables/comparisons.parquet",
     "figure": "results/tiny/figures/routes.svg",

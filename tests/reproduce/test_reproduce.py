@@ -48,7 +48,8 @@ def test_what_was_archived_is_rebuilt_to_the_byte(
     assert "L1 holds" in run.stdout
     outcome = json.loads((tmp_path / "out.json").read_text())
     for name in (*(f"tables/{table}.parquet" for table in TABLES), "claims.parquet",
-                 "figures/routes.svg", "figures/routes.png"):  # fmt: skip
+                 "figures/routes.svg", "figures/routes.png", "report.html",
+                 "answer.txt"):  # fmt: skip
         assert outcome["outputs"][f"results/tiny/{name}"]["L1"]["state"] == "held", name
     comparisons = outcome["outputs"]["results/tiny/tables/comparisons.parquet"]
     assert comparisons["L1"]["state"] == "not done"

@@ -14,6 +14,7 @@ import yaml
 
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES, draw
+from kdlm.report import OUTPUTS
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import parse, read_study
 from kdlm.study.jobs import student_jobs
@@ -28,6 +29,8 @@ def test_every_output_is_there(finished: Path, tiny: dict[str, Any]) -> None:
     for figure in FIGURES:
         assert (results / f"figures/{figure}.svg").stat().st_size > 1000
         assert (results / f"figures/{figure}.png").stat().st_size > 1000
+    for name in OUTPUTS:
+        assert (results / name).stat().st_size > 1000
     students = list(results.glob("students/**/run.json"))
     assert len(students) == len(list(student_jobs(parse(tiny))))
 

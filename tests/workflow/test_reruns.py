@@ -33,7 +33,7 @@ Observed = Callable[[str], None]
 Counts = Callable[..., dict[str, int]]
 
 TRAINING = {"prepare_dataset", "train_teacher", "distill", "init_means"}
-GATHERING = {"collect", "compare", "theory", "judge"}
+GATHERING = {"collect", "compare", "theory", "judge", "write_report"}
 DRAWN_FROM_STUDENTS = {
     "figure_accuracy",
     "figure_distances",
@@ -84,10 +84,11 @@ def test_the_page_has_a_row_for_each_test() -> None:
 )
 def test_a_figure(checkout: Path, to_do: Counts, observed: Observed) -> None:
     append(checkout, "figures/accuracy.py", "UNUSED = 1\n")
-    assert to_do() == {"figure_accuracy": 1}
+    assert to_do() == {"figure_accuracy": 1, "write_report": 1}
     append(checkout, "figures/__init__.py", "UNUSED = 1\n")
-    assert to_do() == dict.fromkeys((f"figure_{name}" for name in FIGURES), 1)
-    observed("that figure is to be drawn, nothing else")
+    rules = (*(f"figure_{name}" for name in FIGURES), "write_report")
+    assert to_do() == dict.fromkeys(rules, 1)
+    observed("that figure is to be drawn, and the report that has it; nothing else")
 
 
 @pytest.mark.fault("a loss edited", area="reruns", provoked="a line of code added to losses.py")
@@ -102,8 +103,8 @@ def test_a_loss(checkout: Path, tiny: dict[str, Any], to_do: Counts, observed: O
 @pytest.mark.fault("a claim's code edited", area="reruns", provoked="a line added to claims/")
 def test_a_claim(checkout: Path, to_do: Counts, observed: Observed) -> None:
     append(checkout, "claims/equations.py", "UNUSED = 1\n")
-    assert to_do() == {"judge": 1, "figure_routes": 1}
-    observed("the claims and the one figure that shows them")
+    assert to_do() == {"judge": 1, "figure_routes": 1, "write_report": 1}
+    observed("the claims, the one figure that shows them, and the report")
 
 
 @pytest.mark.parametrize("arm", [{"temperatures": [4, 8, float("inf")]}, {"seeds": [0, 1, 2]}])

@@ -1,32 +1,34 @@
 """Render Snakemake's report, and pack the archive: the whole study in one file."""
 
 
-rule render_report:
+rule snakemake_report:
     input:
         study=STUDY,
         claims=rules.judge.output.claims,
         figures=FIGURES,
+        page=rules.write_report.output,
     output:
-        report=f"{FOLDER}/report.html",
+        report=f"{FOLDER}/snakemake-report.html",
     log:
-        f"{FOLDER}/logs/render_report.log",
+        f"{FOLDER}/logs/snakemake_report.log",
     benchmark:
-        f"{FOLDER}/benchmarks/render_report.tsv"
+        f"{FOLDER}/benchmarks/snakemake_report.tsv"
     # The rule is local because it reads Snakemake's records in the folder where Snakemake runs.
     localrule: True
     resources:
         mem_mb=1000,
         runtime=10,
     params:
-        sources=digest("kdlm.archive.report"),
+        sources=digest("kdlm.archive.snakemake_report"),
     shell:
-        "python -m kdlm report $(dirname {input.study:q}) --output {output.report:q} 2> {log:q}"
+        "python -m kdlm snakemake-report $(dirname {input.study:q}) --output {output.report:q}"
+        " 2> {log:q}"
 
 
 rule archive:
     input:
         study=STUDY,
-        report=rules.render_report.output.report,
+        report=rules.snakemake_report.output.report,
     output:
         f"{FOLDER}/archive/{study.study}.zip",
     log:

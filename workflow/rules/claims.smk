@@ -12,7 +12,12 @@ rule judge:
         limit=rules.theory.output.limit,
         identities=rules.theory.output.identities,
     output:
-        claims=f"{FOLDER}/claims.parquet",
+        claims=report(
+            f"{FOLDER}/claims.parquet",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"table": "claims"},
+        ),
     log:
         f"{FOLDER}/logs/judge.log",
     benchmark:

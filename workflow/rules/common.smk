@@ -29,6 +29,7 @@ from kdlm.study.jobs import (
     theory_jobs,
 )
 from kdlm.study.repeated import refuse_repeated_keys
+from kdlm.study.schemas import TABLES, table_path
 
 # Make `python` in a rule the interpreter that runs Snakemake, even if its environment has not been
 # activated.

@@ -55,8 +55,10 @@ def expected(study: Study, figures: Iterable[str] = FIGURES) -> tuple[str, ...]:
     shards = [job.folder.as_posix() for job in init_means_jobs(study)]
     return (
         "study.json",
-        "report.html",
+        "answer.txt",
         "claims.parquet",
+        "report.html",
+        "snakemake-report.html",
         *(f"data/{name}.safetensors" for name in sorted(datasets)),
         *(table_path(name).as_posix() for name in TABLES),
         *(f"figures/{name}.{suffix}" for name in figures for suffix in ("svg", "png")),
@@ -70,7 +72,7 @@ def results(study: Study, root: Path, *, weights: bool, small: bool) -> Results:
 
     The prepared datasets are always left out, because no data are archived. A small archive also
     leaves out the largest files, logits and initialisation means, and the figures' PNG files, which
-    the report contains.
+    Snakemake's report contains.
 
     Args:
         study: the study.

@@ -241,15 +241,18 @@ def _add_run(
 ) -> None:
     """Add the action of the whole run, and that of Snakemake, which organised it."""
     folder = f"results/{described.study}"
+    reports = (f"{folder}/report.html", f"{folder}/answer.txt")
     study = _entity(crate, f"{folder}/study.json")
     results = [
         _entity(crate, name)
         for name in described.files
-        if name.startswith((f"{folder}/tables/", f"{folder}/figures/", f"{folder}/claims"))
+        if name.startswith(
+            (f"{folder}/tables/", f"{folder}/figures/", f"{folder}/claims", *reports)
+        )
     ]
     for slot, text, entities in (
         ("input", "The resolved config", [study]),
-        ("output", "Tables, claims and figures", results),
+        ("output", "Tables, claims, figures and the report", results),
     ):
         parameter = crate.add_formal_parameter(
             slot, "File", identifier=f"{_WORKFLOW}#{slot}", description=text
@@ -300,5 +303,5 @@ def _add_run(
     for name in described.files:
         if name == "README.md":
             _entity(crate, name)["about"] = crate.root_dataset
-        if name.startswith("snakemake/") or name.endswith(("/report.html", FACTS)):
+        if name.startswith("snakemake/") or name.endswith(("/snakemake-report.html", FACTS)):
             _entity(crate, name)["about"] = organised

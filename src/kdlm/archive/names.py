@@ -31,8 +31,8 @@ _EXECUTES_WHEN_READ = {
 
 _SOURCE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SOURCE_TYPES = {
-    ".bib", ".cff", ".conf", ".csv", ".json", ".lock", ".md", ".png", ".py", ".rst", ".sh", ".smk",
-    ".svg", ".toml", ".tsv", ".txt", ".typed", ".yaml", ".yml",
+    ".bib", ".cff", ".conf", ".css", ".csv", ".html", ".js", ".json", ".lock", ".md", ".png", ".py",
+    ".rst", ".sh", ".smk", ".svg", ".toml", ".tsv", ".txt", ".typed", ".yaml", ".yml",
 }  # fmt: skip
 _SOURCE_FILES = {"LICENSE", "MANIFEST.in", "Makefile", "Snakefile"}
 """Names of source files that are allowed without one of `_SOURCE_TYPES`, in any folder."""

@@ -20,7 +20,7 @@ EXCLUDED = PurePosixPath("results/reference")
 """Folder of the source that holds archives; archives of archives would grow without end."""
 
 _NEEDED = re.compile(
-    r"(Snakefile|pyproject\.toml|(src|packages/[^/]+/src)/.+\.py"
+    r"(Snakefile|pyproject\.toml|(src|packages/[^/]+/src)/.+\.(py|html|css|js)"
     r"|workflow/(Snakefile|rules/.+\.smk|report/.+\.rst|schemas/.+\.yaml))"
 )
 """Files that a run of the study needs; of uncommitted files, only these are archived."""

@@ -1,4 +1,4 @@
-"""L1: rebuilding tables, claims and figures from the archived files with the archived source."""
+"""L1: rebuilding tables, claims, figures and report from archived files, with archived source."""
 
 import shutil
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class Step:
 
 
 def steps(unpacked: Unpacked) -> Iterator[Step]:
-    """Yield the steps that make tables, claims and figures, in an order in which they can run."""
+    """Yield the steps from tables to the report, in an order in which they can run."""
     study = unpacked.study
     teachers = [job.folder.as_posix() for job in teacher_jobs(study)]
     students = [job.folder.as_posix() for job in student_jobs(study)]
@@ -66,6 +66,17 @@ def steps(unpacked: Unpacked) -> Iterator[Step]:
             (*_tables(*TABLES), "claims.parquet"),
             tuple(f"figures/{name}.{suffix}" for suffix in ("svg", "png")),
         )
+    # The archive may come from a version whose report.html was Snakemake's.
+    if unpacked.digest(f"{unpacked.prefix}/snakemake-report.html"):
+        yield Step(
+            ("report",),
+            (
+                *_tables(*TABLES),
+                "claims.parquet",
+                *(f"figures/{name}.svg" for name in unpacked.figures),
+            ),
+            ("report.html", "answer.txt"),
+        )
 
 
 def _files(folders: list[str], *names: str) -> tuple[str, ...]:
@@ -77,7 +88,7 @@ def _tables(*names: str) -> tuple[str, ...]:
 
 
 def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:
-    """Rebuild every table, the claims and every figure, and enter L1 of them.
+    """Rebuild every table, the claims, every figure and the report, and enter L1 of them.
 
     A table of which the archive lacks an input is copied from the archive's ``tables/``, and its
     outcome says so. All else is rebuilt, from rebuilt files where there are some.
@@ -99,7 +110,7 @@ def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:
         if missing and step.makes[0].startswith("tables/"):
             _take(unpacked, step, missing, folder, outcomes)
         else:
-            # Claims and figures are never copied: whether they can be rebuilt is the question.
+            # Claims, figures and report are never copied: the question is whether they can be rebuilt.
             planned.append(step)
             made |= set(step.makes)
     _make(unpacked, planned, root, outcomes, Level.REBUILT)
@@ -107,7 +118,7 @@ def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:
 
 
 def remake(unpacked: Unpacked, folder: Path, outcomes: Outcomes) -> None:
-    """Make tables, claims and figures from rerun jobs, and enter L2 of them.
+    """Make tables, claims, figures and the report from rerun jobs, and enter L2 of them.
 
     Args:
         unpacked: the archive.

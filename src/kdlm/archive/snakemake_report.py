@@ -12,17 +12,17 @@ from kdlm.archive.source import checkout
 from kdlm.errors import InputError
 from kdlm.storage.files import replacing
 
-__all__ = ["render_report"]
+__all__ = ["render_snakemake_report"]
 
 logger = logging.getLogger(__name__)
 
 
-def render_report(folder: Path, output: Path) -> None:
+def render_snakemake_report(folder: Path, output: Path) -> None:
     """Write Snakemake's report on the study in ``folder`` to ``output``.
 
-    The report covers all jobs up to claims and figures. A job of the DAG cannot make a report on
-    that DAG, so this runs another Snakemake. It takes no lock, which the Snakemake that runs the
-    job holds; making a report only reads.
+    The report covers all jobs up to claims, figures and the study's own page. A job of the DAG
+    cannot make a report on that DAG, so this runs another Snakemake. It takes no lock, which the
+    Snakemake that runs the job holds; making a report only reads.
 
     Raises:
         InputError: Snakemake failed.
