@@ -1,7 +1,7 @@
 """Snakemake's output on a terminal, a row for each rule; elsewhere, a line for each job.
 
-`snakemake --logger kdlm` uses it, as the profiles in workflow/profiles do. Everything that Snakemake
-would print without it stays in .snakemake/log.
+`snakemake --logger kdlm` uses it, as the profiles in workflow/profiles do. Everything that
+Snakemake would print without it stays in .snakemake/log.
 
 Every Snakemake imports this module when it starts, so rich is imported where a table is drawn.
 """
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from kdlm.terminal import printable
-from snakemake_logger_plugin_kdlm.bookkeeping import Bookkeeping, clock, label, last_lines
+from kdlm.terminal import name_job, printable
+from snakemake_logger_plugin_kdlm.bookkeeping import Bookkeeping, clock, last_lines
 
 if TYPE_CHECKING:
     from snakemake_logger_plugin_kdlm.screen import Screen
@@ -84,7 +84,8 @@ class LogHandler(LogHandlerBase):
         except BrokenPipeError:
             # a reader such as `head` has gone; the study goes on
             self.quiet.add("all")
-        except Exception:  # noqa: BLE001 - a fault in printing must not end the study
+        except Exception:
+            # a fault in printing must not end the study
             self.handleError(record)
 
     def _handle(self, record: logging.LogRecord) -> None:
@@ -115,7 +116,7 @@ class LogHandler(LogHandlerBase):
             self._print(f"{self.jobs.total} jobs to do: {self.jobs.described()}")
 
     def _started(self, facts: dict[str, Any]) -> None:
-        name = label(facts["rule_name"], facts["wildcards"])
+        name = name_job(facts["rule_name"], facts["wildcards"])
         if not self.common_settings.dryrun:
             self.jobs.start(facts["jobid"], facts["rule_name"], name)
         elif "rules" not in self.quiet:
@@ -125,13 +126,11 @@ class LogHandler(LogHandlerBase):
     def _finished(self, facts: dict[str, Any]) -> None:
         job = self.jobs.finish(facts["job_id"])
         if job and not self.screen:
-            width = len(str(self.jobs.total))
-            self._print(
-                f"{clock()} {self.jobs.done:>{width}} of {self.jobs.total}  {job.name}  {job.took()}"
-            )
+            done = f"{self.jobs.done:>{len(str(self.jobs.total))}} of {self.jobs.total}"
+            self._print(f"{clock()} {done}  {job.name}  {job.took()}")
 
     def _failed(self, facts: dict[str, Any]) -> None:
-        name = label(facts["rule_name"], {})
+        name = name_job(facts["rule_name"], {})
         job = self.jobs.fail(facts["jobid"])
         if job is None:
             # Snakemake reports each failure when it happens, and once more at the end

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Bookkeeping", "Job", "Row", "clock", "label", "last_lines", "spell_time"]
+from kdlm.terminal import spell_time
+
+__all__ = ["Bookkeeping", "Job", "Row", "clock", "last_lines"]
 
 _LINES = 15
 """Lines of a failed job's log that are printed."""
@@ -14,47 +16,9 @@ _BYTES = 64_000
 """Bytes at the end of a log in which these lines are looked for."""
 
 
-def label(rule: str, wildcards: Mapping[str, str]) -> str:
-    """Return a short name of a job: its rule, and the values of its wildcards.
-
-    Words stand alone; numbers follow their key. A 0 is left out, unless it is the last value.
-
-    >>> label("distill", {"architecture": "resnet8", "loss": "kd", "temperature": "4",
-    ...                   "mean_gap": "0", "seed": "0"})
-    'distill resnet8 kd temperature=4 seed=0'
-    """
-    words = [rule]
-    for position, (key, value) in enumerate(wildcards.items(), start=1):
-        if value == "0" and position < len(wildcards):
-            continue
-        words.append(value if value[:1].isalpha() and not _is_plain(value) else f"{key}={value}")
-    return " ".join(words)
-
-
-def _is_plain(value: str) -> bool:
-    """Return whether a value says nothing without its key."""
-    return value in ("inf", "nan", "true", "false", "none")
-
-
 def clock() -> str:
     """Return the time of day, hours to seconds."""
     return time.strftime("%H:%M:%S")
-
-
-def spell_time(seconds: float) -> str:
-    """Return a duration in the two units that a reader needs of it.
-
-    >>> [spell_time(seconds) for seconds in (0.4, 59.6, 3599, 7260, 360_000)]
-    ['0 s', '1 min 00 s', '59 min 59 s', '2 h 01 min', '4 d 04 h']
-    """
-    whole = round(max(seconds, 0))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    if whole < 2 * 86_400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600:02} h"
 
 
 def last_lines(path: str) -> list[str]:

@@ -10,7 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from snakemake_logger_plugin_kdlm.bookkeeping import Bookkeeping, Row, spell_time
+from kdlm.terminal import spell_time
+from snakemake_logger_plugin_kdlm.bookkeeping import Bookkeeping, Row
 
 __all__ = ["Screen", "chosen"]
 
@@ -28,7 +29,9 @@ def chosen(rows: Sequence[Row], most: int) -> tuple[list[Row], list[Row]]:
     worth = [row for row in rows if row.total > 1 or row.running or row.failed]
     ranked = sorted(worth, key=lambda row: (not row.failed, not row.running, row.over))
     drawn = {row.rule for row in ranked[: max(most, 1)]}
-    return [row for row in rows if row.rule in drawn], [row for row in rows if row.rule not in drawn]
+    return [row for row in rows if row.rule in drawn], [
+        row for row in rows if row.rule not in drawn
+    ]
 
 
 class Screen:
