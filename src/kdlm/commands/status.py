@@ -75,8 +75,9 @@ def _print_parts(screen: "Console", parts: "Sequence[Part]") -> None:
     from kdlm.status.study import STATES, Part  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("part", no_wrap=True, overflow="ellipsis")
-    for heading in (*STATES, "of"):
+    headings = (*STATES, "of")
+    table.add_column("part", max_width=_room(screen, headings), no_wrap=True, overflow="ellipsis")
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     whole = Part("all", tuple(job for part in parts for job in part.jobs))
     for part in (*parts, whole):
@@ -95,14 +96,21 @@ def _print_parts(screen: "Console", parts: "Sequence[Part]") -> None:
         screen.print(f"{diverged} of those done diverged; `kdlm claims` says where")
 
 
+def _room(screen: "Console", headings: Sequence[str]) -> int:
+    """Return the columns that are left for names beside columns with these headings."""
+    return max(12, screen.width - sum(len(heading) + 2 for heading in headings) - 2)
+
+
 def _print_running(screen: "Console", jobs: "Sequence[JobState]") -> None:
     from rich.table import Table  # noqa: PLC0415
 
     if not jobs:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("running", no_wrap=True, overflow="ellipsis", ratio=1)
-    for heading in ("epoch", "accuracy", "an epoch", "time left", "last sign", "on"):
+    headings = ("epoch", "accuracy", "an epoch", "time left", "last sign", "on")
+    room = _room(screen, (*headings, " " * 20))
+    table.add_column("running", max_width=room, no_wrap=True, overflow="ellipsis")
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     for job in jobs[:_MOST]:
         each = job.seconds_an_epoch

@@ -1,1 +1,1 @@
-"""What a study will cost: jobs, hours, files and disk, by rule, before it is run and without torch."""
+"""What a study will cost, by rule, before it is run: jobs, hours, files and disk."""
