@@ -61,9 +61,10 @@ class Screen:
         self.live.start(refresh=True)
 
     def say(self, lines: Sequence[str], *, failure: bool) -> None:
-        """Print lines above the table."""
+        """Print lines above the table; of a failure those are red that are not indented."""
         for line in lines:
-            self.console.print(Text(line, "red" if failure else ""), soft_wrap=True)
+            style = "red" if failure and not line.startswith(" ") else ""
+            self.console.print(Text(line, style), soft_wrap=True)
 
     def close(self) -> None:
         """Draw the table for the last time, and leave it there."""
@@ -94,7 +95,13 @@ class Screen:
         return table
 
     def _add(self, table: Table, row: Row, left: str, style: str = "") -> None:
-        bar = ProgressBar(total=max(row.total, 1), completed=row.done, width=16)
+        bar = ProgressBar(
+            total=max(row.total, 1),
+            completed=row.done,
+            width=16,
+            complete_style="cyan",
+            finished_style="green",
+        )
         table.add_row(
             row.rule,
             bar,
@@ -108,7 +115,8 @@ class Screen:
 
 def _left(row: Row) -> str:
     """Return the time left for a rule in words; nothing where it is not known, or over."""
-    return "" if row.left is None or row.over else spell_time(row.left)
+    ended = row.done + row.failed >= row.total
+    return "" if row.left is None or ended else spell_time(row.left)
 
 
 def _sum(name: str, rows: Sequence[Row]) -> Row:

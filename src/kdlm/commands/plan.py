@@ -30,7 +30,9 @@ def add_plan(command: Callable[[str, object, str], argparse.ArgumentParser]) -> 
         help="a study's folder whose benchmarks tell how fast this machine is",
     )
     plan.add_argument(
-        "--cores", type=to_number_of, help="processor cores to be used; default: those of here"
+        "--cores",
+        type=to_number_of,
+        help="processor cores to be used; default: those of here, or enough for the GPUs",
     )
     plan.add_argument("--gpus", type=to_number_of, default=1, help="GPUs to be used; default: 1")
 
@@ -85,19 +87,22 @@ def _plan(arguments: argparse.Namespace) -> None:
     screen.print()
     _print_rules(screen, jobs, gpu=gpu)
     screen.print()
-    lines = [f"times on processors: {source}"]
-    if gpu:
-        lines.append(f"times on GPUs: {CUDA.source}")
-        alone = sum(job.seconds for job in jobs) / 3600
-        lines.append(f"without a GPU: {_number(alone)} core-hours")
-    cores = arguments.cores or len(os.sched_getaffinity(0))
+    # a job on a GPU needs its cores too, and a cluster's nodes have them
+    beside = arguments.gpus * study.threads if gpu else 1
+    cores = arguments.cores or max(len(os.sched_getaffinity(0)), beside)
     wall = _wall(jobs, cores, arguments.gpus)
     on = _count(cores, "core") + (f" and {_count(arguments.gpus, 'GPU')}" if gpu else "")
-    lines.append(f"wall time on {on}: at least {spell_time(wall)}, if nothing else runs there")
+    lines = [f"wall time on {on}: at least {spell_time(wall)}, if nothing else runs there"]
+    if gpu:
+        alone = sum(job.seconds for job in jobs) / 3600
+        lines.append(f"without a GPU: {_number(alone)} core-hours")
     outputs = sum(_outputs(job) for job in jobs)
     lines.append(f"Snakemake keeps {outputs:,} more files in .snakemake/metadata, one an output")
+    lines.append(f"times on processors: {source}")
+    if gpu:
+        lines.append(f"times on GPUs: {CUDA.source}")
     for line in lines:
-        screen.print(printable(line), soft_wrap=True)
+        screen.print(printable(line))
 
 
 def _networks(jobs: "Sequence[PlannedJob]") -> str:

@@ -108,7 +108,7 @@ def _print_running(screen: "Console", jobs: "Sequence[JobState]") -> None:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     headings = ("epoch", "accuracy", "an epoch", "time left", "last sign", "on")
-    room = _room(screen, (*headings, " " * 20))
+    room = _room(screen, (*headings, " " * 8))
     table.add_column("running", max_width=room, no_wrap=True, overflow="ellipsis")
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))

@@ -27,6 +27,7 @@ from kdlm.planning.rates import (
     START,
     TEST_IMAGES,
     Device,
+    NetworkFacts,
 )
 from kdlm.study import names
 from kdlm.study.config import DatasetConfig, Study
@@ -104,7 +105,7 @@ def planned_jobs(study: Study) -> Iterator[PlannedJob]:
     """Yield every job that Snakemake would run for a study of which nothing is there yet.
 
     Raises:
-        InputError: the number of images is not known.
+        InputError: the number of images is not known, or the cost of an architecture.
 
     """
     data, others = data_of(study.dataset), data_of(study.init_means.dataset)
@@ -154,16 +155,31 @@ def _gathering(rule: str, networks: int, growing: int, files: int, fixed: int) -
     )
 
 
+def _facts(architecture: str) -> NetworkFacts:
+    """Return the facts that an architecture's cost follows from.
+
+    Raises:
+        InputError: nobody has added them.
+
+    """
+    if architecture not in NETWORKS:
+        raise InputError(
+            f"{architecture}: its cost is not known; add a row to NETWORKS in "
+            f"src/kdlm/planning/rates.py"
+        )
+    return NETWORKS[architecture]
+
+
 def _operations(architecture: str, data: Data) -> float:
     """Return the multiplications of one image's forward pass."""
-    facts = NETWORKS[architecture]
+    facts = _facts(architecture)
     if names.ARCHITECTURES[architecture].of_one_side:
         return facts.operations * data.pixels * data.channels / 3
     return facts.operations * data.pixels
 
 
 def _network_bytes(architecture: str, precision: str, data: Data) -> int:
-    facts = NETWORKS[architecture]
+    facts = _facts(architecture)
     numbers = facts.numbers + (facts.features + 1) * data.classes
     if names.ARCHITECTURES[architecture].of_one_side:
         numbers -= round(facts.features * (3 * 32**2 - data.channels * data.side**2))
@@ -187,7 +203,7 @@ def _epochs(job: Job[Any]) -> int:
 def _training(device: Device, job: Job[Any], data: Data, threads: int) -> float:
     """Return the seconds of a network's training, without its teacher."""
     recipe: Recipe = job.spec.recipe
-    facts, speed = NETWORKS[job.spec.architecture], device.operations[recipe.precision]
+    facts, speed = _facts(job.spec.architecture), device.operations[recipe.precision]
     forward = _operations(job.spec.architecture, data) / speed
     steps = -(-data.train // recipe.batch_size)
     epoch = (3 * data.train + data.test) * forward + steps * facts.layers * device.layer
@@ -197,7 +213,7 @@ def _training(device: Device, job: Job[Any], data: Data, threads: int) -> float:
 
 def _running(device: Device, teacher: Job[Any], data: Data, epochs: int, batch: int) -> float:
     """Return the seconds that a teacher takes for the views of a student's training."""
-    facts = NETWORKS[teacher.spec.architecture]
+    facts = _facts(teacher.spec.architecture)
     forward = _operations(teacher.spec.architecture, data) / device.operations[_precision(teacher)]
     # a forward pass has a third of the calls of a step
     steps = -(-data.train // batch)
@@ -281,7 +297,7 @@ def _answers(study: Study, job: Job[Any], data: Data) -> PlannedJob:
 
 def _init_means(study: Study, job: Job[InitMeansSpec], data: Data) -> PlannedJob:
     spec = job.spec
-    facts = NETWORKS[spec.architecture]
+    facts = _facts(spec.architecture)
     forward = spec.images * _operations(spec.architecture, data) / ONE_CORE.operations["float32"]
     # drawing the weights; recording every layer takes half as long again
     seconds = spec.seeds * (forward + 0.1e-3 * facts.layers) + 0.5 * spec.layer_seeds * forward

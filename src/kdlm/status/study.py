@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from kdlm.study.jobs import (
     student_jobs,
     teacher_jobs,
 )
+from kdlm.study.names import LOSSES
 from kdlm.study.specs import format_number
 from kdlm.terminal import name_job
 
@@ -164,19 +165,34 @@ def _parts(study: Study) -> Iterator[tuple[str, list[_Wanted]]]:
 
 
 def _describe(number: int, arm: Arm) -> str:
-    """Return a name of an arm of the config: its number, its networks, and how it is unlike others.
-
-    The losses come last, since a terminal may have no room for them.
-    """
-    seed = f"/{arm.teacher_seed}" if arm.teacher_seed else ""
-    words = [f"arms[{number}] {arm.teacher}{seed} to {arm.architecture}, {arm.recipe}"]
+    """Return a name of an arm of the config; what all arms may share comes last."""
+    words = [f"arms[{number}] {arm.architecture} {arm.recipe}"]
+    if arm.teacher_seed:
+        words.append(f"teacher_seed {arm.teacher_seed}")
     if arm.means != ("trained-teacher",):
         words.append(f"means {' '.join(arm.means)}")
     for key in ("mean_gaps", "perturbations", "relative_perturbations"):
         values = getattr(arm, key)
         if any(values):
             words.append(f"{key} {' '.join(format_number(value) for value in values)}")
-    return f"{', '.join(words)}: {' '.join(arm.losses)}"
+    return f"{', '.join(words)}: {' '.join(arm.losses)} from {arm.teacher}"
+
+
+def _name_student(keys: Mapping[str, str]) -> str:
+    """Return a short name of a student: its loss and its seed, then its networks."""
+    told = {key: keys[key] for key in ("loss", "temperature", "means")}
+    if not LOSSES[keys["loss"]].tempered:
+        del told["temperature"]
+    if told["means"] == "trained-teacher":
+        del told["means"]
+    told |= {
+        key: keys[key] for key in ("mean_gap", "perturbation", "relative_perturbation", "seed")
+    }
+    teacher = {key: keys[key] for key in ("teacher", "teacher_seed")}
+    if keys["teacher_seed"] == "0":
+        del teacher["teacher_seed"]
+    network = " ".join(keys[key] for key in ("architecture", "initialisation", "recipe"))
+    return f"{name_job('student', told)}, {network}, {name_job('from', teacher)}"
 
 
 def _log(rule: str) -> Path:
@@ -191,7 +207,7 @@ def _log_of(job: Job[Any]) -> Path:
 def _network(job: Job[Any]) -> _Wanted:
     recipe = getattr(job.spec, "recipe", None)
     return _Wanted(
-        name_job("teacher" if job.kind == "teachers" else "student", job.keys),
+        name_job("teacher", job.keys) if job.kind == "teachers" else _name_student(job.keys),
         tuple(job.folder / name for name in NETWORK_FILES),
         _log_of(job),
         job.folder,
