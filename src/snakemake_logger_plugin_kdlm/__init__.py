@@ -32,6 +32,7 @@ _NOISE = (
     "Removing temporary output",
     "Rules claiming more threads",
     "Select jobs to execute",
+    "Submitted job ",
     "Updating checkpoint dependencies",
     "Using shell:",
     "host:",
@@ -136,11 +137,14 @@ class LogHandler(LogHandlerBase):
             # Snakemake reports each failure when it happens, and once more at the end
             return
         lines = [f"{clock()} FAILED  {job.name or name}  {job.took()}"]
-        lines += [f"  {line}" for line in str(facts["rule_msg"] or "").splitlines()]
+        said = [line for path in facts["log"] for line in last_lines(path)]
+        told = str(facts["rule_msg"] or "").splitlines()
+        if len(said) > len(facts["log"]):
+            # an executor quotes what Snakemake said in the job, which the job's own log explains
+            told = [line for line in told if not line.startswith(" ") and "ends with:" not in line]
+        lines += [f"  {line}" for line in told]
         lines += [f"  {key}: {value}" for key, value in facts["aux"].items() if value]
-        for path in facts["log"]:
-            lines += last_lines(path)
-        self._print(*lines, failure=True)
+        self._print(*lines, *said, failure=True)
 
     def _message(self, record: logging.LogRecord) -> None:
         text = str(record.msg or "").rstrip()

@@ -246,6 +246,26 @@ def test_names_and_logs_of_strangers_draw_nothing(
         assert "external_jobid: 17_3" in text
 
 
+def test_of_a_cluster_the_jobs_own_log_is_shown_if_it_says_anything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told = "Job 17 failed: exit status 1\nslurm/17.log ends with:\n    SNAKEMAKE\nLog: slurm/17.log"
+    log = tmp_path / "a.log"
+    for content, quoted in (("", True), ("kdlm: disk full\n", False)):
+        log.write_text(content)
+        stream = Stream(False)
+        logger = handler(monkeypatch, stream)
+        logger.emit(started(1, seed="0"))
+        report = failed(1, str(log))
+        report.__dict__["rule_msg"] = told
+        logger.emit(report)
+        text = stream.getvalue()
+        assert "Job 17 failed: exit status 1" in text
+        assert "Log: slurm/17.log" in text
+        assert ("SNAKEMAKE" in text) is quoted
+        assert ("kdlm: disk full" in text) is not quoted
+
+
 def test_a_failure_that_is_tried_again_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     logger = handler(monkeypatch, Stream(False))
     logger.emit(record(LogEvent.RUN_INFO, "Job stats", stats={"train": 1, "total": 1}))
