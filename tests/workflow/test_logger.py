@@ -130,7 +130,8 @@ def test_a_terminal_shows_a_row_for_each_rule(tmp_path: Path) -> None:
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
     assert re.search(r"rule +done +running +failed +time left", plain)
     lines = [" ".join(re.sub("[━╺╸╶╴]", " ", line).split()) for line in plain.splitlines()]
-    assert "train 0/6 2" in lines
+    # two ran at a time
+    assert any(re.match(r"train [0-5]/6 2\b", line) for line in lines), lines
     # the last table stays: one job failed, and what needs it was not made
     last = [line for line in lines if line.startswith(("train", "all"))][-2:]
     assert last[0].startswith("train 5/6 1")
