@@ -62,7 +62,7 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         command(*arguments), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        check=False, env=os.environ | (env or {}),
+        check=False, env={**os.environ, **(env or {})},
     )  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def in_terminal(folder: Path, env: Mapping[str, str]) -> tuple[int, str]:
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
         command(), cwd=folder, stdin=terminal, stdout=terminal, stderr=terminal,
-        env=os.environ | size | {"TERM": "xterm"} | env,
+        env={**os.environ, **size, "TERM": "xterm", **env},
     )  # fmt: skip
     os.close(terminal)
     said, end = b"", time.monotonic() + 900
@@ -202,7 +202,8 @@ class Stream(io.StringIO):
 def handler(monkeypatch: pytest.MonkeyPatch, stream: Any, **settings: Any) -> LogHandler:
     monkeypatch.setattr("sys.stderr", stream)
     known = {"dryrun": False, "stdout": False, "nocolor": False, "quiet": None}
-    return LogHandler(SimpleNamespace(**known | settings), None)
+    common: Any = SimpleNamespace(**known | settings)
+    return LogHandler(common, None)
 
 
 def record(event: LogEvent | None = None, message: str = "", **facts: Any) -> logging.LogRecord:
