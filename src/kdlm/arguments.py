@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from kdlm.terminal import printable
 
-__all__ = ["Parser", "shown", "to_count", "to_path"]
+__all__ = ["Parser", "shown", "to_count", "to_number_of", "to_path"]
 
 _MOST = 10_000
 """Largest number of characters of a message, enough for the names of a hundred files."""
@@ -40,6 +40,21 @@ def to_count(text: str) -> int | None:
         return None
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number above 0, or all, not {text!r}")
+    return int(text)
+
+
+def to_number_of(text: str) -> int:
+    """Return a positive number of things parsed from ``text``.
+
+    >>> to_number_of("12")
+    12
+
+    Raises:
+        argparse.ArgumentTypeError: the text is no whole number from 1 to 1,000,000.
+
+    """
+    if not (text.isdecimal() and len(text) < 8 and 1 <= int(text) <= 1_000_000):
+        raise argparse.ArgumentTypeError(f"a whole number above 0, not {text!r}")
     return int(text)
 
 

@@ -18,6 +18,8 @@ from pydantic import ValidationError
 from kdlm import signals
 from kdlm.arguments import Parser, shown, to_count, to_path
 from kdlm.commands.claims import add_claims, add_findings
+from kdlm.commands.plan import add_plan
+from kdlm.commands.status import add_status
 from kdlm.commands.table import add_table
 from kdlm.errors import InputError
 from kdlm.storage.locks import lock_folder
@@ -39,7 +41,18 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "parser"]
 
-_BY_HAND = ("claims", "clean", "findings", "power", "reproduce", "salvage", "schema", "table")
+_BY_HAND = (
+    "claims",
+    "clean",
+    "findings",
+    "plan",
+    "power",
+    "reproduce",
+    "salvage",
+    "schema",
+    "status",
+    "table",
+)
 """Commands that no rule calls. The others are jobs, whose logs end with the host they ran on."""
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -309,6 +322,19 @@ def _schema(arguments: argparse.Namespace) -> None:
 _AddCommand = Callable[[str, object, str], argparse.ArgumentParser]
 
 
+def _add_commands_around_a_run(command: _AddCommand, folder_command: _AddCommand) -> None:
+    add_plan(command)
+    add_status(folder_command)
+    folder_command("salvage", _salvage, "gather what a failed run has left; print what changed")
+    clean = folder_command("clean", _clean, "remove what a finished study no longer needs")
+    clean.add_argument("--dry-run", action="store_true", help="remove nothing, say what would be")
+    clean.add_argument(
+        "--unfinished",
+        action="store_true",
+        help="clean a study that is not finished; its stopped trainings then start over",
+    )
+
+
 def _add_report_and_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> None:
     folder_command("report", _report, "write report.html, a page with the study's answer")
     rendered = folder_command(
@@ -425,16 +451,9 @@ def parser() -> argparse.ArgumentParser:
     folder_command("compare", _compare, "measure how far students are apart")
     folder_command("theory", _theory, "measure the gradient's limit and the identities")
     folder_command("judge", _judge, "decide every claim")
-    folder_command("salvage", _salvage, "gather what a failed run has left; print what changed")
-    clean = folder_command("clean", _clean, "remove what a finished study no longer needs")
-    clean.add_argument("--dry-run", action="store_true", help="remove nothing, say what would be")
-    clean.add_argument(
-        "--unfinished",
-        action="store_true",
-        help="clean a study that is not finished; its stopped trainings then start over",
-    )
     folder_command("figure", _figure, "draw one figure").add_argument("name")
 
+    _add_commands_around_a_run(command, folder_command)
     _add_report_and_archive_commands(command, folder_command)
     command("schema", _schema, "write the config's JSON schema").add_argument(
         "output", type=to_path

@@ -57,6 +57,10 @@ def test_a_failing_student_leaves_the_rest_complete_and_the_next_run_mends_it(
     student.symlink_to("/proc")
     run = snakemake(folder, "--configfile", "tiny.yaml", "--profile", str(PROFILE))
     assert run.returncode == 1
+    # the profile's logger names it once, with the reason that its log ends with
+    assert run.stdout.count("FAILED  distill resnet8-he-short resnet8 he short kd") == 1
+    assert f"{student.relative_to(folder)}/model.safetensors cannot be written" in run.stdout
+    assert len(run.stdout) < 10_000
 
     whole, partial = (
         read_table(place / "results/tiny/claims.parquet", "claims").set_index(["id", "form"])

@@ -1,1 +1,1 @@
-"""Commands that print what a finished study has found, each in a module of its own."""
+"""Commands that print what there is to know of a study, each in a module of its own."""

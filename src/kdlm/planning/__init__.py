@@ -1,0 +1,1 @@
+"""What a study will cost, by rule, before it is run: jobs, hours, files and disk."""
