@@ -13,6 +13,7 @@ from snakemake.utils import Paramspace
 from kdlm.data.listing import fingerprint
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES as FIGURE_NAMES
+from kdlm.figures import caption as figure_caption
 from kdlm.figures import inputs as figure_inputs
 from kdlm.sources import digest
 from kdlm.study import names
@@ -192,7 +193,7 @@ def figure(name):
         "svg": f"{FOLDER}/figures/{name}.svg",
         "png": report(
             f"{FOLDER}/figures/{name}.png",
-            caption=f"../report/{name}.rst",
+            caption="../report/figure.rst",
             category="Figures",
             labels={"figure": name.replace("_", " ")},
         ),
