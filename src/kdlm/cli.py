@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
-from kdlm import signals
+from kdlm import doctor, signals
 from kdlm.arguments import Parser, shown, to_count, to_path
 from kdlm.errors import InputError
+from kdlm.figures import FIGURES
 from kdlm.storage.locks import lock_folder
-from kdlm.study.complaints import first_complaint
+from kdlm.study.complaints import complaints
+from kdlm.study.names import DATASETS
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import (
     AnswersSpec,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "parser"]
 
-_BY_HAND = ("claims", "clean", "findings", "power", "reproduce", "salvage", "schema")
+_BY_HAND = ("claims", "clean", "doctor", "findings", "power", "reproduce", "salvage", "schema")
 """Commands that no rule calls. The others are jobs, whose logs end with the host they ran on."""
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -58,7 +60,7 @@ def _spec(kind: type[SpecT], text: str) -> SpecT:
     except InputError as error:
         raise InputError(f"--spec: {error}") from None
     except ValidationError as error:
-        raise InputError(f"--spec: {first_complaint(error, kind)}") from None
+        raise InputError(*(f"--spec: {one}" for one in complaints(error, kind))) from None
 
 
 def _study(arguments: argparse.Namespace) -> "Study":
@@ -423,7 +425,10 @@ def parser() -> argparse.ArgumentParser:
     resolve.add_argument("--output", type=to_path, required=True)
 
     prepare = command("prepare", _prepare, "decode a dataset once, to the file every job maps")
-    prepare.add_argument("--name", required=True, help="a name of kdlm.data.loaders.DATASETS")
+    prepare.add_argument(
+        "--name", required=True, choices=DATASETS, metavar="NAME",
+        help=f"the dataset: {', '.join(DATASETS)}",
+    )  # fmt: skip
     prepare.add_argument("--root", type=to_path, help="folder of the raw files")
     prepare.add_argument("--download", action=argparse.BooleanOptionalAction, default=True)
     prepare.add_argument("--image-side", type=int, help="imagefolder only, in pixels")
@@ -458,12 +463,15 @@ def parser() -> argparse.ArgumentParser:
             job.add_argument("--checkpoint-minutes", type=float, default=10, help="between saves")
         job.add_argument("--output", type=to_path, required=True)
 
-    folder_command("collect", _collect, "gather tables runs, histories and energies")
-    folder_command("summarise", _summarise, "gather tables layer_means and init_means")
-    folder_command("compare", _compare, "measure how far students are apart")
-    folder_command("theory", _theory, "measure the gradient's limit and the identities")
-    folder_command("judge", _judge, "decide every claim")
-    folder_command("salvage", _salvage, "gather what a failed run has left; print what changed")
+    for name, run, text in (
+        ("collect", _collect, "gather tables runs, histories and energies"),
+        ("summarise", _summarise, "gather tables layer_means and init_means"),
+        ("compare", _compare, "measure how far students are apart"),
+        ("theory", _theory, "measure the gradient's limit and the identities"),
+        ("judge", _judge, "decide every claim"),
+        ("salvage", _salvage, "gather what a failed run has left; print what changed"),
+    ):
+        folder_command(name, run, text)
     clean = folder_command("clean", _clean, "remove what a finished study no longer needs")
     clean.add_argument("--dry-run", action="store_true", help="remove nothing, say what would be")
     clean.add_argument(
@@ -471,9 +479,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="clean a study that is not finished; its stopped trainings then start over",
     )
-    folder_command("figure", _figure, "draw one figure").add_argument("name")
+    folder_command("figure", _figure, "draw one figure").add_argument(
+        "name", choices=FIGURES, metavar="NAME", help=f"the figure: {', '.join(FIGURES)}"
+    )
 
     _add_archive_commands(command, folder_command)
+    doctor.add_command(command)
     command("schema", _schema, "write the config's JSON schema").add_argument(
         "output", type=to_path
     )
@@ -484,8 +495,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command that ``argv`` asks for; None takes the process's own arguments.
 
     Returns:
-        The exit status: 0, or 1 after an error in the user's input, which is printed to stderr in
-        one line. Errors in the arguments themselves end the process with status 2.
+        The exit status: 0, or 1 after an error in the user's input, which is printed to stderr, one
+        line for each problem. Errors in the arguments themselves end the process with status 2.
 
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -497,7 +508,8 @@ def main(argv: list[str] | None = None) -> int:
         arguments.run(arguments)
     except (InputError, OSError) as error:
         # what a file system refuses is the user's to mend too; the message may quote a stranger
-        print(f"kdlm: {shown(str(error))}", file=sys.stderr)
+        for problem in error.problems if isinstance(error, InputError) else [str(error)]:
+            print(f"kdlm: {shown(problem)}", file=sys.stderr)
         return 1
     if arguments.command not in _BY_HAND:
         logging.getLogger(__name__).info("finished on %s", platform.node())

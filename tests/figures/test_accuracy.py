@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_points_stand_at_their_temperature_or_at_the_name_of_their_loss(figure: 
         both = [[x for x, _ in drawn_at(figure, panel, gap)] for gap in GAPS]
         # one left and one right of the tick
         shift = (both[1][0] - both[0][0]) / 2
-        assert 0 < shift < min(b - a for a, b in zip(ticks, ticks[1:], strict=False)) / 4
+        assert 0 < shift < min(b - a for a, b in pairwise(ticks)) / 4
         assert both[0] == pytest.approx([tick - shift for tick in ticks])
         assert both[1] == pytest.approx([tick + shift for tick in ticks])
 

@@ -1,6 +1,7 @@
 """Figure ``gradient_limit`` against its table."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -108,4 +109,4 @@ def test_labels_do_not_touch(figure: Figure) -> None:
     for axes in panels(figure):
         boxes = [one.get_window_extent() for one in axes.texts if "slope" not in one.get_text()]
         heights = sorted((box.y0, box.y1) for box in boxes)
-        assert all(a[1] <= b[0] for a, b in zip(heights, heights[1:], strict=False))
+        assert all(a[1] <= b[0] for a, b in pairwise(heights))

@@ -4,19 +4,21 @@ A module of this package is a figure if it has the constant ``READS``, the names
 the figure is drawn from. Its constants ``TITLE`` and ``CAPTION`` say what the figure is and how to
 read it; both are written into the figure's files. The constants are read from the module's text,
 without importing it: the workflow needs them while Snakemake parses the Snakefile, and must not
-import a plotting library for that. A figure's rule depends on the code of that figure and on what it imports, not on the other
-figures.
+import a plotting library for that. A figure's rule depends on the code of that figure and on what
+it imports, not on the other figures.
 """
 
 import ast
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdlm.errors import InputError
-from kdlm.study.config import Study
 from kdlm.study.schemas import table_path
+
+if TYPE_CHECKING:
+    from kdlm.study.config import Study
 
 __all__ = ["FIGURES", "caption", "draw", "inputs", "title"]
 
@@ -67,7 +69,7 @@ def inputs(name: str) -> list[Path]:
     ]
 
 
-def draw(name: str, study: Study, folder: Path) -> None:
+def draw(name: str, study: "Study", folder: Path) -> None:
     """Draw one figure as SVG and PNG.
 
     Args:

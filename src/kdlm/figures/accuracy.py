@@ -1,6 +1,7 @@
 """Figure: test accuracy of KD students by temperature, beside those of the other losses."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, gaps: Sequence[float]) -> None:
             found += [(place, _spread(of_loss["accuracy"]), False)] if len(of_loss) else []
         joined = [
             of_kd and also_kd and after - before <= 1 + 1e-9 and after != _infinity(temperatures)
-            for (before, _, of_kd), (after, _, also_kd) in zip(found, found[1:], strict=False)
+            for (before, _, of_kd), (after, _, also_kd) in pairwise(found)
         ]
         plot_points(
             axes, [place for place, *_ in found], [points for _, points, _ in found], look,

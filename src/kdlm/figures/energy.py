@@ -40,7 +40,8 @@ def draw(study: Study, folder: Path) -> Figure:
     """Draw a panel for each initialisation of students, with a line for each loss.
 
     Before training the share is that over the training set; after each epoch, over the test set, so
-    no line joins the two. A panel has the students of one teacher, architecture and recipe: those with the most losses.
+    no line joins the two. A panel has the students of one teacher, architecture and recipe: those
+    with the most losses.
     """
     table = read_table(folder / "tables/energies.parquet", "energies")
     table = table[table["split"].isin(["initial", "test"])].dropna(subset="gap_share_mean")
@@ -64,7 +65,8 @@ def draw(study: Study, folder: Path) -> Figure:
         axes.axhline(margin, color="0.3", linewidth=1, linestyle=":", label="margin of the claims")
         arm = rows.iloc[0]
         axes.set_title(
-            f"initialisation {initialisation}\n{arm['teacher']}\nto {arm['architecture']}, {arm['recipe']}",
+            f"initialisation {initialisation}\n{arm['teacher']}\n"
+            f"to {arm['architecture']}, {arm['recipe']}",
             fontsize="medium",
         )
         axes.set(yscale="log", xlabel="epoch")

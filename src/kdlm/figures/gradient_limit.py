@@ -24,9 +24,9 @@ CAPTION = (
     "temperature T, with respect to the student's logits, and three closed forms: equation (7) as "
     "printed, (7) with its sign corrected, and the gradient of logits matching (LM). There is a "
     "line for each form and each set of logits; the labels on the right say the mean gap, student "
-    "minus teacher, of random logits, and of trained students the loss and the gap that was imposed "
-    "before their training. The corrected form is the limit, at a rate of 1/T: a slope of -1. "
-    "The other two stay away from it unless the gap is zero; the printed form is then twice as far "
+    "minus teacher, of random logits, and of trained students the loss and the gap that was "
+    "imposed before their training. The corrected form is the limit, at a rate of 1/T, which is a "
+    "slope of -1. The other two stay away from it unless the gap is zero; the printed form is then twice as far "
     "away as LM."
 )
 

@@ -4,7 +4,6 @@ Lines can be told apart in greyscale and by colour-blind readers. A file contain
 and caption, for programs that read figures aloud.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
@@ -264,10 +263,16 @@ def power(number: float) -> str:
 
 
 def log_axis(axes: Axes) -> None:
-    """Make the y axis logarithmic, with ticks such as 10⁻³; within two decades 0.2, 0.5, 1."""
+    """Make the y axis logarithmic, with ticks such as 10⁻³; within two decades 0.2, 0.5, 1.
+
+    Where nothing above 0 is drawn, the axis stays as it is.
+    """
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    few = math.log10(high / low) < 2
+    if low <= 0:
+        axes.set_yscale("linear")
+        return
+    few = high < 100 * low
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=8))
     if few:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
