@@ -173,6 +173,9 @@ def test_of_many_groups_those_with_the_most_temperatures_are_drawn(
     ticks = [len(axes.get_xticks()) for axes in drawn.axes]
     # four rows of three panels: as wide as a page
     assert drawn.get_figwidth() < 20
+    titles = [axes.get_title().splitlines()[0] for axes in drawn.axes]
+    assert titles[0] == "resnet20-he-big (seed 0) → resnet8"
+    assert len(set(titles)) == 12
     # the first ten of the others, and the two with four temperatures behind them
     assert ticks == [2] * 10 + [4, 4]
     assert drawn.get_suptitle() == "12 of 100 groups of students"

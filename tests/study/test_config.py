@@ -78,7 +78,7 @@ BAD = {
     "missing key": (lambda config: config.pop("theory"), ["theory", "needed"]),
     "image too small": (
         _at("dataset", value={"name": "imagefolder", "root": "x", "image_side": 3}),
-        ["image_side 3", "too small"],
+        ["dataset.image_side: 3 is too small"],
     ),
     "no root": (_at("dataset", value={"name": "cifar10"}), ["root", "cifar10"]),
     "root for a bundled dataset": (_at("dataset", "root", value="x"), ["root", "digits"]),

@@ -138,10 +138,11 @@ def snakemake() -> Iterator[Finding]:
 
 def slurm() -> Iterator[Finding]:
     """Check whether Slurm is there, and whether its controller answers."""
-    if shutil.which("sbatch") is None:
+    sbatch = shutil.which("sbatch")
+    if sbatch is None:
         yield ok("Slurm", "no sbatch here; only the profile slurm needs it")
         return
-    whole, found = output_of(["sbatch", "--version"], PROGRAM_SECONDS)
+    whole, found = output_of([sbatch, "--version"], PROGRAM_SECONDS)
     if not whole:
         yield problem(
             "Slurm",

@@ -22,7 +22,7 @@ __all__ = ["MILLIONS", "Asked"]
 MILLIONS = {
     "resnet8": 0.08, "resnet14": 0.2, "resnet20": 0.3, "resnet32": 0.5, "resnet44": 0.7,
     "resnet56": 0.9, "resnet110": 1.7, "resnet8x4": 1.2, "resnet32x4": 7.4, "wrn-16-2": 0.7,
-    "wrn-40-2": 2.3, "vgg8": 4.0, "vgg13": 9.5, "mlp": 0.5,
+    "wrn-40-2": 2.3, "vgg8": 4.0, "vgg13": 9.5, "mlp": 0.15,
 }  # fmt: skip
 """Parameters of each architecture in millions, to estimate the size of its weights."""
 _OTHER = 5.0
@@ -165,7 +165,10 @@ def _size(number: float) -> str:
 
 
 def _used(folder: Path) -> int:
-    """Return the bytes of all files below ``folder``; 0 where it does not exist."""
+    """Return the bytes of all files of the study in ``folder``; 0 where there is none."""
+    if not (folder / "study.json").is_file():
+        # any other folder can be as large as the disk
+        return 0
     found = 0
     for place, _, files in os.walk(folder):
         for file in files:

@@ -86,10 +86,13 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     for axes, (key, rows) in zip(grid.flat, panels, strict=False):
         _draw_panel(axes, rows, gaps)
         teacher = runs[(runs["role"] == "teacher") & _is_teacher(runs, key)]
-        axes.axhline(teacher["accuracy"].mean(), color="black", linewidth=2, label="teacher")
+        axes.axhline(
+            teacher["accuracy"].mean(), color="black", linewidth=2, label="teacher", zorder=1
+        )
         seeds = rows["seed"].nunique()
+        seed = f" (seed {key[1]:g})" if len({key[1] for key, _ in panels}) > 1 else ""
         axes.set_title(
-            f"{key[0]} → {key[2]}\n{key[3]}, recipe {key[4]}, {seeds} seed{'s'[: seeds > 1]}"
+            f"{key[0]}{seed} → {key[2]}\n{key[3]}, recipe {key[4]}, {seeds} seed{'s'[: seeds > 1]}"
         )
     for row in grid:
         row[0].set_ylabel("test accuracy, last epoch (%)")
@@ -124,7 +127,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, gaps: Sequence[float]) -> None:
         ]
         plot_points(
             axes, [place for place, *_ in found], [points for _, points, _ in found], look,
-            label=f"mean gap {format_number(gap)}", joined=joined, shift=shift,
+            label=f"mean gap {format_number(gap).replace('-', '−')}", joined=joined, shift=shift,
         )  # fmt: skip
     temperature_axis(axes, temperatures, "temperature of KD")
     if others:

@@ -142,14 +142,15 @@ def _draw_shares(axes: Axes, pairs: pd.DataFrame, loss: str, measure: str) -> No
 
 def _rank(gap: tuple[str, float]) -> tuple[Any, ...]:
     means, size = gap
-    return means != "trained-teacher", means, size
+    return means != "trained-teacher", means, abs(size), size
 
 
 def _spelt(means: str, gap: float) -> str:
     """Return the legend's text for a mean gap and the means that it refers to."""
     if means == "natural":
         return "no mean gap imposed"
-    return f"mean gap {format_number(gap)}" + ("" if means == "trained-teacher" else f" ({means})")
+    spelt = format_number(gap).replace("-", "−")
+    return f"mean gap {spelt}" + ("" if means == "trained-teacher" else f" ({means})")
 
 
 def _draw_calibration(axes: Axes, ladder: Ladder | None, *, labelled: bool) -> None:

@@ -26,8 +26,8 @@ CAPTION = (
     "line for each form and each set of logits; the labels on the right say the mean gap, student "
     "minus teacher, of random logits, and of trained students the loss and the gap that was "
     "imposed before their training. The corrected form is the limit, at a rate of 1/T, which is a "
-    "slope of -1. The other two stay away from it unless the gap is zero; the printed form is then twice as far "
-    "away as LM."
+    "slope of -1. The other two stay away from it unless the gap is zero; the printed form is then "
+    "twice as far away as LM."
 )
 
 FORMS = {"printed": "(7) as printed", "corrected": "(7) corrected", "lm": "LM, (2)"}

@@ -74,10 +74,10 @@ def draw(study: Study, folder: Path) -> Figure:
     at_start = np.square(shown["mean_logit_rms"]).where(shown["epoch"] == 0)
     shown[DRIFT] = shown["mean_logit_drift"] / np.sqrt(at_start.groupby(arm).transform("mean"))
     shown[SUMS] = (shown["classifier_weight_sum"] / change).where(change > 0)
-    shown = shown[shown["epoch"] > 0]
+    shown = shown[shown["epoch"] > 0].dropna(subset=[DRIFT, SUMS], how="all")
     recipes = list(shown["recipe"].unique())
     if not recipes:
-        return empty("no student of CE, KD or LM has finished an epoch")
+        return empty("no drift of a student of CE, KD or LM was measured")
     figure, grid = plt.subplots(
         2, len(recipes), figsize=(1 + 2.7 * len(recipes), 5.4), sharex="col", sharey="row",
         squeeze=False,

@@ -121,6 +121,7 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
     # a default that depends on a key with a problem of its own is no problem
     found = [one for one in error.errors() if one["type"] != "default_factory_not_called"]
     unknown = [one for one in found if one["type"] == "extra_forbidden"]
+    unknown.sort(key=lambda one: len(one["loc"]))
     meant = set()
     lines = []
     for one in unknown:
@@ -131,12 +132,12 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
         hint = f"did you mean {near!r}?" if near else f"known keys: {', '.join(known)}"
         lines.append(f"{dotted(one['loc'])}: unknown key; {hint}")
     for one in found:
-        below = [other for other in found if other["loc"][:-1] == one["loc"]]
+        below = [other for other in found if other["loc"][: len(one["loc"])] == one["loc"]]
         if (
             one in unknown
             or (one["type"] == "missing" and one["loc"] in meant)
             # a list is not called empty because its only element has a problem
-            or (one["type"] == "too_short" and below)
+            or (one["type"] == "too_short" and len(below) > 1)
         ):
             continue
         location, text = _complaint(one)
