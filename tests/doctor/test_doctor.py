@@ -1,10 +1,12 @@
 """``kdlm doctor`` on made-up machines: a line for each check, and never a traceback."""
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError
@@ -22,6 +24,7 @@ from kdlm.doctor import study as of_study
 from kdlm.networks.architectures import ARCHITECTURES, build
 from kdlm.storage.locks import acquire_folder
 from kdlm.study import names
+from kdlm.study.config import parse, read_config
 
 Observed = Callable[[str], None]
 FACTS = {
@@ -102,7 +105,7 @@ def test_a_line_for_each_check_and_no_problem(doctor: Doctor) -> None:
     report = doctor()
     assert report.status == 0
     assert list(report.lines) == SUBJECTS
-    assert report.of("torch") == ("ok", "2.13.0, CPU capability AVX2, 2 threads")
+    assert report.of("torch") == ("ok", "2.13.0, CPU capability AVX2, threads: 2")
     assert report.of("Slurm")[0] == "ok"
     assert "only the profile slurm needs it" in report.of("Slurm")[1]
     assert "digits" in report.of("data")[1]
@@ -127,8 +130,6 @@ def test_a_valid_config_is_compared_with_the_machine(
 
 
 def test_a_folder_of_results_is_its_own_config(doctor: Doctor, config: dict[str, Any]) -> None:
-    from kdlm.study.config import parse
-
     folder = Path("results/tiny")
     folder.mkdir(parents=True)
     (folder / "study.json").write_text(parse(config).canonical_json())
@@ -272,7 +273,7 @@ def test_room_on_the_disk(
     doctor: Doctor, config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, observed: Observed
 ) -> None:
     path = config_file(config)
-    needed = of_study._needed(of_study.read_config(path))
+    needed = of_study._needed(read_config(path))
     assert needed is not None
     usage = shutil.disk_usage(".")
     for free, word in ((0.5 * needed, "problem"), (1.5 * needed, "warning"), (5 * needed, "ok")):
@@ -286,7 +287,7 @@ def test_room_on_the_disk(
     def full(**_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(of_study.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
     report = doctor()
     assert any(line.startswith("problem ") for line in report.lines["disk"])
     observed("a problem, a warning, a problem; each with what is free, and what is needed")
@@ -295,8 +296,6 @@ def test_room_on_the_disk(
 def test_what_the_study_has_written_is_no_longer_needed(
     doctor: Doctor, config: dict[str, Any]
 ) -> None:
-    from kdlm.study.config import parse
-
     folder = Path("results/tiny")
     folder.mkdir(parents=True)
     (folder / "study.json").write_text(parse(config).canonical_json())
@@ -310,8 +309,8 @@ def test_what_the_study_has_written_is_no_longer_needed(
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_estimate_knows_how_large_each_network_is(name: str) -> None:
     side = max(names.ARCHITECTURES[name].minimum_side, 8)
-    more = {"image_side": side} if names.ARCHITECTURES[name].of_one_side else {}
-    network = build(name, num_classes=100, in_channels=3, **more)
+    fixed = side if names.ARCHITECTURES[name].of_one_side else None
+    network = build(name, num_classes=100, in_channels=3, image_side=fixed)
     millions = sum(one.numel() for one in network.parameters()) / 1e6
     assert 0.4 < millions / of_study.MILLIONS[name] < 2
 
@@ -336,13 +335,13 @@ def test_locks(doctor: Doctor, monkeypatch: pytest.MonkeyPatch, observed: Observ
         return fail
 
     with monkeypatch.context() as patched:
-        patched.setattr(of_study.fcntl, "flock", refused(OSError(95, "Operation not supported")))
+        patched.setattr(fcntl, "flock", refused(OSError(95, "Operation not supported")))
         word, text = doctor().of("locks")
         assert word == "warning"
         assert "has no locks (Operation not supported)" in text
     with monkeypatch.context() as patched:
         denied = refused(PermissionError(13, "Permission denied"))
-        patched.setattr(of_study.tempfile, "TemporaryFile", denied)
+        patched.setattr(tempfile, "TemporaryFile", denied)
         word, text = doctor().of("locks")
         assert word == "problem"
         assert "cannot be written to" in text

@@ -144,7 +144,8 @@ def test_a_wrong_type_is_told_in_the_words_of_yaml(
 def test_every_key_of_every_part_says_what_it_needs(config: Config) -> None:
     """No wrong value, wherever it stands, is answered by a word of Python's."""
     seen = 0
-    for value in (None, True, [], {}, "text", -1, 1e400, [[]], [None], {"a": 1}, 10**400):
+    values: list[Any] = [None, True, [], {}, "text", -1, 1e400, [[]], [None], {"a": 1}, 10**400]
+    for value in values:
         for place in (config, config["dataset"], config["recipes"]["short"],
                       config["recipes"]["short"]["schedule"], config["teachers"][0],
                       config["arms"][0], config["init_means"], config["theory"],

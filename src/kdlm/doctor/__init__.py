@@ -65,11 +65,12 @@ def _print(findings: Iterable[Finding]) -> None:
 
     console = Console(highlight=False)
     for finding in findings:
-        line = Text(f"{finding.status:8} ", style=_LOOKS[finding.status])
-        line.append(f"{finding.subject:10}", style="bold")
-        line.append(f" {printable(finding.text)}", style="default")
-        if finding.advice:
-            line.append(f"; {printable(finding.advice)}", style="default")
+        line = Text.assemble(
+            (f"{finding.status:8} ", _LOOKS[finding.status]),
+            (f"{finding.subject:10}", "bold"),
+            f" {printable(finding.text)}",
+            f"; {printable(finding.advice)}" if finding.advice else "",
+        )
         console.print(line, soft_wrap=True)
     # what follows on stderr stands below, also where both go into one file
     console.file.flush()

@@ -85,7 +85,7 @@ def torch(study: Study | None) -> Iterator[Finding]:
         return
     yield ok(
         "torch",
-        f"{facts['version']}, CPU capability {facts['capability']}, {facts['threads']} threads",
+        f"{facts['version']}, CPU capability {facts['capability']}, threads: {facts['threads']}",
     )
     cores = len(os.sched_getaffinity(0))
     if study is not None and study.threads > cores:

@@ -19,9 +19,9 @@ READS = ("claims",)
 TITLE = "Figure 1 of the paper: the routes from distillation to logits matching, measured"
 CAPTION = (
     "The routes from knowledge distillation (KD) to logits matching (LM), which are Figure 1 of "
-    "the paper, with the distance that was measured on each arrow and the verdict. z are logits, "
-    "c is the mean of one image's logits over the K classes, s stands for the student and t for "
-    "the teacher. (2) is the loss of LM. (8) is the term that the paper adds to LM so that it becomes "
+    "the paper, with the distance that was measured on each arrow and the verdict. z are logits, c "
+    "is the mean of one image's logits over the K classes, s stands for the student and t for the "
+    "teacher. (2) is the loss of LM. (8) is the term that the paper adds to LM so that it becomes "
     "KD at infinite temperature. The term is here with the means that each image has now, as it "
     "has to be, and with constants fixed at the start of training, as the paper has it; both with "
     "the sign that was printed and with the corrected one. A distance of gradients is relative; a "

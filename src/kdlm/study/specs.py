@@ -45,7 +45,6 @@ __all__ = [
     "Threads",
     "ViewsSpec",
     "format_number",
-    "known_name",
 ]
 
 LARGEST_JITTER = 0.1
@@ -70,12 +69,8 @@ def _to_number(value: Any) -> Any:
     return value
 
 
-def known_name(kind: str, known: Collection[str]) -> Any:
-    """Return the type of a name in ``known``, for a pydantic model.
-
-    Another name is refused with the nearest known one. The JSON schema lists all known names, so
-    that editors complete them.
-    """
+def _known(kind: str, known: Collection[str]) -> Any:
+    """Return a validator that refuses a name which is not in ``known``, with all known names."""
 
     def check(value: str) -> str:
         if value not in known:
@@ -84,7 +79,12 @@ def known_name(kind: str, known: Collection[str]) -> Any:
             raise ValueError(f"unknown {kind} {value!r}; {hint}known: {', '.join(known)}")
         return value
 
-    return Annotated[str, AfterValidator(check), Field(json_schema_extra={"enum": [*known]})]
+    return AfterValidator(check)
+
+
+def _listed(known: Collection[str]) -> Any:
+    """Return what lists ``known`` in the JSON schema, so that editors complete the names."""
+    return Field(json_schema_extra={"enum": [*known]})
 
 
 def _temperature(value: float) -> float:
@@ -95,11 +95,15 @@ def _temperature(value: float) -> float:
     return value
 
 
-Architecture = known_name("architecture", names.ARCHITECTURES)
-DatasetName = known_name("dataset", names.DATASETS)
-Initialisation = known_name("initialisation", names.INITIALISATIONS)
-Loss = known_name("loss", names.LOSSES)
-Means = known_name("means", names.MEANS)
+Architecture = Annotated[
+    str, _known("architecture", names.ARCHITECTURES), _listed(names.ARCHITECTURES)
+]
+DatasetName = Annotated[str, _known("dataset", names.DATASETS), _listed(names.DATASETS)]
+Initialisation = Annotated[
+    str, _known("initialisation", names.INITIALISATIONS), _listed(names.INITIALISATIONS)
+]
+Loss = Annotated[str, _known("loss", names.LOSSES), _listed(names.LOSSES)]
+Means = Annotated[str, _known("means", names.MEANS), _listed(names.MEANS)]
 Number = Annotated[
     float,
     AllowInfNan(True),
