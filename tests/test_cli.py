@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kdlm.cli import main
+from kdlm.figures import FIGURES
 from kdlm.study.config import parse
 from kdlm.study.jobs import teacher_jobs
+from kdlm.study.names import DATASETS
 
 
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
@@ -63,11 +66,43 @@ def test_a_folder_without_images(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert str(tmp_path / "empty") in message
 
 
-def test_an_unknown_figure(
+@pytest.mark.parametrize(
+    ("command", "known"),
+    [
+        (("figure", "results/x", "nothing"), FIGURES),
+        (("prepare", "--name", "nothing", "--output", "x"), DATASETS),
+    ],
+)
+def test_an_unknown_name_is_answered_by_the_known_ones(
+    command: tuple[str, ...], known: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*command])
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(repr(name) in line for name in known)
+
+
+@pytest.mark.parametrize(("command", "known"), [("figure", FIGURES), ("prepare", DATASETS)])
+def test_help_lists_the_names_that_a_command_takes(
+    command: str, known: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(known) in told
+
+
+def test_every_problem_of_a_config_is_a_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, config: dict[str, Any]
 ) -> None:
-    (tmp_path / "study.json").write_text(parse(config).canonical_json())
-    assert "gradient_limit" in failure(capsys, "figure", tmp_path, "nothing")
+    path = tmp_path / "my.yaml"
+    path.write_text(yaml.safe_dump(config | {"threads": "two", "device": None}))
+    assert main(["power", str(path)]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"kdlm: {path}: device: one of auto, cpu, cuda is needed; nothing is given",
+        f"kdlm: {path}: threads: a whole number is needed, not 'two'",
+    ]
 
 
 def test_every_command_explains_itself() -> None:

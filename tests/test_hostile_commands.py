@@ -218,8 +218,10 @@ def attack(world: World, number: int) -> int:
         shown = [argument[:200] for argument in arguments]
         assert status in (0, 1, 2), (shown, status)
         if status:
-            assert said.startswith("kdlm"), (shown, said)
-            assert said.count("\n") == 1, (shown, said)
+            # a line for each problem, and none besides
+            assert all(line.startswith("kdlm") for line in said.split("\n")[:-1]), (shown, said)
+            assert said.endswith("\n"), (shown, said)
+            assert said.count("\n") <= 25, (shown, said)
             assert len(said) < 20_000, (shown, said)
             assert "\x1b" not in said, (shown, said)
             refused += 1

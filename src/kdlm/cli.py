@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
-from kdlm import signals
+from kdlm import doctor, signals
 from kdlm.arguments import Parser, shown, to_count, to_path
 from kdlm.commands.claims import add_claims, add_findings
 from kdlm.commands.plan import add_plan
 from kdlm.commands.status import add_status
 from kdlm.commands.table import add_table
 from kdlm.errors import InputError
+from kdlm.figures import FIGURES
 from kdlm.storage.locks import lock_folder
 from kdlm.streams import BROKEN_PIPE, reader_is_gone, standard_streams
-from kdlm.study.complaints import first_complaint
+from kdlm.study.complaints import complaints
+from kdlm.study.names import DATASETS
 from kdlm.study.repeated import load_json
 from kdlm.study.specs import (
     AnswersSpec,
@@ -44,6 +46,7 @@ __all__ = ["main", "parser"]
 _BY_HAND = (
     "claims",
     "clean",
+    "doctor",
     "findings",
     "plan",
     "power",
@@ -70,7 +73,7 @@ def _spec(kind: type[SpecT], text: str) -> SpecT:
     except InputError as error:
         raise InputError(f"--spec: {error}") from None
     except ValidationError as error:
-        raise InputError(f"--spec: {first_complaint(error, kind)}") from None
+        raise InputError(*(f"--spec: {one}" for one in complaints(error, kind))) from None
 
 
 def _study(arguments: argparse.Namespace) -> "Study":
@@ -411,7 +414,10 @@ def parser() -> argparse.ArgumentParser:
     resolve.add_argument("--output", type=to_path, required=True)
 
     prepare = command("prepare", _prepare, "decode a dataset once, to the file every job maps")
-    prepare.add_argument("--name", required=True, help="a name of kdlm.data.loaders.DATASETS")
+    prepare.add_argument(
+        "--name", required=True, choices=DATASETS, metavar="NAME",
+        help=f"the dataset: {', '.join(DATASETS)}",
+    )  # fmt: skip
     prepare.add_argument("--root", type=to_path, help="folder of the raw files")
     prepare.add_argument("--download", action=argparse.BooleanOptionalAction, default=True)
     prepare.add_argument("--image-side", type=int, help="imagefolder only, in pixels")
@@ -451,10 +457,13 @@ def parser() -> argparse.ArgumentParser:
     folder_command("compare", _compare, "measure how far students are apart")
     folder_command("theory", _theory, "measure the gradient's limit and the identities")
     folder_command("judge", _judge, "decide every claim")
-    folder_command("figure", _figure, "draw one figure").add_argument("name")
+    folder_command("figure", _figure, "draw one figure").add_argument(
+        "name", choices=FIGURES, metavar="NAME", help=f"the figure: {', '.join(FIGURES)}"
+    )
 
     _add_commands_around_a_run(command, folder_command)
     _add_report_and_archive_commands(command, folder_command)
+    doctor.add_command(command)
     command("schema", _schema, "write the config's JSON schema").add_argument(
         "output", type=to_path
     )
@@ -465,8 +474,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command that ``argv`` asks for; None takes the process's own arguments.
 
     Returns:
-        The exit status: 0, or 1 after an error in the user's input, which is printed to stderr in
-        one line. Errors in the arguments themselves end the process with status 2.
+        The exit status: 0, or 1 after an error in the user's input, which is printed to stderr, one
+        line for each problem. Errors in the arguments themselves end the process with status 2.
 
     """
     with standard_streams():
@@ -483,7 +492,8 @@ def _run(argv: list[str] | None) -> int:
         if isinstance(error, BrokenPipeError) and reader_is_gone():
             return BROKEN_PIPE
         # what a file system refuses is the user's to mend too; the message may quote a stranger
-        print(f"kdlm: {shown(str(error))}", file=sys.stderr)
+        for problem in error.problems if isinstance(error, InputError) else [str(error)]:
+            print(f"kdlm: {shown(problem)}", file=sys.stderr)
         return 1
     if arguments.command not in _BY_HAND:
         logging.getLogger(__name__).info("finished on %s", platform.node())

@@ -309,8 +309,8 @@ def test_the_command_takes_the_sd_from_a_folder(
         (None, "cannot be read (No such file or directory)"),
         ("study: [", "not YAML"),
         ("study: a\nstudy: b\n", "the key 'study' is given twice"),
-        ("", "config: study: this key is needed"),
-        ("- 1\n", "config"),
+        ("", "the file is empty"),
+        ("- 1\n", "a config is a mapping"),
     ],
 )
 def test_a_config_that_is_none_is_one_line(
@@ -333,7 +333,7 @@ def test_a_key_that_is_wrong_is_named(
     config_file.write_text(yaml.safe_dump(config | {"margins": {"acuracy": 0.1}}))
     assert main(["power", str(config_file)]) == 1
     error = capsys.readouterr().err
-    assert error.startswith(f"kdlm: {config_file}: config: margins.acuracy")
+    assert error.startswith(f"kdlm: {config_file}: margins.acuracy")
 
 
 def test_a_folder_that_is_no_study_is_one_line(

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,16 @@ from matplotlib.figure import Figure
 
 from kdlm.figures import accuracy
 from kdlm.study.config import parse
-from tests.figures.drawn import bars, closed, level, line, panels, write  # noqa: F401
+from tests.figures.drawn import (  # noqa: F401
+    Points,
+    bars,
+    closed,
+    legend_of,
+    level,
+    line,
+    panels,
+    write,
+)
 
 INF = math.inf
 TEMPERATURES = (1.0, 4.0, 1e4, INF)
@@ -20,6 +30,12 @@ GAPS = (0.0, 5.0)
 SEEDS = range(3)
 RECIPES = ("short", "long")
 LOSSES = [*(("kd", t) for t in TEMPERATURES), ("ce", 1.0), ("lm", INF), ("centred-lm", INF)]
+
+
+ORDER = [
+    *(("kd", t) for t in TEMPERATURES), ("ce", 1.0), ("lm", INF), ("centred-lm", INF),
+]  # fmt: skip
+"""From left to right."""
 
 
 def reached(recipe: str, loss: str, temperature: float, gap: float, seed: int) -> float:
@@ -72,51 +88,72 @@ def per_cent(recipe: str, loss: str, temperature: float, gap: float) -> list[flo
     return [100 * reached(recipe, loss, temperature, gap, seed) for seed in SEEDS]
 
 
+def drawn_at(figure: Figure, panel: int, gap: float) -> Points:
+    """The points of a gap: those of KD from left to right, then those of the other losses."""
+    points = line(panels(figure)[panel], f"mean gap {gap:g}")
+    return [point for point in points if not math.isnan(point[1])]
+
+
 @pytest.mark.parametrize(("panel", "recipe"), [*enumerate(RECIPES)])
-def test_kd_is_mean_and_sd_over_seeds_of_the_last_accuracy(
-    figure: Figure, panel: int, recipe: str
+@pytest.mark.parametrize("gap", GAPS)
+def test_every_loss_is_mean_and_sd_over_seeds_of_the_last_accuracy(
+    figure: Figure, panel: int, recipe: str, gap: float
 ) -> None:
     axes = panels(figure)[panel]
-    assert axes.get_title() == f"resnet20-he-big → resnet8, {recipe}"
-    for number, gap in enumerate(GAPS):
-        values = [per_cent(recipe, "kd", t, gap) for t in TEMPERATURES]
-        assert line(axes, f"KD, mean gap {gap:g}") == [
-            pytest.approx(point) for point in zip(PLACES, map(statistics.mean, values), strict=True)
-        ]
-        wanted = [
-            (
-                place,
-                statistics.mean(v) - statistics.stdev(v),
-                statistics.mean(v) + statistics.stdev(v),
-            )
-            for place, v in zip(PLACES, values, strict=True)
-        ]
-        assert bars(axes, number) == [pytest.approx(bar) for bar in wanted]
+    assert axes.get_title() == f"resnet20-he-big → resnet8\nhe, recipe {recipe}, 3 seeds"
+    values = [per_cent(recipe, loss, t, gap) for loss, t in ORDER]
+    found = drawn_at(figure, panel, gap)
+    assert [y for _, y in found] == pytest.approx([statistics.mean(v) for v in values])
+    wanted = [
+        (x, statistics.mean(v) - statistics.stdev(v), statistics.mean(v) + statistics.stdev(v))
+        for (x, _), v in zip(found, values, strict=True)
+    ]
+    assert bars(axes, GAPS.index(gap)) == [pytest.approx(bar) for bar in wanted]
 
 
-@pytest.mark.parametrize(("panel", "recipe"), [*enumerate(RECIPES)])
-def test_the_others_are_levels_without_a_gap(figure: Figure, panel: int, recipe: str) -> None:
-    axes = panels(figure)[panel]
-    for label, loss, temperature in (
-        ("CE, mean gap 0", "ce", 1.0),
-        ("LM, mean gap 0", "lm", INF),
-        ("centred LM, mean gap 0", "centred-lm", INF),
-    ):
-        mean = statistics.mean(per_cent(recipe, loss, temperature, 0.0))
-        assert level(axes, label) == pytest.approx(mean)
-    # its own teacher, of its own seed
-    assert level(axes, "teacher") == pytest.approx(91)
+def test_points_stand_at_their_temperature_or_at_the_name_of_their_loss(figure: Figure) -> None:
+    for panel, axes in enumerate(panels(figure)):
+        ticks = list(axes.get_xticks())
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        assert labels == ["1", "4", "$10^{4}$", "∞", "CE", "LM", "centred\nLM"]
+        assert ticks[: len(PLACES)] == [pytest.approx(place) for place in PLACES]
+        both = [[x for x, _ in drawn_at(figure, panel, gap)] for gap in GAPS]
+        # one left and one right of the tick
+        shift = (both[1][0] - both[0][0]) / 2
+        assert 0 < shift < min(b - a for a, b in pairwise(ticks)) / 4
+        assert both[0] == pytest.approx([tick - shift for tick in ticks])
+        assert both[1] == pytest.approx([tick + shift for tick in ticks])
+
+
+def test_no_line_is_drawn_where_nothing_was_measured(figure: Figure) -> None:
+    """Temperatures at most ten times apart are joined, and neither infinity nor other losses."""
+    for axes in panels(figure):
+        apart = [math.isnan(y) for _, y in line(axes, "mean gap 0")]
+        assert apart == [False, False, *([True, False] * 5)]
+
+
+def test_a_panel_names_its_own_teacher(figure: Figure) -> None:
+    for axes in panels(figure):
+        # of its own seed
+        assert level(axes, "teacher") == pytest.approx(91)
 
 
 def test_there_is_a_panel_for_each_recipe_with_several_temperatures(figure: Figure) -> None:
     assert len(panels(figure)) == len(RECIPES)
-    for axes in panels(figure):
-        labels = [label.get_text() for label in axes.get_xticklabels()]
-        assert list(axes.get_xticks()) == [pytest.approx(place) for place in PLACES]
-        assert labels == ["1", "4", "$10^{4}$", "∞"]
-        legend = axes.get_legend()
-        assert legend is not None
-        assert legend.get_title().get_text() == "mean, sd (seeds: 3)"
+    legend = legend_of(panels(figure)[0])
+    assert legend.get_title().get_text() == "point: mean over seeds, bar: ± one standard deviation"
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "mean gap 0", "mean gap 5", "teacher",
+    ]  # fmt: skip
+
+
+def test_one_seed_has_no_bar(tiny: dict[str, Any], tmp_path: Path) -> None:
+    rows = [row("student", "short", "kd", t, last_accuracy=0.5) for t in TEMPERATURES]
+    write(tmp_path, "runs", [*rows, teacher(0.9)])
+    (axes,) = panels(accuracy.draw(parse(tiny), tmp_path))
+    assert axes.get_title().endswith(", 1 seed")
+    assert bars(axes, 0) == []
+    assert [y for _, y in line(axes, "mean gap 0") if not math.isnan(y)] == [50.0] * 4
 
 
 def test_of_many_groups_those_with_the_most_temperatures_are_drawn(
@@ -134,6 +171,11 @@ def test_of_many_groups_those_with_the_most_temperatures_are_drawn(
     drawn = accuracy.draw(parse(tiny), tmp_path)
     assert len(drawn.axes) == 12
     ticks = [len(axes.get_xticks()) for axes in drawn.axes]
+    # four rows of three panels: as wide as a page
+    assert drawn.get_figwidth() < 20
+    titles = [axes.get_title().splitlines()[0] for axes in drawn.axes]
+    assert titles[0] == "resnet20-he-big (seed 0) → resnet8"
+    assert len(set(titles)) == 12
     # the first ten of the others, and the two with four temperatures behind them
     assert ticks == [2] * 10 + [4, 4]
     assert drawn.get_suptitle() == "12 of 100 groups of students"

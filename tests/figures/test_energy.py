@@ -12,6 +12,7 @@ from kdlm.study.config import parse
 from tests.figures.drawn import (  # noqa: F401
     approximately,
     bands,
+    bars,
     closed,
     legend_of,
     level,
@@ -82,24 +83,38 @@ def test_each_panel_has_the_shares_of_its_initialisation(
     assert len(panels(figure)) == len(INITIALISATIONS)
     axes = panels(figure)[place]
     assert axes.get_title().splitlines() == [
-        initialisation, f"resnet20-{initialisation}-long", "to resnet8, short",
+        f"initialisation {initialisation}", f"resnet20-{initialisation}-long", "to resnet8, short",
     ]  # fmt: skip
     assert axes.get_yscale() == "log"
     found = bands(axes)
     assert len(found) == len(LOSSES)
     for (loss, (label, _)), band in zip(LOSSES.items(), found, strict=True):
         n = 5 if loss == "lm" else 3
-        values = [(float(epoch), share(initialisation, loss, epoch)) for epoch in EPOCHS]
+        values = [(float(epoch), share(initialisation, loss, epoch)) for epoch in EPOCHS[1:]]
         assert line(axes, f"{label}, n = {n}") == approximately(values)
         for epoch, value in values:
             low, high = max(value / 2, energy.NOTHING), 2 * value
             assert band[epoch] == pytest.approx((low, high))
 
 
-def test_the_start_and_the_end_of_each_line_are_marked(figure: Figure) -> None:
+@pytest.mark.parametrize(("place", "initialisation"), [*enumerate(INITIALISATIONS)])
+def test_the_start_is_a_point_with_a_bar_that_no_line_leads_to(
+    figure: Figure, place: int, initialisation: str
+) -> None:
+    """It is over the training set, and all else over the test set."""
+    axes = panels(figure)[place]
+    shifts = []
+    for number, loss in enumerate(LOSSES):
+        ((x, low, high),) = bars(axes, number)
+        mean = share(initialisation, loss, 0)
+        assert (low, high) == pytest.approx((max(mean / 2, energy.NOTHING), 2 * mean))
+        shifts.append(x)
+    assert shifts == pytest.approx([-0.06, 0, 0.06])
+
+
+def test_the_end_of_each_line_is_marked(figure: Figure) -> None:
     for axes in panels(figure):
-        marked = [one.get_markevery() for one in axes.lines if str(one.get_marker()) != "None"]
-        assert marked == [[0, len(EPOCHS) - 1]] * len(LOSSES)
+        assert [one.get_markevery() for one in axes.lines if one.get_markevery()] == [[-1]] * 3
 
 
 def test_the_margin_of_the_claims_is_in_every_panel(
@@ -116,14 +131,16 @@ def test_the_margin_of_the_claims_is_in_every_panel(
 
 def test_a_legend_says_what_lines_and_bands_are(figure: Figure) -> None:
     for axes in panels(figure):
-        assert legend_of(axes).get_title().get_text() == "line: mean, band: all n students"
+        assert legend_of(axes).get_title().get_text() == (
+            "mean gap 0 at the start; line: mean, band: all n students"
+        )
 
 
 def test_a_share_of_nothing_is_drawn_as_0(tiny: dict[str, Any], tmp_path: Path) -> None:
     nothing = {"gap_share_mean": 0.0, "gap_share_min": 0.0, "gap_share_max": 0.0}
     axes, _ = panels(drawn(tiny, tmp_path, rows(["lm"], **nothing)))
     assert line(axes, "LM, n = 5") == approximately(
-        [(float(epoch), energy.NOTHING) for epoch in EPOCHS]
+        [(float(epoch), energy.NOTHING) for epoch in EPOCHS[1:]]
     )
     assert axes.get_ylim()[0] < energy.NOTHING
     labels = dict(

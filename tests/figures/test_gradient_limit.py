@@ -1,6 +1,7 @@
 """Figure ``gradient_limit`` against its table."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,42 @@ def test_nothing_else_is_drawn(figure: Figure) -> None:
 def test_the_slope_is_that_of_the_corrected_form_and_points_at_its_line(
     figure: Figure, panel: int, sources: str
 ) -> None:
-    (note,) = panels(figure)[panel].texts
-    slopes = sorted({f"{-1 - 0.01 * len(source):.3f}" for source in SOURCES[sources]})
-    assert note.get_text() == f"fitted slope\n{' to '.join(slopes)}"
+    (note,) = [one for one in panels(figure)[panel].texts if "slope" in one.get_text()]
+    slopes = sorted({-1 - 0.01 * len(source) for source in SOURCES[sources]})
+    spelt = " to ".join(f"−{-slope:.3f}" for slope in slopes)
+    assert note.get_text() == f"fitted slope\n{spelt}"
     # where the line falls: at the third largest finite temperature
     points = [
         (TEMPERATURES[-4] / rms(source), distance(source, "corrected", TEMPERATURES[-4]))
         for source in SOURCES[sources]
     ]
     assert any(tuple(note.xy) == pytest.approx(point) for point in points)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("panel", "sources"), [*enumerate(SOURCES)])
+def test_a_label_at_the_end_of_each_line_of_lm_says_its_gap(
+    figure: Figure, panel: int, sources: str
+) -> None:
+    labels = {
+        one.get_text(): tuple(one.xy)  # type: ignore[attr-defined]
+        for one in panels(figure)[panel].texts
+        if "slope" not in one.get_text()
+    }
+    right = max(TEMPERATURES[-2] / rms(source) for source in SOURCES[sources])
+    said = {
+        "random, K = 10": "random, K = 10", "random, K = 100": "random, K = 100",
+        "student of kd, T = 4, gap 0": "KD at T = 4, gap 0",
+        "student of lm, T = inf, gap 5": "LM, gap 5",
+    }  # fmt: skip
+    assert labels == {
+        said[source]: pytest.approx((right, distance(source, "lm", TEMPERATURES[-2])))
+        for source in SOURCES[sources]
+    }
+
+
+def test_labels_do_not_touch(figure: Figure) -> None:
+    figure.draw_without_rendering()
+    for axes in panels(figure):
+        boxes = [one.get_window_extent() for one in axes.texts if "slope" not in one.get_text()]
+        heights = sorted((box.y0, box.y1) for box in boxes)
+        assert all(a[1] <= b[0] for a, b in pairwise(heights))

@@ -26,12 +26,12 @@ CLAIMS: dict[Key, tuple[float, str]] = {
 }
 TEXTS = [
     ("$T\\to\\infty$", "gradient"),
-    ("zero mean, sample by sample", "students"),
+    ("zero mean, image by image", "students"),
     ("equal average means", "students"),
-    ("$c^t - c^s$ (corrected)", "gradient"),
-    ("$c^s - c^t$ (printed)", "gradient"),
-    ("$c^t - c^s$ (corrected)", "students"),
-    ("$c^s - c^t$ (printed)", "students"),
+    ("corrected sign, $-$", "gradient"),
+    ("printed sign, $+$", "gradient"),
+    ("corrected sign, $-$", "students"),
+    ("printed sign, $+$", "students"),
 ]
 """Parts of the texts of the arrows, in the order of the claims that they are about."""
 
@@ -79,10 +79,10 @@ def test_each_arrow_has_the_value_and_verdict_of_its_claim(
         found, TEXTS, CLAIMS.values(), strict=True
     ):
         assert condition in text
-        assert " ".join(text.split()).endswith(
-            f"{what} {value:.2g} {verdict}" if "infty" in condition
-            else f"{what} {value:.2g}, {verdict}"
-        )  # fmt: skip
+        separator = " " if "infty" in condition else ", "
+        sign = {"supported": "✓", "refuted": "✗", "inconclusive": "?"}[verdict]
+        ending = f"{what} {style.power(value)}{separator}{sign} {verdict}"
+        assert " ".join(text.split()).endswith(ending)
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
@@ -106,8 +106,10 @@ def test_arrows_lead_from_box_to_box(tiny: dict[str, Any], tmp_path: Path) -> No
     figure = drawn(tiny, tmp_path)
     found = boxes(figure)
     kd, limit, *ends = found.values()
-    assert list(found)[1] == "KD at $T=\\infty$\n= centred LM"
-    assert [text.split(",")[0] for text in list(found)[2:]] == ["LM (2)", "LM + (8)", "LM + (8)"]
+    assert list(found)[1].startswith("KD at $T=\\infty$\n= centred LM")
+    assert [text.splitlines()[0] for text in list(found)[2:]] == [
+        "LM, eq. (2):", "LM + term (8):", "LM + term (8):",
+    ]  # fmt: skip
     for number, (arrow, _) in enumerate(arrows(figure)):
         start, end = (kd, limit) if number == 0 else (limit, ends[(number - 1) // 2])
         (left, height), (right, same) = arrow.xyann, arrow.xy

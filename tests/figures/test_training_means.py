@@ -78,7 +78,7 @@ def test_each_panel_has_its_statistic_and_its_recipe(
     axes = panels(figure)[column + (0 if above else len(RECIPES))]
     top = panels(figure)[column]
     decay = {"short": "0", "decayed": "0.25"}[recipe]
-    assert top.get_title() == f"{recipe}\nsgd, weight decay {decay}"
+    assert top.get_title() == (f"{recipe}\nsgd, weight decay {decay}\nseeds: CE 3, KD 3, LM 3")
     assert axes.get_yscale() == "log"
     found = bands(axes)
     assert len(found) == len(LOSSES)
@@ -98,4 +98,6 @@ def test_the_axes_say_which_is_which(figure: Figure) -> None:
     assert "mean logit" in above.get_ylabel()
     assert "class sum" in below.get_ylabel()
     (legend,) = figure.legends
-    assert legend.get_title().get_text().startswith("KD at T = 4;")
+    assert legend.get_title().get_text() == (
+        "KD at T = 4; mean gap 0 at the start; line: mean, band: all seeds"
+    )

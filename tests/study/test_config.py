@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from kdlm.errors import InputError
 from kdlm.study import config as study_config
+from kdlm.study import names
 from kdlm.study.config import parse, read_study
 from kdlm.study.jobs import student_jobs
 from kdlm.study.specs import format_number
+from kdlm.study.tolerances import TOLERANCES
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [ROOT / "config.yaml", *sorted((ROOT / "workflow/presets").glob("*.yaml"))]
@@ -78,7 +80,7 @@ BAD = {
     "missing key": (lambda config: config.pop("theory"), ["theory", "needed"]),
     "image too small": (
         _at("dataset", value={"name": "imagefolder", "root": "x", "image_side": 3}),
-        ["image_side 3", "too small"],
+        ["dataset.image_side: 3 is too small"],
     ),
     "no root": (_at("dataset", value={"name": "cifar10"}), ["root", "cifar10"]),
     "root for a bundled dataset": (_at("dataset", "root", value="x"), ["root", "digits"]),
@@ -203,6 +205,31 @@ def test_the_committed_schema_is_the_models() -> None:
     assert yaml.safe_load((ROOT / SCHEMA).read_text()) == json.loads(
         json.dumps(study_config.schema())
     )
+
+
+def test_the_schema_lists_the_names_that_editors_complete() -> None:
+    schema = study_config.schema()
+    kinds = schema["$defs"]
+    arm, untrained = kinds["Arm"]["properties"], kinds["InitMeans"]["properties"]
+    assert arm["losses"]["items"]["enum"] == [*names.LOSSES]
+    assert arm["means"]["items"]["enum"] == [*names.MEANS]
+    assert arm["architecture"]["enum"] == [*names.ARCHITECTURES]
+    assert arm["initialisation"]["enum"] == [*names.INITIALISATIONS]
+    assert untrained["architectures"]["items"]["enum"] == [*names.ARCHITECTURES]
+    assert kinds["DatasetConfig"]["properties"]["name"]["enum"] == [*names.DATASETS]
+    assert kinds["Recipe"]["properties"]["optimizer"]["enum"] == ["sgd", "adam", "adamw"]
+    assert schema["properties"]["tolerances"]["propertyNames"]["enum"] == [*TOLERANCES]
+
+
+@pytest.mark.parametrize("change", [_arm(losses=["kl"]), _arm(architecture="resnet9")])
+def test_the_schema_refuses_a_name_that_is_not_known(
+    config: Config, change: Callable[[Config], None]
+) -> None:
+    schema = study_config.schema()
+    jsonschema.validate(json.loads(parse(config).canonical_json()), schema)
+    change(config)
+    with pytest.raises(jsonschema.ValidationError, match="is not one of"):
+        jsonschema.validate(json.loads(json.dumps(config)), schema)
 
 
 def test_every_key_is_described() -> None:

@@ -100,7 +100,7 @@ def test_shards_cover_every_seed_once(config: Config) -> None:
 
 def test_a_spec_records_the_layers_of_its_own_seeds_only(config: Config) -> None:
     spec = next(init_means_jobs(parse(config))).spec.model_dump()
-    with pytest.raises(ValidationError, match=r"layer_seeds: .* 2 seeds, not for 3"):
+    with pytest.raises(ValidationError, match=r"layer_seeds\s.* 2 seeds, not for 3"):
         InitMeansSpec(**spec | {"layer_seeds": 3})
     del spec["layer_seeds"]
     assert InitMeansSpec(**spec).layer_seeds == spec["seeds"] == 2

@@ -150,13 +150,13 @@ def test_a_tolerance_of_the_config_changes_that_one_alone(config: Config) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"optimizer": "adam", "momentum": 0.9}, "momentum and nesterov are for sgd"),
-        ({"optimizer": "adam", "momentum": 0.0, "nesterov": True}, "momentum and nesterov"),
-        ({"momentum": 0.0, "nesterov": True}, "nesterov needs a momentum"),
-        ({"schedule": {"name": "step", "milestones": [3, 2]}}, "milestones must rise"),
-        ({"schedule": {"name": "step", "milestones": [2, 2]}}, "milestones must rise"),
-        ({"schedule": {"name": "step"}}, "milestones are given for the step schedule"),
-        ({"schedule": {"name": "cosine", "milestones": [1]}}, "milestones are given for"),
+        ({"optimizer": "adam", "momentum": 0.9}, "short.momentum: it is for sgd"),
+        ({"optimizer": "adam", "momentum": 0.0, "nesterov": True}, "short.nesterov: it is for sgd"),
+        ({"momentum": 0.0, "nesterov": True}, "short.momentum: nesterov needs one"),
+        ({"schedule": {"name": "step", "milestones": [3, 2]}}, "milestones: they must rise"),
+        ({"schedule": {"name": "step", "milestones": [2, 2]}}, "milestones: they must rise"),
+        ({"schedule": {"name": "step"}}, "milestones: they are given for the step schedule"),
+        ({"schedule": {"name": "cosine", "milestones": [1]}}, "milestones: they are given for"),
         ({"epoch": 3}, "did you mean 'epochs'"),
     ],
 )

@@ -4,32 +4,52 @@ import os
 import sys
 from pathlib import Path
 
-import pandas as pd
-from snakemake.exceptions import WorkflowError
 from snakemake.io import IOFile
 from snakemake.logging import logger
 from snakemake.utils import Paramspace
 
-from kdlm.data.listing import fingerprint
-from kdlm.errors import InputError
-from kdlm.figures import FIGURES as FIGURE_NAMES
-from kdlm.figures import inputs as figure_inputs
-from kdlm.sources import digest
-from kdlm.study import names
-from kdlm.storage.locks import acquire_folder
-from kdlm.study.config import parse as parse_config
-from kdlm.study.teacher import BROUGHT
-from kdlm.study.jobs import (
-    ANSWERS_KEYS,
-    answers_jobs,
-    describe_answers,
-    init_means_jobs,
-    student_jobs,
-    teacher_jobs,
-    theory_jobs,
-)
-from kdlm.study.repeated import refuse_repeated_keys
-from kdlm.study.schemas import TABLES, table_path
+
+def refuse(*problems):
+    """End Snakemake with a line for each problem, without a traceback or a line of a rule file.
+
+    Snakemake prints any exception that a rule file raises with the file's name and line, which say
+    nothing to the user.
+    """
+    for problem in problems:
+        logger.error(problem)
+    sys.exit(1)
+
+
+try:
+    import pandas as pd
+
+    from kdlm.data.listing import fingerprint
+    from kdlm.errors import InputError
+    from kdlm.figures import FIGURES as FIGURE_NAMES
+    from kdlm.figures import caption as figure_caption
+    from kdlm.figures import inputs as figure_inputs
+    from kdlm.sources import digest
+    from kdlm.study import names
+    from kdlm.storage.locks import acquire_folder
+    from kdlm.study.config import parse as parse_config
+    from kdlm.study.teacher import BROUGHT
+    from kdlm.study.jobs import (
+        ANSWERS_KEYS,
+        answers_jobs,
+        describe_answers,
+        init_means_jobs,
+        student_jobs,
+        teacher_jobs,
+        theory_jobs,
+    )
+    from kdlm.study.repeated import refuse_repeated_keys
+    from kdlm.study.schemas import TABLES, table_path
+    from kdlm.terminal import printable
+except ModuleNotFoundError as error:
+    refuse(
+        f"Module {error.name.partition('.')[0]!r} is not installed for {sys.executable}: run `make study`, or start "
+        "Snakemake in the study's environment, as .venv/bin/snakemake or after `conda activate kdlm`."
+    )
 
 # Make `python` in a rule the interpreter that runs Snakemake, even if its environment has not been
 # activated.
@@ -39,13 +59,23 @@ os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), *os.get
 # a matplotlibrc in the home cannot change a figure.
 os.environ.update(MPLCONFIGDIR=os.path.abspath(".snakemake/matplotlib"))
 
+
+def config_files():
+    """Return the config's files, with paths relative to the working directory if they are below it."""
+    here = os.getcwd()
+    return [
+        Path(os.path.relpath(path)) if Path(path).is_relative_to(here) else Path(path)
+        for path in workflow.configfiles
+    ]
+
+
 try:
     if workflow.is_main_process:
-        for path in workflow.configfiles:
-            refuse_repeated_keys(Path(path))
-    study = parse_config(config)
+        for path in config_files():
+            refuse_repeated_keys(path)
+    study = parse_config(config, printable(", ".join(map(str, config_files())) or "config"))
 except InputError as error:
-    raise WorkflowError(str(error))
+    refuse(*map(printable, error.problems))
 
 FOLDER = f"results/{study.study}"
 STUDY = f"{FOLDER}/study.json"
@@ -60,7 +90,7 @@ onstart:
         try:
             HELD.append(acquire_folder(Path(FOLDER)))
         except InputError as error:
-            raise WorkflowError(str(error))
+            refuse(*map(printable, error.problems))
         logger.info(describe_answers(study))
 
 
@@ -159,7 +189,7 @@ try:
         if dataset.name == "imagefolder" and workflow.is_main_process
     }
 except InputError as error:
-    raise WorkflowError(str(error))
+    refuse(*map(printable, error.problems))
 
 
 def dataset_files(wildcards):
@@ -193,7 +223,7 @@ def figure(name):
         "svg": f"{FOLDER}/figures/{name}.svg",
         "png": report(
             f"{FOLDER}/figures/{name}.png",
-            caption=f"../report/{name}.rst",
+            caption="../report/figure.rst",
             category="Figures",
             labels={"figure": name.replace("_", " ")},
         ),

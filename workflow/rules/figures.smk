@@ -1,6 +1,6 @@
 """One rule for each figure, so that an edit to a figure's code draws only that figure again."""
 
-# One rule with a wildcard cannot be used: Snakemake fills no wildcards into the paths of captions.
+# One rule with a wildcard cannot be used, because each figure has a digest of its own.
 for name in FIGURE_NAMES:
 
     rule:
@@ -20,6 +20,7 @@ for name in FIGURE_NAMES:
             runtime=10,
         params:
             name=name,
+            caption=figure_caption(name),
             losses=LOSS_FACTS,
             sources=digest(f"kdlm.figures.{name}"),
         shell:

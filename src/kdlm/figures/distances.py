@@ -5,31 +5,51 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdlm.figures.style import LABELS, empty, positions, share_legend, temperature_axis
+from kdlm.figures.style import (
+    GAP_LOOKS,
+    LABELS,
+    empty,
+    plot_points,
+    positions,
+    power,
+    share_legend,
+    temperature_axis,
+)
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
 from kdlm.study.specs import format_number
 from kdlm.tables.ladder import Ladder, ladders
 
-__all__ = ["READS", "draw"]
+__all__ = ["CAPTION", "READS", "TITLE", "draw"]
 
 READS = ("comparisons",)
+TITLE = "Distance of distillation's students from those of logits matching, by temperature"
+CAPTION = (
+    "Distance between the student of knowledge distillation (KD) at temperature T and the student "
+    "of centred LM (left) or of LM (right) with the same seed, in weights (top) and in centred "
+    "test logits (bottom). The unit is the distance between two seeds. Points are means over "
+    "seeds, bars reach from the smallest to the largest seed; bars of nearly equal seeds are "
+    "hidden by their points. Neighbouring temperatures are joined if they are at most ten times "
+    "apart. The scale on the right is a ladder: the relative jitter ε of all initial weights that "
+    "carries one and the same student as far. In the shaded band a distance has no size: every "
+    "jitter from there on does as much. KD reaches centred LM as T grows, but it leaves the band "
+    "only at temperatures so large that the loss differs from its limit by less than such a "
+    "jitter. The mean gap is the difference of mean logits, student minus teacher, that was "
+    "imposed before training, in logits."
+)
 
 NOTHING = 1e-17
 """Where a distance of exactly 0 is drawn on the logarithmic axis."""
-TOP = 30
+TOP = 300
 """Upper end of the logarithmic axis, in distances of two seeds."""
 
 MEASURES = {"weights_share": "weights", "logits_share": "centred test logits"}
 GROUP = ["teacher", "teacher_seed", "architecture", "initialisation", "recipe"]
 
-_STYLES = ("-", (0, (4, 1)), (0, (1, 1)), (0, (6, 2, 1, 2)), (0, (2, 2)), (0, (8, 2)))
-_MARKERS = "osD^vPX<>h"
 _ROOM = 50
 """Rungs closer than this ratio of shares have no room for two labels."""
 
@@ -64,7 +84,7 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
             temperature_axis(axes, pairs["temperature_a"], "")
             axes.set(yscale="log", ylim=(NOTHING / 10, TOP))
             axes.set_yticks([NOTHING, *np.logspace(-15, 0, 6)])
-            axes.set_yticklabels(["0", *(f"$10^{{{power}}}$" for power in range(-15, 1, 3))])
+            axes.set_yticklabels(["0", *(f"$10^{{{exponent}}}$" for exponent in range(-15, 1, 3))])
             axes.minorticks_off()
         row[0].set_ylabel("distance / distance of two seeds")
     for axes in grid[-1]:
@@ -72,8 +92,8 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     rms = (pairs["temperature_a"] / pairs["temperature_over_rms"]).dropna()
     share_legend(
         figure,
-        f"mean gap at the start; point: mean, bar: all seeds; {group[2]} of {group[0]}, "
-        f"{group[4]}; rms of the teacher's centred logits: {rms.mean():.3g}",
+        f"{group[0]} → {group[2]}, {group[4]}; point: mean over seeds, bar: all seeds\n"
+        f"rms of the teacher's centred logits: {rms.mean():.3g}",
     )
     return figure
 
@@ -100,63 +120,60 @@ def _largest_group(pairs: pd.DataFrame) -> tuple[Any, ...]:
 
 def _draw_shares(axes: Axes, pairs: pd.DataFrame, loss: str, measure: str) -> None:
     """Draw the shares against temperature, a line for each mean gap and kind of means."""
-    palette = sns.color_palette("colorblind")
     temperatures = sorted(set(pairs["temperature_a"]))
     place = dict(zip(temperatures, positions(temperatures), strict=True))
     gaps = sorted(pairs.groupby(["means_a", "mean_gap_a"]).groups, key=_rank)
+    width = max(place.values()) - min(place.values())
     for number, (means, gap) in enumerate(gaps):
         rows = pairs[(pairs["loss_b"] == loss) & (pairs["mean_gap_a"] == gap)]
         rows = rows[rows["means_a"] == means]
         if rows.empty:
             continue
         shares = rows[measure].clip(lower=NOTHING).groupby(rows["temperature_a"])
-        by = shares.agg(["mean", "min", "max"])
-        colour, marker = palette[number % len(palette)], _MARKERS[number % len(_MARKERS)]
+        by = shares.agg(["min", "mean", "max"])
         x = np.array([place[temperature] for temperature in by.index])
-        bars = np.array([by["mean"] - by["min"], by["max"] - by["mean"]])
-        axes.errorbar(x, by["mean"], yerr=bars, fmt="none", ecolor=colour, linewidth=1)
-        # NaN between two points interrupts the line
-        apart = np.flatnonzero((np.diff(x) > 1 + 1e-9) | np.isinf(by.index[1:])) + 1
-        axes.plot(np.insert(x, apart, np.nan), np.insert(by["mean"].to_numpy(), apart, np.nan),
-                  color=colour, marker=marker, markersize=5, label=_spelt(means, gap),
-                  linestyle=_STYLES[number % len(_STYLES)])  # fmt: skip
+        plot_points(
+            axes, x, by.to_numpy(), GAP_LOOKS[number % len(GAP_LOOKS)], label=_spelt(means, gap),
+            joined=(np.diff(x) <= 1 + 1e-9) & np.isfinite(by.index[1:]),
+            # points of several gaps stand side by side
+            shift=number * 0.02 * width,
+        )  # fmt: skip
 
 
 def _rank(gap: tuple[str, float]) -> tuple[Any, ...]:
     means, size = gap
-    return means != "trained-teacher", means, size
+    return means != "trained-teacher", means, abs(size), size
 
 
 def _spelt(means: str, gap: float) -> str:
     """Return the legend's text for a mean gap and the means that it refers to."""
     if means == "natural":
-        return "none imposed"
-    return f"{format_number(gap)} logits" + ("" if means == "trained-teacher" else f" ({means})")
+        return "no mean gap imposed"
+    spelt = format_number(gap).replace("-", "−")
+    return f"mean gap {spelt}" + ("" if means == "trained-teacher" else f" ({means})")
 
 
 def _draw_calibration(axes: Axes, ladder: Ladder | None, *, labelled: bool) -> None:
     """Draw two seeds, the rungs below the plateau, and the plateau; label the last panel's."""
     axes.axhline(1, color="0.3", linewidth=1, linestyle=":")
-    axes.annotate("two seeds", (0.01, 1), xycoords=("axes fraction", "data"), xytext=(0, 4),
+    axes.annotate("two seeds", (0.01, 1), xycoords=("axes fraction", "data"), xytext=(0, 8),
                   textcoords="offset points", fontsize="small")  # fmt: skip
     if ladder is None:
         return
+    if labelled:
+        axes.annotate("jitter ε of the weights\nthat carries as far", (1.02, 1.02),
+                      xycoords="axes fraction", va="bottom", fontsize="small", color="0.3",
+                      annotation_clip=False)  # fmt: skip
     texts = {}
     if ladder.flat:
         axes.axhspan(ladder.saturation, TOP, color="0.88", zorder=0, linewidth=0)
-        texts[ladder.saturation] = f"saturated: ε ≥ {_power(ladder.plateau_from)}"
+        texts[ladder.saturation] = f"saturated: ε ≥ {power(ladder.plateau_from)}"
     for rung, share in zip(ladder.rungs[::-1], ladder.shares[::-1], strict=True):
         # below the plateau, and where there is room
         if NOTHING < share * _ROOM <= min(texts, default=ladder.saturation * _ROOM):
-            texts[float(share)] = f"ε = {_power(rung)}"
+            texts[float(share)] = f"ε = {power(rung)}"
     for height, text in texts.items():
         axes.axhline(height, color="0.6", linewidth=0.8, linestyle=(0, (1, 3)), zorder=0)
         if labelled:
             axes.annotate(text, (1.02, height), xycoords=("axes fraction", "data"), va="center",
                           fontsize="small", color="0.3", annotation_clip=False)  # fmt: skip
-
-
-def _power(number: float) -> str:
-    """Return a number as matplotlib sets it, with one digit: ``$10^{-8}$``, ``$3·10^{-8}$``."""
-    digit, exponent = f"{number:.0e}".split("e")
-    return f"${'' if digit == '1' else digit + '·'}10^{{{int(exponent)}}}$"

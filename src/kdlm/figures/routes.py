@@ -3,38 +3,57 @@
 from pathlib import Path
 
 import pandas as pd
+import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from kdlm.figures.style import power
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
 
-__all__ = ["READS", "draw"]
+__all__ = ["CAPTION", "READS", "TITLE", "draw"]
 
 READS = ("claims",)
+TITLE = "Figure 1 of the paper: the routes from distillation to logits matching, measured"
+CAPTION = (
+    "The routes from knowledge distillation (KD) to logits matching (LM), which are Figure 1 of "
+    "the paper, with the distance that was measured on each arrow and the verdict. z are logits, c "
+    "is the mean of one image's logits over the K classes, s stands for the student and t for the "
+    "teacher. (2) is the loss of LM. (8) is the term that the paper adds to LM so that it becomes "
+    "KD at infinite temperature. The term is here with the means that each image has now, as it "
+    "has to be, and with constants fixed at the start of training, as the paper has it; both with "
+    "the sign that was printed and with the corrected one. A distance of gradients is relative; a "
+    "distance of students is that of their centred test logits, in units of the distance between "
+    "two seeds."
+)
 
 # x of the centre of each column of boxes, and half of a box's width
-_COLUMNS = {"kd": (0.08, 0.075), "limit": (0.365, 0.08), "end": (0.895, 0.1)}
-_BOTTOM, _HEIGHT = 0.1, 0.28
+_COLUMNS = {"kd": (0.075, 0.07), "limit": (0.345, 0.085), "end": (0.87, 0.125)}
+_BOTTOM, _HEIGHT = 0.13, 0.275
+_LM = r"$\frac{1}{2K}\,\sum_k\,(z^s_k - z^t_k)^2$"
+_TERM = r"LM $\pm\;\frac{c^s - c^t}{K}\,\sum_k\, z^s_k$"
 _ENDS = (
-    "LM (2)",
-    "LM + (8),\nthe means that each\nsample has now",
-    "LM + (8),\nconstants fixed\nat the start",
+    f"LM, eq. (2):\n{_LM}",
+    f"LM + term (8):\n{_TERM}\n$c$: each image's mean now",
+    f"LM + term (8):\n{_TERM}\n$c$: fixed at the start",
 )
 """The boxes on the right, from top to bottom."""
 _ROUTES = (
-    (0, "logits of zero mean, sample by sample", "students", "centred-classifier", "corrected"),
+    (0, "logits of zero mean, image by image", "students", "centred-classifier", "corrected"),
     (0, "equal average means at the start", "students", "equal-means", "as stated"),
-    (1, "coefficient $c^t - c^s$ (corrected)", "gradient", "eq8-corrected", "corrected"),
-    (1, "coefficient $c^s - c^t$ (printed)", "gradient", "eq8-printed", "printed"),
-    (2, "coefficient $c^t - c^s$ (corrected)", "students", "eq8-trained", "corrected"),
-    (2, "coefficient $c^s - c^t$ (printed)", "students", "eq8-trained", "printed"),
+    (1, "corrected sign, $-$", "gradient", "eq8-corrected", "corrected"),
+    (1, "printed sign, $+$", "gradient", "eq8-printed", "printed"),
+    (2, "corrected sign, $-$", "students", "eq8-trained", "corrected"),
+    (2, "printed sign, $+$", "students", "eq8-trained", "printed"),
 )
 """Arrows from KD at infinity: box, condition, what is compared, id and form of the claim."""
 _WEIGHT = {"supported": 2.5, "refuted": 1.8, "inconclusive": 1.0}
 _DASHES = {"supported": "-", "refuted": (0, (1, 2)), "inconclusive": (0, (6, 3))}
+_SIGNS = {"supported": "✓", "refuted": "✗", "inconclusive": "?"}
+_BLIND = sns.color_palette("colorblind")
+_COLOURS = {"supported": _BLIND[0], "refuted": _BLIND[3], "inconclusive": "0.35"}
 
 
 def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
@@ -46,14 +65,15 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     coefficient are drawn.
     """
     claims = read_table(folder / "claims.parquet", "claims").set_index(["id", "form"])
-    figure, axes = plt.subplots(figsize=(10, 5.5))
+    figure, axes = plt.subplots(figsize=(10.5, 6))
     axes.set(xlim=(-0.005, 1.005), ylim=(0, 1))
     axes.axis("off")
     rows = [1 - _HEIGHT / 2 - row * (1 - _BOTTOM) / len(_ENDS) for row in range(len(_ENDS))]
     middle = rows[1]
     whole = rows[0] - rows[-1] + 0.8 * _HEIGHT
-    _box(axes, "kd", middle, "KD\n$T^2\\,\\mathrm{KL}$ at\ntemperature $T$")
-    _box(axes, "limit", middle, "KD at $T=\\infty$\n= centred LM", whole)
+    _box(axes, "kd", middle, "KD, eq. (3):\n$T^2\\,\\mathrm{KL}$ at\ntemperature $T$")
+    limit = "KD at $T=\\infty$\n= centred LM:\nLM of $z^s - c^s$\nand $z^t - c^t$"
+    _box(axes, "limit", middle, limit, whole)
     for height, text in zip(rows, _ENDS, strict=True):
         _box(axes, "end", height, text)
     row = claims.loc[("eq7-corrected", "corrected")]
@@ -61,14 +81,16 @@ def draw(study: Study, folder: Path) -> Figure:  # noqa: ARG001
     _arrow(axes, ("kd", "limit"), middle, row, "$T\\to\\infty$\ngradient\n", "\n")
     for number, (box, condition, what, *claim) in enumerate(_ROUTES):
         # two arrows a box, each with two lines of text above it
-        height = rows[box] + (-0.1 if number % 2 else 0.02)
+        height = rows[box] + (-0.09 if number % 2 else 0.03)
         _arrow(axes, ("limit", "end"), height, claims.loc[tuple(claim)], f"{condition}\n{what} ")
     axes.text(
         0.0, 0.0,
-        "gradient: largest relative distance; students: distance of their centred test logits, in "
+        "$z^s$, $z^t$: logits of student and teacher;  $c$: mean of one image's logits over the "
+        "$K$ classes\n"
+        "gradient: largest relative distance;  students: distance of their centred test logits, in "
         "distances of two seeds\n"
-        "thick solid: supported as equal; dotted: refuted; thin dashed: inconclusive",
-        fontsize=8, va="bottom",
+        "✓ thick, solid: supported as equal;  ✗ dotted: refuted;  ? thin, dashed: inconclusive",
+        fontsize=8.5, va="bottom", linespacing=1.4,
     )  # fmt: skip
     return figure
 
@@ -108,11 +130,15 @@ def _arrow(
             "arrowstyle": "-|>",
             "linewidth": _WEIGHT[verdict],
             "linestyle": _DASHES[verdict],
-            "color": "black",
+            "color": _COLOURS[verdict],
             "shrinkA": 3,
             "shrinkB": 3,
         },
     )
-    value = "not measured" if pd.isna(claim["value"]) else f"{claim['value']:.2g}"
-    label = f"{text}{value}{separator}{verdict}"
+    value = "not measured" if pd.isna(claim["value"]) else _spelt(float(claim["value"]))
+    label = f"{text}{value}{separator}{_SIGNS[verdict]} {verdict}"
     axes.text((left + right) / 2, height + 0.012, label, ha="center", va="bottom", fontsize=9.5)
+
+
+def _spelt(value: float) -> str:
+    return power(value) if value > 0 else "0"

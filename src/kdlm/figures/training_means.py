@@ -4,22 +4,43 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import seaborn as sns
+import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kdlm.figures.style import COLOURS, DASHES, LABELS, MARKERS, empty, share_legend
+from kdlm.figures.style import (
+    COLOURS,
+    DASHES,
+    LABELS,
+    MARKERS,
+    empty,
+    log_axis,
+    plot_band,
+    share_legend,
+)
 from kdlm.storage.parquet import read_table
 from kdlm.study.config import Study
-from kdlm.study.specs import format_number
+from kdlm.study.specs import Recipe, format_number
 
-__all__ = ["READS", "draw"]
+__all__ = ["CAPTION", "READS", "TITLE", "draw"]
 
 READS = ("histories", "runs")
+TITLE = "Drift of mean logits, and of the last layer's sums over classes, during training"
+CAPTION = (
+    "Upper row: how far the mean logit of an image moves from its value before training (root mean "
+    "square over probe images, in units of the root mean square of the mean logits before "
+    "training). Lower row: how far the sum over classes of the last layer's weights W moves, as a "
+    "share of what the change of W allows. Columns are recipes: weight decay and Adam break the "
+    "conservation of the sums. Lines are means over seeds, bands reach from the smallest to the "
+    "largest seed; a line without a band has one seed, or a spread that is thinner than the line. "
+    "All students are of one teacher, and have the smallest mean gap that was imposed."
+)
 
-DRIFT = "drift of the mean logit\n(rms over probe images, in\nrms of mean logits at the start)"
-SUMS = "drift of the class sum of $W$\n(1: all that its change\nallows)"
+DRIFT = "drift of the mean logit\n(in rms before training)"
+SUMS = "drift of the class sum of $W$\n(share of what is possible)"
+_SHOWN = ("ce", "kd", "lm")
 
 
 def draw(study: Study, folder: Path) -> Figure:
@@ -39,7 +60,7 @@ def draw(study: Study, folder: Path) -> Figure:
         & (table["relative_perturbation"] == 0)
         & (table["means"] == "trained-teacher")
         & (gaps == gaps.min())
-        & table["loss"].isin(["ce", "kd", "lm"])
+        & table["loss"].isin(_SHOWN)
         & ((table["loss"] != "kd") | (table["temperature"] == _temperature(study)))
     ].copy()
     if shown.empty:
@@ -48,59 +69,55 @@ def draw(study: Study, folder: Path) -> Figure:
     shown = shown[shown["architecture"] == by_architecture.idxmax()]
     teacher = shown[["teacher", "teacher_seed"]].value_counts().idxmax()
     shown = shown[(shown["teacher"] == teacher[0]) & (shown["teacher_seed"] == teacher[1])].copy()
-    shown["recipe"] = shown["recipe"].map(
-        {
-            name: f"{name}\n{r.optimizer}, weight decay {r.weight_decay:g}"
-            for name, r in study.recipes.items()
-        }
-    )
     change = np.sqrt(_classes(folder)) * shown["classifier_weight_change"]
     arm = [shown[key] for key in ("recipe", "loss", "temperature")]
     at_start = np.square(shown["mean_logit_rms"]).where(shown["epoch"] == 0)
     shown[DRIFT] = shown["mean_logit_drift"] / np.sqrt(at_start.groupby(arm).transform("mean"))
     shown[SUMS] = (shown["classifier_weight_sum"] / change).where(change > 0)
-    shown["loss"] = shown["loss"].map(LABELS)
-    shown = shown[shown["epoch"] > 0]
+    shown = shown[shown["epoch"] > 0].dropna(subset=[DRIFT, SUMS], how="all")
     recipes = list(shown["recipe"].unique())
     if not recipes:
-        return empty("no student of CE, KD or LM has finished an epoch")
-    order = [LABELS[loss] for loss in ("ce", "kd", "lm")]
+        return empty("no drift of a student of CE, KD or LM was measured")
     figure, grid = plt.subplots(
-        2, len(recipes), figsize=(1 + 2.6 * len(recipes), 5), sharex="col", sharey="row",
+        2, len(recipes), figsize=(1 + 2.7 * len(recipes), 5.4), sharex="col", sharey="row",
         squeeze=False,
     )  # fmt: skip
+    for column, recipe in zip(grid.T, recipes, strict=True):
+        rows = shown[shown["recipe"] == recipe]
+        for axes, what in zip(column, (DRIFT, SUMS), strict=True):
+            _draw_panel(axes, rows, what)
+        counts = rows.groupby("loss")["seed"].nunique()
+        seeds = ", ".join(f"{LABELS[loss]} {counts[loss]}" for loss in _SHOWN if loss in counts)
+        column[0].set_title(f"{recipe}\n{_spelt(study.recipes[recipe])}\nseeds: {seeds}")
+        column[1].set_xlabel("epoch")
     for row, what in zip(grid, (DRIFT, SUMS), strict=True):
-        for axes, recipe in zip(row, recipes, strict=True):
-            sns.lineplot(
-                shown[shown["recipe"] == recipe],
-                x="epoch",
-                y=what,
-                hue="loss",
-                style="loss",
-                errorbar=("pi", 100),
-                markers={LABELS[loss]: marker for loss, marker in MARKERS.items()},
-                dashes={LABELS[loss]: dashes for loss, dashes in DASHES.items()},
-                palette={LABELS[loss]: colour for loss, colour in COLOURS.items()},
-                hue_order=order,
-                # The same in every panel, also where a loss is absent: the panels share a legend.
-                style_order=order,
-                ax=axes,
-            )
-            axes.set_ylabel(what)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axes in grid.flat:
-        # Only after everything is drawn: on a logarithmic axis seaborn would average logarithms.
-        axes.set_yscale("log")
-    for axes, recipe in zip(grid[0], recipes, strict=True):
-        axes.set_title(recipe)
+        row[0].set_ylabel(what)
+        # only after everything is drawn, since the panels of a row share their axis
+        log_axis(row[0])
+    gap = format_number(float(shown["mean_gap"].iloc[0]))
     temperature = _temperature(study)
-    share_legend(
-        figure,
-        "band: all seeds"
-        if np.isnan(temperature)
-        else f"KD at T = {format_number(temperature)}; band: all seeds",
-    )
+    of_kd = "" if np.isnan(temperature) else f"KD at T = {format_number(temperature)}; "
+    share_legend(figure, f"{of_kd}mean gap {gap} at the start; line: mean, band: all seeds")
     return figure
+
+
+def _draw_panel(axes: Axes, rows: pd.DataFrame, what: str) -> None:
+    """Draw the means and bands of one statistic, and one recipe, by epoch."""
+    for loss in _SHOWN:
+        by = rows.loc[rows["loss"] == loss].groupby("epoch")[what].agg(["min", "mean", "max"])
+        if by.empty:
+            continue
+        plot_band(axes, by.index, by["min"], by["max"], COLOURS[loss])
+        axes.plot(
+            by.index, by["mean"], color=COLOURS[loss], dashes=DASHES[loss] or (1, 0),
+            marker=MARKERS[loss], markersize=4, label=LABELS[loss],
+        )  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _spelt(recipe: Recipe) -> str:
+    mixed = f", {recipe.ce_weight:g} CE" if recipe.ce_weight else ""
+    return f"{recipe.optimizer}, weight decay {recipe.weight_decay:g}{mixed}"
 
 
 def _temperature(study: Study) -> float:

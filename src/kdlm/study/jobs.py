@@ -31,6 +31,7 @@ __all__ = [
     "Job",
     "StudentJob",
     "TeacherJob",
+    "answers_bytes",
     "answers_jobs",
     "describe_answers",
     "init_means_jobs",
@@ -181,18 +182,28 @@ def answers_jobs(study: Study) -> dict[Path, AnswersJob]:
     return {student: job for student, job in jobs.items() if readers[job.folder] >= least}
 
 
+def answers_bytes(study: Study) -> int | None:
+    """Return the size on disk of all files of a study's answers.
+
+    The size is None where the number of images or classes depends on a folder.
+    """
+    facts = names.DATASETS[study.dataset.name]
+    if not facts.train_images or not facts.classes:
+        return None
+    files = {job.folder: job for job in answers_jobs(study).values()}
+    logits = sum(job.spec.epochs * _width(job) for job in files.values())
+    return logits * facts.train_images * facts.classes
+
+
 def describe_answers(study: Study) -> str:
     """Return one sentence on the answers of a study: how many files, for whom, how large on disk.
 
-    The size is left out where the number of images or classes depends on a folder.
+    The size is left out where it depends on a folder.
     """
     found = answers_jobs(study)
-    files = {job.folder: job for job in found.values()}
-    facts = names.DATASETS[study.dataset.name]
-    size = ""
-    if facts.train_images and facts.classes:
-        logits = sum(job.spec.epochs * _width(job) for job in files.values())
-        size = f", {1e-9 * logits * facts.train_images * facts.classes:.3g} GB"
+    files = {job.folder for job in found.values()}
+    number = answers_bytes(study)
+    size = "" if number is None else f", {1e-9 * number:.3g} GB"
     return (
         f"answers: {study.answers}: {len(found)} students read their teachers' logits from "
         f"{len(files)} files{size}"

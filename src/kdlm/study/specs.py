@@ -18,16 +18,17 @@ from pydantic import (
     PlainSerializer,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from kdlm.errors import InputError
 from kdlm.study import names
+from kdlm.study.complaints import marked, nearest, refuse
 
 __all__ = [
     "LARGEST_JITTER",
     "AnswersSpec",
     "Architecture",
     "BroughtTeacherSpec",
+    "DatasetName",
     "InitMeansSpec",
     "Initialisation",
     "Loss",
@@ -44,7 +45,6 @@ __all__ = [
     "Threads",
     "ViewsSpec",
     "format_number",
-    "refuse_more_layer_seeds",
 ]
 
 LARGEST_JITTER = 0.1
@@ -74,10 +74,17 @@ def _known(kind: str, known: Collection[str]) -> Any:
 
     def check(value: str) -> str:
         if value not in known:
-            raise ValueError(f"unknown {kind} {value!r}; known: {', '.join(known)}")
+            near = nearest(value, known)
+            hint = f"did you mean {near!r}? " if near else ""
+            raise ValueError(f"unknown {kind} {value!r}; {hint}known: {', '.join(known)}")
         return value
 
     return AfterValidator(check)
+
+
+def _listed(known: Collection[str]) -> Any:
+    """Return what lists ``known`` in the JSON schema, so that editors complete the names."""
+    return Field(json_schema_extra={"enum": [*known]})
 
 
 def _temperature(value: float) -> float:
@@ -88,10 +95,15 @@ def _temperature(value: float) -> float:
     return value
 
 
-Architecture = Annotated[str, _known("architecture", names.ARCHITECTURES)]
-Initialisation = Annotated[str, _known("initialisation", names.INITIALISATIONS)]
-Loss = Annotated[str, _known("loss", names.LOSSES)]
-Means = Annotated[str, _known("means", names.MEANS)]
+Architecture = Annotated[
+    str, _known("architecture", names.ARCHITECTURES), _listed(names.ARCHITECTURES)
+]
+DatasetName = Annotated[str, _known("dataset", names.DATASETS), _listed(names.DATASETS)]
+Initialisation = Annotated[
+    str, _known("initialisation", names.INITIALISATIONS), _listed(names.INITIALISATIONS)
+]
+Loss = Annotated[str, _known("loss", names.LOSSES), _listed(names.LOSSES)]
+Means = Annotated[str, _known("means", names.MEANS), _listed(names.MEANS)]
 Number = Annotated[
     float,
     AllowInfNan(True),
@@ -116,16 +128,15 @@ class Spec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _truth_is_no_number(cls, data: Any) -> Any:
-        """Refuse true and false for keys that are not boolean; Python takes them for 1 and 0."""
-        for key, value in data.items() if isinstance(data, Mapping) else ():
-            field = cls.model_fields.get(key)
-            if field is None or field.annotation is bool:
-                continue
-            for part in value if isinstance(value, (list, tuple)) else [value]:
-                if isinstance(part, bool):
-                    spelt = str(part).lower()
-                    raise PydanticCustomError("truth", "{spelt}", {"key": key, "spelt": spelt})
-        return data
+        """Mark true and false at keys that are not boolean; Python takes them for 1 and 0."""
+        if not isinstance(data, Mapping):
+            return data
+        return {
+            key: value
+            if (field := cls.model_fields.get(key)) is None or field.annotation is bool
+            else marked(value)
+            for key, value in data.items()
+        }
 
     def canonical_json(self) -> str:
         """Return the spec as JSON text with sorted keys; equal specs give equal text."""
@@ -158,10 +169,12 @@ class Schedule(Spec):
 
     @model_validator(mode="after")
     def _milestones_belong_to_steps(self) -> "Schedule":
+        problems = []
         if (self.name == "step") != bool(self.milestones):
-            raise ValueError("milestones are given for the step schedule, and only for it")
+            problems.append("they are given for the step schedule, and only for it")
         if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"milestones must rise: {list(self.milestones)}")
+            problems.append(f"they must rise, unlike {list(self.milestones)}")
+        refuse(type(self), ((("milestones",), text) for text in problems))
         return self
 
 
@@ -190,10 +203,16 @@ class Recipe(Spec):
 
     @model_validator(mode="after")
     def _momentum_is_of_sgd(self) -> "Recipe":
-        if self.optimizer != "sgd" and (self.momentum or self.nesterov):
-            raise ValueError(f"momentum and nesterov are for sgd, not for {self.optimizer}")
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
+        problems = []
+        if self.optimizer != "sgd":
+            problems += [
+                ((key,), f"it is for sgd, not for {self.optimizer}; leave it out")
+                for key in ("momentum", "nesterov")
+                if getattr(self, key)
+            ]
+        elif self.nesterov and not self.momentum:
+            problems.append((("momentum",), "nesterov needs one above 0"))
+        refuse(type(self), problems)
         return self
 
     @property
@@ -201,18 +220,27 @@ class Recipe(Spec):
         """Spacing at 1 of the numbers in the type of the weights: 2⁻⁵² (float64) or 2⁻²³."""
         return 2.0**-52 if self.precision == "float64" else 2.0**-23
 
+    def last_image(self, images: int) -> str | None:
+        """Return what is wrong with the batch size for ``images`` training images; None if nothing.
+
+        A last batch of a single image has no statistics for BatchNorm.
+        """
+        if images % self.batch_size != 1:
+            return None
+        return (
+            f"{images} training images in batches of {self.batch_size} leave one image for the "
+            f"last batch, too few for BatchNorm; choose another batch_size"
+        )
+
     def refuse_last_image(self, images: int) -> None:
         """Check that the last batch of ``images`` training images has more than one image.
 
         Raises:
-            InputError: it has a single image, of which BatchNorm has no statistics.
+            InputError: it has a single image.
 
         """
-        if images % self.batch_size == 1:
-            raise InputError(
-                f"batch_size: {images} training images in batches of {self.batch_size} leave one "
-                f"image for the last batch, too few for BatchNorm; choose another batch_size"
-            )
+        if text := self.last_image(images):
+            raise InputError(f"batch_size: {text}")
 
 
 class ViewsSpec(Spec):
@@ -303,19 +331,7 @@ class InitMeansSpec(Spec):
 
     @model_validator(mode="after")
     def _layers_of_its_own_seeds(self) -> "InitMeansSpec":
-        refuse_more_layer_seeds(self.layer_seeds, self.seeds)
+        if self.layer_seeds > self.seeds:
+            text = f"layers can be recorded for at most all of the {self.seeds} seeds"
+            refuse(type(self), [(("layer_seeds",), f"{text}, not for {self.layer_seeds}")])
         return self
-
-
-def refuse_more_layer_seeds(layer_seeds: int, seeds: int) -> None:
-    """Check that layers are recorded for no more seeds than there are.
-
-    Raises:
-        ValueError: they would be.
-
-    """
-    if layer_seeds > seeds:
-        raise ValueError(
-            f"layer_seeds: layers can be recorded for at most all of the {seeds} seeds, "
-            f"not for {layer_seeds}"
-        )

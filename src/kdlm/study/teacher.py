@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from kdlm.study.complaints import Location, refuse
 from kdlm.study.specs import Architecture, Initialisation, Name, Normalisation, Seed, Spec
 
 __all__ = ["BROUGHT", "Teacher"]
@@ -52,30 +53,45 @@ class Teacher(Spec):
             return data
         path = Path(data["weights"])
         if path.is_fifo() or path.is_char_device() or path.is_block_device():
-            raise ValueError(f"weights: {path} is no file but a pipe or a device")
+            refuse(cls, [(("weights",), f"{path} is no file but a pipe or a device")])
         try:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             # A study that was resolved elsewhere has the checksum already, and its results can be
             # used without the file.
             if data.get("sha256"):
                 return data
-            raise ValueError(f"weights: {path} cannot be read ({error.strerror})") from None
+            why = error.strerror if isinstance(error, OSError) else "no name of a file"
+            refuse(cls, [(("weights",), f"{path} cannot be read ({why})")])
         if data.get("sha256") not in (None, found):
-            raise ValueError(f"weights: the SHA-256 of {path} is {found}, not the sha256 given")
+            text = f"it is not the SHA-256 of {path}, which is {found}"
+            refuse(cls, [(("sha256",), text)])
         return {**data, "sha256": found}
 
     @model_validator(mode="after")
     def _trained_or_brought(self) -> "Teacher":
+        trained = ("initialisation", "recipe")
         brought = ("sha256", "accuracy", "normalisation")
+        problems: list[tuple[Location, str]] = []
         if self.weights is not None:
-            if extra := [key for key in ("initialisation", "recipe") if getattr(self, key)]:
-                raise ValueError(f"{extra[0]}: brought weights have none; leave it out")
-        elif missing := [key for key in ("initialisation", "recipe") if not getattr(self, key)]:
-            raise ValueError(f"{missing[0]}: this key is needed, or weights in its place")
-        elif extra := [key for key in brought if getattr(self, key) is not None]:
-            raise ValueError(f"{extra[0]} is for teachers with weights of their own")
+            problems += [
+                ((key,), "brought weights have none; leave it out")
+                for key in trained
+                if getattr(self, key)
+            ]
+        else:
+            problems += [
+                ((key,), "this key is needed, or weights in its place")
+                for key in trained
+                if not getattr(self, key)
+            ]
+            problems += [
+                ((key,), "it is for teachers with weights of their own; leave it out")
+                for key in brought
+                if getattr(self, key) is not None
+            ]
+        refuse(type(self), problems)
         return self
 
     @property

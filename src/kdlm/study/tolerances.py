@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from kdlm.study.complaints import Location, nearest, refuse
 from kdlm.study.schemas import SCHEMAS
 from kdlm.study.specs import Spec
 
@@ -65,16 +66,24 @@ def _whole(given: dict[str, Tolerance]) -> dict[str, Tolerance]:
     """Return the given tolerances, by column, with the default for every other column.
 
     Raises:
-        ValueError: a given column takes no tolerance.
+        ValidationError: a given column takes no tolerance.
 
     """
     known = {column for table in _JOB_TABLES for column in SCHEMAS[table]}
-    if unknown := sorted(set(given) - set(TOLERANCES)):
-        hint = "it is compared exactly" if unknown[0] in known else "no table has it"
-        raise ValueError(
-            f"column {unknown[0]!r} takes no tolerance: {hint}; known: {', '.join(TOLERANCES)}"
+    problems: list[tuple[Location, str]] = []
+    for column in sorted(set(given) - set(TOLERANCES)):
+        near = nearest(column, TOLERANCES)
+        why = "it is compared exactly" if column in known else "no table has such a column"
+        hint = f"did you mean {near!r}? " if near and column not in known else ""
+        problems.append(
+            ((column,), f"takes no tolerance: {why}; {hint}known: {', '.join(TOLERANCES)}")
         )
+    refuse(Tolerance, problems)
     return {**TOLERANCES, **given}
 
 
-Tolerances = Annotated[dict[str, Tolerance], AfterValidator(_whole)]
+Tolerances = Annotated[
+    dict[str, Tolerance],
+    AfterValidator(_whole),
+    Field(json_schema_extra={"propertyNames": {"enum": [*TOLERANCES]}}),
+]
