@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 SESSIONS = [
     pytest.param(
         block.group(1), id=f"{page.stem}:{page.read_text()[: block.start()].count(chr(10))}"
