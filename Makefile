@@ -28,7 +28,7 @@ COMMA := ,
 REFERENCE := $(lastword $(sort $(wildcard results/reference/*.zip)))
 LEVEL ?= L1 L4
 
-.PHONY: install study docs test reproduce slow faults mutants lint plugin-test plugin-build slurm-test slurm24-test slurm-demo slurm-benchmark slurm24-benchmark lock schema clean-venv
+.PHONY: install study docs test reproduce slow faults mutants lint plugin-test plugin-build slurm-test slurm24-test slurm-demo slurm-benchmark slurm24-benchmark lock metadata schema clean-venv
 
 # What `make study` needs, to run its commands by hand; docs/tutorial.md starts here.
 install: $(STUDY_READY)
@@ -159,6 +159,10 @@ lock:
 	$(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install --quiet uv
 	$(COMPILE) --output-file requirements.lock
 	$(COMPILE) --constraint requirements.lock --generate-hashes --output-file requirements.hashed.lock
+
+# Files for deposits, from CITATION.cff and pyproject.toml.
+metadata: $(STUDY_READY)
+	$(BIN)/python docs/metadata.py
 
 schema: $(STUDY_READY)
 	$(BIN)/python -m kdlm schema workflow/schemas/config.schema.yaml
