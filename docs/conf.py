@@ -8,6 +8,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
 
@@ -73,8 +75,27 @@ napoleon_use_rtype = False
 
 html_theme = "furo"
 html_title = "kdlm"
-html_extra_path = ["_extra"]
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_copyright = False
+
+FRONT = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta http-equiv="refresh" content="0; url=docs/index.html">
+<title>kdlm</title>
+<a href="docs/index.html">kdlm</a>
+</html>
+"""
+
+
+def write_front(app: Sphinx, error: Exception | None) -> None:
+    """Lead from the site's root to its first page, which is in docs/ as in the repository."""
+    if error is None and app.builder.format == "html":
+        (app.outdir / "index.html").write_text(FRONT, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> None:
+    """Have Sphinx call `write_front` when the site is built."""
+    app.connect("build-finished", write_front)
