@@ -2,10 +2,19 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-import pandas as pd
 from snakemake.exceptions import WorkflowError
+
+# A copy that was deployed from elsewhere, or a module of another workflow, comes without src/.
+if find_spec("kdlm") is None:
+    raise WorkflowError(
+        "the environment of this Snakemake lacks the workflow's package, kdlm: run `make install` "
+        "in a checkout of its repository, and then Snakemake from that checkout's .venv/bin"
+    )
+
+import pandas as pd
 from snakemake.io import IOFile
 from snakemake.logging import logger
 from snakemake.utils import Paramspace
