@@ -28,7 +28,7 @@ COMMA := ,
 REFERENCE := $(lastword $(sort $(wildcard results/reference/*.zip)))
 LEVEL ?= L1 L4
 
-.PHONY: install study docs test reproduce slow faults mutants lint plugin-test plugin-build slurm-test slurm24-test slurm-demo slurm-benchmark slurm24-benchmark lock metadata schema clean-venv
+.PHONY: install study docs container test reproduce slow faults mutants lint plugin-test plugin-build slurm-test slurm24-test slurm-demo slurm-benchmark slurm24-benchmark lock metadata schema clean-venv
 
 # What `make study` needs, to run its commands by hand; docs/tutorial.md starts here.
 install: $(STUDY_READY)
@@ -78,6 +78,11 @@ docs: $(DOCS_READY)
 	rm -rf build/site
 	.venv-docs/bin/python -m sphinx -c docs -d build/doctrees -b html --fail-on-warning --keep-going --quiet . build/site
 	.venv-docs/bin/python -m tests.docs.links build/site
+
+# The default study with its environment, as an image; ENGINE=podman works too.
+ENGINE ?= docker
+container:
+	$(ENGINE) build --tag kdlm .
 
 # The plugin's tests, in an environment that has the plugin and neither kdlm nor torch.
 plugin-test: $(PLUGIN_READY)

@@ -195,6 +195,7 @@ def test_a_browser_shows_what_the_crate_describes(
     preview = (unpacked / "ro-crate-preview.html").read_text(encoding="utf-8")
     assert crate["ro-crate-preview.html"]["about"]["@id"] == "./"
     assert crate["./"]["name"] in preview
+    assert f"<dd>{crate[crate['./']['license']['@id']]['name']}</dd>" in preview
     for part in crate["./"]["hasPart"]:
         assert f'href="{part["@id"]}"' in preview, part
 

@@ -90,7 +90,9 @@ def describe_crate(described: Described) -> dict[str, bytes]:
     _add_run(crate, described, workflow, actions, agent)
     preview = crate.add(Preview(crate))
     text = json.dumps(crate.metadata.generate(), indent=1, sort_keys=True, ensure_ascii=False)
-    return {CRATE: f"{text}\n".encode(), PREVIEW: preview.generate_html().encode()}
+    # rocrate shows the licence as Python prints its entity, which a browser takes for a tag
+    html = preview.generate_html().replace(f"<dd>{crate.license}</dd>", "<dd>MIT License</dd>")
+    return {CRATE: f"{text}\n".encode(), PREVIEW: html.encode()}
 
 
 def _context(crate: ROCrate, identifier: str, kind: str, **properties: Any) -> Entity:
