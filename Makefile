@@ -21,12 +21,17 @@ VALIDATOR := .venv-roc/.ready
 # the executor plugin is a distribution of its own, on no index: it is installed by this path
 PLUGIN := packages/snakemake-executor-plugin-submitit
 PLUGIN_READY := .venv-plugin/.ready
+# Sphinx and its theme, beside the package whose docstrings the site shows
+DOCS_READY := .venv-docs/.ready
 COMMA := ,
 # the archived record that `make reproduce` checks, and what is asked of it
 REFERENCE := $(lastword $(sort $(wildcard results/reference/*.zip)))
 LEVEL ?= L1 L4
 
-.PHONY: study test reproduce slow faults mutants lint plugin-test plugin-build slurm-test slurm24-test slurm-demo slurm-benchmark slurm24-benchmark lock schema clean-venv
+.PHONY: install study docs container test reproduce slow faults mutants lint plugin-test plugin-build slurm-test slurm24-test slurm-demo slurm-benchmark slurm24-benchmark lock metadata schema clean-venv
+
+# What `make study` needs, to run its commands by hand; docs/tutorial.md starts here.
+install: $(STUDY_READY)
 
 study: $(STUDY_READY)
 	@export XDG_CACHE_HOME="$${XDG_CACHE_HOME:-$$PWD/.snakemake/cache}"; \
@@ -69,6 +74,17 @@ lint: $(READY)
 	$(BIN)/python -m mypy
 	$(BIN)/python -m snakefmt --check Snakefile workflow
 	$(BIN)/python -c "from importlinter.cli import lint_imports_command; lint_imports_command()"
+
+# The site: build/site/index.html. A warning of Sphinx is an error, and so is a link that leads nowhere.
+docs: $(DOCS_READY)
+	rm -rf build/site
+	.venv-docs/bin/python -m sphinx -c docs -d build/doctrees -b html --fail-on-warning --keep-going --quiet . build/site
+	.venv-docs/bin/python -m tests.docs.links build/site
+
+# The default study with its environment, as an image; ENGINE=podman works too.
+ENGINE ?= docker
+container:
+	$(ENGINE) build --tag kdlm .
 
 # The plugin's tests, in an environment that has the plugin and neither kdlm nor torch.
 plugin-test: $(PLUGIN_READY)
@@ -130,6 +146,11 @@ $(PLUGIN_READY): $(PLUGIN)/pyproject.toml requirements.lock
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '$(PLUGIN)[test]'
 	touch $@
 
+$(DOCS_READY): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[study,docs]'
+	touch $@
+
 $(VALIDATOR): tests/archive/validator.lock tests/archive/seed_contexts.py
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
@@ -146,8 +167,12 @@ lock:
 	$(COMPILE) --output-file requirements.lock
 	$(COMPILE) --constraint requirements.lock --generate-hashes --output-file requirements.hashed.lock
 
+# Files for deposits, from CITATION.cff and pyproject.toml.
+metadata: $(STUDY_READY)
+	$(BIN)/python docs/metadata.py
+
 schema: $(STUDY_READY)
 	$(BIN)/python -m kdlm schema workflow/schemas/config.schema.yaml
 
 clean-venv:
-	rm -rf $(VENV) .venv-roc .venv-plugin
+	rm -rf $(VENV) .venv-roc .venv-plugin .venv-docs

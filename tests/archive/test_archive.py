@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from kdlm.archive.contents import expected, results
 from kdlm.archive.datasets import ORIGINS
@@ -172,6 +173,31 @@ def test_every_job_is_an_action(crate: dict[str, dict[str, Any]], study: Study) 
         assert crate[action["instrument"]["@id"]]["@type"] == "SoftwareApplication"
     made = [part["@id"] for action in actions for part in _list(action["result"])]
     assert len(made) == len(set(made))
+
+
+def test_the_paper_is_the_one_of_the_citation(crate: dict[str, dict[str, Any]]) -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    (work,) = citation["references"]
+    paper = crate[crate["./"]["citation"]["@id"]]
+    assert (paper["@id"], paper["name"], paper["@type"]) == (
+        work["url"], work["title"], "ScholarlyArticle",
+    )  # fmt: skip
+    assert paper["datePublished"] == str(work["year"])
+    people = [crate[author["@id"]] for author in paper["author"]]
+    assert [(one["givenName"], one["familyName"]) for one in people] == [
+        (author["given-names"], author["family-names"]) for author in work["authors"]
+    ]
+
+
+def test_a_browser_shows_what_the_crate_describes(
+    unpacked: Path, crate: dict[str, dict[str, Any]]
+) -> None:
+    preview = (unpacked / "ro-crate-preview.html").read_text(encoding="utf-8")
+    assert crate["ro-crate-preview.html"]["about"]["@id"] == "./"
+    assert crate["./"]["name"] in preview
+    assert f"<dd>{crate[crate['./']['license']['@id']]['name']}</dd>" in preview
+    for part in crate["./"]["hasPart"]:
+        assert f'href="{part["@id"]}"' in preview, part
 
 
 def test_logs_and_benchmarks_say_whose_they_are(crate: dict[str, dict[str, Any]]) -> None:

@@ -46,9 +46,11 @@ try:
     from kdlm.study.schemas import TABLES, table_path
     from kdlm.terminal import printable
 except ModuleNotFoundError as error:
+    # a copy that was deployed elsewhere, or a module of another workflow, comes without src/
     refuse(
-        f"Module {error.name.partition('.')[0]!r} is not installed for {sys.executable}: run `make study`, or start "
-        "Snakemake in the study's environment, as .venv/bin/snakemake or after `conda activate kdlm`."
+        f"Module {error.name.partition('.')[0]!r} is not installed for {sys.executable}: run `make install` in a "
+        "checkout of this repository, and start Snakemake in its environment, as .venv/bin/snakemake or after "
+        "`conda activate kdlm`."
     )
 
 # Make `python` in a rule the interpreter that runs Snakemake, even if its environment has not been

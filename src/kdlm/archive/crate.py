@@ -12,13 +12,22 @@ from urllib.parse import quote
 
 from rocrate.model.contextentity import ContextEntity
 from rocrate.model.entity import Entity
+from rocrate.model.preview import Preview
 from rocrate.rocrate import ROCrate
 
 from kdlm import __version__
-from kdlm.archive.names import FACTS, SOURCE
+from kdlm.archive.names import CRATE, FACTS, PREVIEW, SOURCE
 from kdlm.archive.records import Job
 
-__all__ = ["Described", "describe_crate", "iso"]
+__all__ = ["PAPER", "Described", "describe_crate", "iso"]
+
+PAPER = {
+    "url": "https://arxiv.org/abs/2109.06458",
+    "name": "Exploring the Connection between Knowledge Distillation and Logits Matching",
+    "authors": (("Defang", "Chen"), ("Can", "Wang"), ("Chun", "Chen")),
+    "year": "2021",
+}
+"""The paper that the study examines; the authors are given names and family names."""
 
 _WORKFLOW = f"{SOURCE}/workflow/Snakefile"
 _PROFILES = {
@@ -66,8 +75,11 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
-def describe_crate(described: Described) -> bytes:
-    """Return the bytes of ``ro-crate-metadata.json``; equal facts give equal bytes."""
+def describe_crate(described: Described) -> dict[str, bytes]:
+    """Return the crate's metadata and their preview for a browser, each by the name of its file.
+
+    Equal facts give equal bytes.
+    """
     crate = ROCrate(version="1.1")
     crate.metadata.extra_terms = {"sha256": _SHA256}
     agent = _context(crate, "#agent", "Person", name=described.agent)
@@ -76,8 +88,11 @@ def describe_crate(described: Described) -> bytes:
     _add_files(crate, described)
     actions = [_add_job(crate, described, job, agent) for job in described.jobs]
     _add_run(crate, described, workflow, actions, agent)
+    preview = crate.add(Preview(crate))
     text = json.dumps(crate.metadata.generate(), indent=1, sort_keys=True, ensure_ascii=False)
-    return f"{text}\n".encode()
+    # rocrate shows the licence as Python prints its entity, which a browser takes for a tag
+    html = preview.generate_html().replace(f"<dd>{crate.license}</dd>", "<dd>MIT License</dd>")
+    return {CRATE: f"{text}\n".encode(), PREVIEW: html.encode()}
 
 
 def _context(crate: ROCrate, identifier: str, kind: str, **properties: Any) -> Entity:
@@ -104,6 +119,18 @@ def _describe_root(crate: ROCrate, described: Described, agent: Entity) -> None:
     crate.datePublished = iso(max(job.ended for job in described.jobs))
     crate.root_dataset["author"] = agent
     crate.publisher = _context(crate, "#authors", "Organization", name="The kdlm authors")
+    crate.root_dataset["citation"] = _context(
+        crate,
+        PAPER["url"],
+        "ScholarlyArticle",
+        name=PAPER["name"],
+        author=[
+            _context(crate, f"#{given} {family}".lower().replace(" ", "-"), "Person",
+                     name=f"{given} {family}", givenName=given, familyName=family)
+            for given, family in PAPER["authors"]
+        ],
+        datePublished=PAPER["year"],
+    )  # fmt: skip
     crate.root_dataset["conformsTo"] = [
         _context(crate, uri, "CreativeWork", name=name, version=version)
         for uri, (name, version) in _PROFILES.items()

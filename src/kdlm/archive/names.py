@@ -10,6 +10,7 @@ __all__ = [
     "FACTS",
     "MANIFEST",
     "MOST",
+    "PREVIEW",
     "SOURCE",
     "complaint",
     "complaints",
@@ -19,10 +20,13 @@ __all__ = [
 
 MANIFEST = "manifest-sha256.txt"
 CRATE = "ro-crate-metadata.json"
+PREVIEW = "ro-crate-preview.html"
 FACTS = "archive.json"
 SOURCE = "source"
 
-_TOP_FILES = {MANIFEST, CRATE, FACTS, "README.md", "datasets.json", "source.diff", "specs.json"}
+_TOP_FILES = {
+    MANIFEST, CRATE, PREVIEW, FACTS, "README.md", "datasets.json", "source.diff", "specs.json",
+}  # fmt: skip
 _TOP_FOLDERS = {SOURCE, "environment", "results", "snakemake"}
 _RESULTS = {".html", ".json", ".log", ".parquet", ".png", ".safetensors", ".svg", ".tsv"}
 _EXECUTES_WHEN_READ = {
@@ -34,13 +38,23 @@ _SOURCE_TYPES = {
     ".bib", ".cff", ".conf", ".css", ".csv", ".html", ".js", ".json", ".lock", ".md", ".png", ".py",
     ".rst", ".sh", ".smk", ".svg", ".toml", ".tsv", ".txt", ".typed", ".yaml", ".yml",
 }  # fmt: skip
-_SOURCE_FILES = {"LICENSE", "MANIFEST.in", "Makefile", "Snakefile"}
+_SOURCE_FILES = {"Dockerfile", "LICENSE", "MANIFEST.in", "Makefile", "Snakefile"}
 """Names of source files that are allowed without one of `_SOURCE_TYPES`, in any folder."""
 
-_SOURCE_HIDDEN = {".ci/run", ".gitignore"}
+_SOURCE_HIDDEN = {
+    ".ci/run",
+    ".dockerignore",
+    ".github/ISSUE_TEMPLATE/fault.md",
+    ".github/PULL_REQUEST_TEMPLATE.md",
+    ".github/workflows/ci.yml",
+    ".gitignore",
+    ".pre-commit-config.yaml",
+    ".snakemake-workflow-catalog.yml",
+    ".zenodo.json",
+}
 """Hidden paths allowed in the source; no tool executes them when it enters the folder."""
 
-_SOURCE_MODULES = {"kdlm", "snakemake_executor_plugin_submitit"}
+_SOURCE_MODULES = {"kdlm", "snakemake_executor_plugin_submitit", "snakemake_logger_plugin_kdlm"}
 """Packages allowed in source/src; any other could shadow an installed package."""
 
 _OF_WINDOWS = re.compile(

@@ -14,7 +14,7 @@ from kdlm.archive.contents import results, root_of
 from kdlm.archive.crate import Described, describe_crate
 from kdlm.archive.datasets import describe
 from kdlm.archive.environment import installed
-from kdlm.archive.names import CRATE, FACTS, SOURCE
+from kdlm.archive.names import FACTS, SOURCE
 from kdlm.archive.packing import Content, Stored, pack, sha256_of, size_of
 from kdlm.archive.places import without_places
 from kdlm.archive.records import (
@@ -111,7 +111,7 @@ def archive_study(
         )
     )
     files = {f"{SOURCE}/{name}": content for name, content in source.files.items()}
-    pack({**contents, **files, CRATE: crate}, output)
+    pack({**contents, **files, **crate}, output)
 
 
 def _json(value: Any) -> bytes:

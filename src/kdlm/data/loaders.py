@@ -2,14 +2,16 @@
 
 `kdlm.data.prepared` writes them to disk.
 
-| name          | channels × side | train  | test   | classes | raw files                          |
-|---------------|-----------------|--------|--------|---------|------------------------------------|
-| digits        | 1 × 8           | 1,437  | 360    | 10      | ship with scikit-learn             |
-| photographs   | 3 × 32          | 416    | 104    | 2       | ship with scikit-learn             |
-| fashion-mnist | 1 × 28          | 60,000 | 10,000 | 10      | torchvision's, or a folder of .gz  |
-| cifar10       | 3 × 32          | 50,000 | 10,000 | 10      | torchvision's                      |
-| cifar100      | 3 × 32          | 50,000 | 10,000 | 100     | torchvision's                      |
-| imagefolder   | 3 × image_side  | any    | any    | any     | train/<class>/* and test/<class>/* |
+=============  ===============  ======  ======  =======  ==================================
+name           channels × side  train   test    classes  raw files
+=============  ===============  ======  ======  =======  ==================================
+digits         1 × 8            1,437   360     10       ship with scikit-learn
+photographs    3 × 32           416     104     2        ship with scikit-learn
+fashion-mnist  1 × 28           60,000  10,000  10       torchvision's, or a folder of .gz
+cifar10        3 × 32           50,000  10,000  10       torchvision's
+cifar100       3 × 32           50,000  10,000  100      torchvision's
+imagefolder    3 × image_side   any     any     any      train/<class>/* and test/<class>/*
+=============  ===============  ======  ======  =======  ==================================
 
 A new data set is a function `Source` -> `Dataset`, its name in `DATASETS`, and its facts in
 `kdlm.study.names`.

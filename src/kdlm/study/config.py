@@ -34,6 +34,7 @@ __all__ = [
     "Margins",
     "Study",
     "Teacher",
+    "Theory",
     "parse",
     "read_config",
     "read_study",

@@ -47,8 +47,10 @@ ARCHITECTURES = {
     "vgg13": ArchitectureFacts(minimum_side=8),
     "mlp": ArchitectureFacts(minimum_side=1, of_one_side=True),
 }
+"""The facts of each architecture, by its name in a config."""
 
 INITIALISATIONS = ("he", "default", "xavier", "he-centred")
+"""Names of the ways to draw initial weights."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ LOSSES = {
     "regularised-lm-printed": LossFacts("(8) printed", _MEANS, "logits matching"),
     "l1-lm": LossFacts("LM + l1", _MEANS, "logits matching"),
 }
+"""The facts of each loss, by its name in a config."""
 
 MEANS = ("trained-teacher", "untrained-teacher", "natural")
 """What decides a student's mean gap at the start, and the constants c^s and c^t of (8).
@@ -150,3 +153,4 @@ DATASETS = {
         channels=3, image_side=None, crop_padding=4, flip=True, train_images=None, classes=None
     ),
 }
+"""The facts of each data set, by its name in a config."""

@@ -355,3 +355,4 @@ SCHEMAS: Mapping[str, Columns] = {
         "measured_on": ("text", "1", "what it was measured on, and the reason if inconclusive"),
     },
 }
+"""The columns of every table: by the table's name, and by the column's."""

@@ -13,8 +13,8 @@ import pytest
 from kdlm.storage.parquet import read_table
 from kdlm.tables.accuracies import accuracies
 
-README = Path(__file__).parents[1] / "README.md"
-DOCS = Path(__file__).parents[1] / "docs"
+README = Path(__file__).parents[2] / "README.md"
+DOCS = Path(__file__).parents[2] / "docs"
 SESSIONS = [
     pytest.param(
         block.group(1), id=f"{page.stem}:{page.read_text()[: block.start()].count(chr(10))}"
