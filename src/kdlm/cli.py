@@ -93,6 +93,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
         arguments.root,
         download=arguments.download,
         image_side=arguments.image_side,
+        train_images=arguments.train_images,
     )
 
 
@@ -387,6 +388,18 @@ def _add_archive_commands(command: _AddCommand, folder_command: _AddCommand) -> 
     reproduce.add_argument("--json", type=to_path, help="where the outcome goes, name by name")
 
 
+def _add_sources(prepare: argparse.ArgumentParser) -> None:
+    """Add the options that say which dataset to prepare, from where, and how much of it."""
+    prepare.add_argument("--name", required=True, help="a name of kdlm.data.loaders.DATASETS")
+    prepare.add_argument("--root", type=to_path, help="folder of the raw files")
+    prepare.add_argument("--download", action=argparse.BooleanOptionalAction, default=True)
+    prepare.add_argument("--image-side", type=int, help="imagefolder only, in pixels")
+    prepare.add_argument(
+        "--train-images", type=int, help="keep the first so many training images; not imagefolder"
+    )
+    prepare.add_argument("--output", type=to_path, required=True)
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     whole = Parser(prog="kdlm", description=__doc__)
@@ -422,12 +435,7 @@ def parser() -> argparse.ArgumentParser:
     resolve.add_argument("--config", required=True, help="the config as JSON; - for stdin")
     resolve.add_argument("--output", type=to_path, required=True)
 
-    prepare = command("prepare", _prepare, "decode a dataset once, to the file every job maps")
-    prepare.add_argument("--name", required=True, help="a name of kdlm.data.loaders.DATASETS")
-    prepare.add_argument("--root", type=to_path, help="folder of the raw files")
-    prepare.add_argument("--download", action=argparse.BooleanOptionalAction, default=True)
-    prepare.add_argument("--image-side", type=int, help="imagefolder only, in pixels")
-    prepare.add_argument("--output", type=to_path, required=True)
+    _add_sources(command("prepare", _prepare, "decode a dataset once, to the file every job maps"))
 
     for name, run, text in (
         ("train-teacher", _train_teacher, "train one teacher"),

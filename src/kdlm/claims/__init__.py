@@ -56,8 +56,8 @@ def judge(study: Study, tables: Path) -> pd.DataFrame:
 
     """
     table = decide(Evidence.read(tables, study.margins))
-    images = dict.fromkeys((claim.id for claim in _OF_TRAINED), study.dataset.name)
-    images |= dict.fromkeys((claim.id for claim in initial.CLAIMS), study.init_means.dataset.name)
+    images = dict.fromkeys((claim.id for claim in _OF_TRAINED), study.dataset.label)
+    images |= dict.fromkeys((claim.id for claim in initial.CLAIMS), study.init_means.dataset.label)
     named = table["id"].map(images)
     table["measured_on"] = (named + ": " + table["measured_on"]).fillna(table["measured_on"])
     return table

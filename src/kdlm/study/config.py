@@ -112,8 +112,8 @@ class DatasetConfig(Spec):
     root: Annotated[str, AfterValidator(_path)] | None = Field(
         default=None,
         max_length=4096,
-        description="folder of the raw files; not for digits and photographs, which ship with "
-        "scikit-learn",
+        description="folder of the raw files; not for digits, photographs and scikit-image, which "
+        "ship with a Python package",
     )
     download: bool = Field(default=True, description="fetch the raw files where they are missing")
     image_side: int | None = Field(
@@ -121,6 +121,13 @@ class DatasetConfig(Spec):
         ge=1,
         le=4096,
         description="imagefolder only: side in pixels that images are resized to",
+    )
+    train_images: int | None = Field(
+        default=None,
+        ge=2,
+        le=1_000_000_000,
+        description="train on the first so many images of the training set, in the order of its "
+        "files; all of the test set is kept; not for imagefolder, whose images are sorted by class",
     )
 
     @model_validator(mode="after")
@@ -137,12 +144,38 @@ class DatasetConfig(Spec):
                 f"image_side {self.side} is too small for the networks, which halve the image "
                 f"twice; it must be at least {names.MINIMUM_IMAGE_SIDE}"
             )
-        bundled = self.name in ("digits", "photographs")
-        if bundled and self.root is not None:
-            raise ValueError(f"root is not for {self.name}, which ships with scikit-learn")
-        if not bundled and self.root is None:
+        package = names.DATASETS[self.name].ships_with
+        if package and self.root is not None:
+            raise ValueError(f"root is not for {self.name}, which ships with {package}")
+        if not package and self.root is None:
             raise ValueError(f"root is needed for {self.name}: the folder of its raw files")
         return self
+
+    @model_validator(mode="after")
+    def _first_of_the_training_images(self) -> "DatasetConfig":
+        if self.train_images is None:
+            return self
+        known = names.DATASETS[self.name].train_images
+        if known is None:
+            raise ValueError(
+                f"train_images is not for {self.name}, whose images are sorted by class; put fewer "
+                f"images into the folder"
+            )
+        if self.train_images > known:
+            raise ValueError(f"train_images: {self.name} has {known} training images")
+        return self
+
+    @property
+    def training_images(self) -> int | None:
+        """Number of images trained on; None where it depends on a folder."""
+        return self.train_images or names.DATASETS[self.name].train_images
+
+    @property
+    def label(self) -> str:
+        """The dataset in words, with the part of its training images that is used."""
+        if self.train_images is None:
+            return self.name
+        return f"{self.name}, first {self.train_images:,} training images"
 
     @property
     def side(self) -> int:
@@ -275,9 +308,10 @@ class InitMeans(Spec):
     @model_validator(mode="after")
     def _bounded(self) -> "InitMeans":
         refuse_more_layer_seeds(self.layer_seeds, self.seeds)
-        known = names.DATASETS[self.dataset.name].train_images
+        known = self.dataset.training_images
         if known is not None and self.images > known:
-            raise ValueError(f"images: {self.dataset.name} has {known} training images")
+            of = f"{self.dataset.name} has" if self.dataset.train_images is None else "there are"
+            raise ValueError(f"images: {of} {known} training images")
         shards = -(-self.seeds // self.shard_size)
         jobs = shards * math.prod(
             len(each) for each in (self.architectures, self.initialisations, self.batchnorm)
@@ -402,7 +436,7 @@ class Study(Spec):
             raise ValueError(f"arms: they ask for {students} students; at most {_MOST_JOBS}")
         for name, recipe in self.recipes.items():
             try:
-                recipe.refuse_last_image(names.DATASETS[self.dataset.name].train_images or 0)
+                recipe.refuse_last_image(self.dataset.training_images or 0)
             except InputError as error:
                 raise ValueError(f"recipes.{name}.{error}") from None
         return self

@@ -190,9 +190,10 @@ def describe_answers(study: Study) -> str:
     files = {job.folder: job for job in found.values()}
     facts = names.DATASETS[study.dataset.name]
     size = ""
-    if facts.train_images and facts.classes:
+    images = study.dataset.training_images
+    if images and facts.classes:
         logits = sum(job.spec.epochs * _width(job) for job in files.values())
-        size = f", {1e-9 * logits * facts.train_images * facts.classes:.3g} GB"
+        size = f", {1e-9 * logits * images * facts.classes:.3g} GB"
     return (
         f"answers: {study.answers}: {len(found)} students read their teachers' logits from "
         f"{len(files)} files{size}"
