@@ -244,7 +244,7 @@ def _power(arguments: argparse.Namespace) -> None:
 
     measured = None
     if measured_in is not None:
-        measured = Evidence.read(measured_in / "tables", study.margins)
+        measured = Evidence.read(measured_in / "tables", study.margins, study.dataset.name)
     # equations hold or fail without any seed
     sampled = [claim for claim in CLAIMS if claim not in equations.CLAIMS]
     print(format_powers(powers(sampled, planned(study), measured), measured_in))

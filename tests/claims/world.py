@@ -67,7 +67,9 @@ PRINTED = {("eq7-printed", "printed"), ("eq8-printed", "printed"), ("b4-printed"
 FINISHED = {"status": "finished", "reason": None}
 
 
-TABLES = [field.name for field in dataclasses.fields(Evidence) if field.name != "margins"]
+TABLES = [
+    field.name for field in dataclasses.fields(Evidence) if field.name not in ("margins", "dataset")
+]
 
 
 def around(value: float, seed: int) -> float:

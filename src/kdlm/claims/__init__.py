@@ -13,7 +13,16 @@ from typing import Any
 
 import pandas as pd
 
-from kdlm.claims import distributional, energy, equations, gaps, initial, means, pointwise
+from kdlm.claims import (
+    distributional,
+    energy,
+    equations,
+    gaps,
+    initial,
+    means,
+    pointwise,
+    replication,
+)
 from kdlm.claims.evidence import Claim, Evidence, NotMeasured
 from kdlm.storage.parquet import write_table
 from kdlm.study.config import Study
@@ -31,6 +40,7 @@ _OF_TRAINED: tuple[Claim, ...] = (
     *pointwise.CLAIMS,
     *gaps.CLAIMS,
     *distributional.CLAIMS,
+    *replication.CLAIMS,
 )
 """The claims about trained networks."""
 
@@ -55,7 +65,7 @@ def judge(study: Study, tables: Path) -> pd.DataFrame:
         InputError: a table is missing or damaged.
 
     """
-    table = decide(Evidence.read(tables, study.margins))
+    table = decide(Evidence.read(tables, study.margins, study.dataset.name))
     images = dict.fromkeys((claim.id for claim in _OF_TRAINED), study.dataset.label)
     images |= dict.fromkeys((claim.id for claim in initial.CLAIMS), study.init_means.dataset.label)
     named = table["id"].map(images)
