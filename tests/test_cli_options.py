@@ -86,6 +86,13 @@ def test_a_dataset_is_told_where_its_files_are(
     assert {"imagefolder", "pictures", "12", str(output), str(download)} <= told
 
 
+def test_a_dataset_is_told_how_many_training_images_to_keep(calls: Calls, tmp_path: Path) -> None:
+    words = ["prepare", "--name", "digits", "--output", str(tmp_path / "out")]
+    assert cli.main([*words, "--train-images", "200"]) == 0
+    assert cli.main(words) == 0
+    assert [call[-1]["train_images"] for call in calls] == [200, None]
+
+
 def test_a_config_can_come_from_stdin(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

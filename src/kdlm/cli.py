@@ -108,6 +108,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
         arguments.root,
         download=arguments.download,
         image_side=arguments.image_side,
+        train_images=arguments.train_images,
     )
 
 
@@ -214,7 +215,7 @@ def _power(arguments: argparse.Namespace) -> None:
 
     measured = None
     if measured_in is not None:
-        measured = Evidence.read(measured_in / "tables", study.margins)
+        measured = Evidence.read(measured_in / "tables", study.margins, study.dataset.name)
     # equations hold or fail without any seed
     sampled = [claim for claim in CLAIMS if claim not in equations.CLAIMS]
     print(format_powers(powers(sampled, planned(study), measured), measured_in))
@@ -380,6 +381,21 @@ def _add_report_and_archive_commands(command: _AddCommand, folder_command: _AddC
     reproduce.add_argument("--json", type=to_path, help="where the outcome goes, name by name")
 
 
+def _add_sources(prepare: argparse.ArgumentParser) -> None:
+    """Add the options that say which dataset to prepare, from where, and how much of it."""
+    prepare.add_argument(
+        "--name", required=True, choices=DATASETS, metavar="NAME",
+        help=f"the dataset: {', '.join(DATASETS)}",
+    )  # fmt: skip
+    prepare.add_argument("--root", type=to_path, help="folder of the raw files")
+    prepare.add_argument("--download", action=argparse.BooleanOptionalAction, default=True)
+    prepare.add_argument("--image-side", type=int, help="imagefolder only, in pixels")
+    prepare.add_argument(
+        "--train-images", type=int, help="keep the first so many training images; not imagefolder"
+    )
+    prepare.add_argument("--output", type=to_path, required=True)
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     whole = Parser(prog="kdlm", description=__doc__)
@@ -413,15 +429,7 @@ def parser() -> argparse.ArgumentParser:
     resolve.add_argument("--config", required=True, help="the config as JSON; - for stdin")
     resolve.add_argument("--output", type=to_path, required=True)
 
-    prepare = command("prepare", _prepare, "decode a dataset once, to the file every job maps")
-    prepare.add_argument(
-        "--name", required=True, choices=DATASETS, metavar="NAME",
-        help=f"the dataset: {', '.join(DATASETS)}",
-    )  # fmt: skip
-    prepare.add_argument("--root", type=to_path, help="folder of the raw files")
-    prepare.add_argument("--download", action=argparse.BooleanOptionalAction, default=True)
-    prepare.add_argument("--image-side", type=int, help="imagefolder only, in pixels")
-    prepare.add_argument("--output", type=to_path, required=True)
+    _add_sources(command("prepare", _prepare, "decode a dataset once, to the file every job maps"))
 
     for name, run, text in (
         ("train-teacher", _train_teacher, "train one teacher"),

@@ -147,7 +147,11 @@ def write_means(
 
 
 def _evidence(made: Study, **tables: pd.DataFrame) -> Evidence:
-    names = [field.name for field in dataclasses.fields(Evidence) if field.name != "margins"]
+    names = [
+        field.name
+        for field in dataclasses.fields(Evidence)
+        if field.name not in ("margins", "dataset")
+    ]
     empty = {name: pd.DataFrame(columns=list(SCHEMAS[name])) for name in names}
     whole = {name: table.reindex(columns=list(SCHEMAS[name])) for name, table in tables.items()}
     return Evidence(**(empty | whole), margins=made.margins)

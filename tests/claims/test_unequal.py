@@ -34,7 +34,11 @@ CLASSES = 10
 
 def evidence(**tables: pd.DataFrame) -> Evidence:
     """The tables that are given, the others empty."""
-    names = [field.name for field in dataclasses.fields(Evidence) if field.name != "margins"]
+    names = [
+        field.name
+        for field in dataclasses.fields(Evidence)
+        if field.name not in ("margins", "dataset")
+    ]
     empty = {name: pd.DataFrame(columns=list(SCHEMAS[name])) for name in names}
     return Evidence(**(empty | tables), margins=MARGINS)
 

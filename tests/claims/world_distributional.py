@@ -120,7 +120,7 @@ def evidence(study: Study, folder: Path) -> Evidence:
     empty = {
         field.name: pd.DataFrame(columns=list(SCHEMAS[field.name]))
         for field in dataclasses.fields(Evidence)
-        if field.name not in (*tables, "margins")
+        if field.name not in (*tables, "margins", "dataset")
     }
     return Evidence(**tables, **empty, margins=study.margins)
 

@@ -165,6 +165,58 @@ def test_photographs_of_either_kind_in_either_part_and_among_the_first() -> None
     assert float((first - overall).abs().max()) < 10
 
 
+def test_scikit_images_photographs_are_tiles_in_a_spread_order() -> None:
+    data = pytest.importorskip("skimage.data", reason="needs scikit-image, an optional package")
+    dataset = load("scikit-image")
+    images = torch.cat([dataset.train_images, dataset.test_images]).permute(0, 2, 3, 1)
+    labels = torch.cat([dataset.train_labels, dataset.test_labels])
+    assert dataset.classes == ("astronaut", "chelsea", "coffee", "rocket")
+    assert (len(dataset.train_labels), len(dataset.test_labels)) == (403, 101)
+    assert labels.tolist() == [0, 1, 2, 3] * 126
+    for label, name in enumerate(dataset.classes):
+        photograph = getattr(data, name)()
+        tiles = {
+            photograph[top : top + 32, left : left + 32].tobytes(): (top, left)
+            for top in range(0, len(photograph) - 31, 32)
+            for left in range(0, photograph.shape[1] - 31, 32)
+        }
+        places = [tiles[tile.numpy().tobytes()] for tile in images[labels == label]]
+        assert len(set(places)) == 126
+        # the first sixteen are in all quarters of the photograph
+        centre = (photograph.shape[0] / 2, photograph.shape[1] / 2)
+        quarters = {(top + 16 < centre[0], left + 16 < centre[1]) for top, left in places[:16]}
+        assert len(quarters) == 4
+
+
+def test_without_scikit_image_its_photographs_are_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    assert "pip install scikit-image" in complaint("scikit-image", None)
+
+
+# ---- a part of the training set
+
+
+def test_the_first_training_images_are_kept_with_all_test_images() -> None:
+    whole, part = load("digits"), load("digits", train_images=100)
+    for kept, every in zip(tensors(part), tensors(whole), strict=True):
+        assert torch.equal(kept, every[: len(kept)])
+    assert [len(one) for one in tensors(part)] == [100, 100, 360, 360]
+    assert equal(load("digits", train_images=1437), whole)
+
+
+@pytest.mark.parametrize("count", [-1, 0, 1, 1438])
+def test_more_training_images_than_there_are_or_too_few_are_refused(count: int) -> None:
+    message = complaint("digits", None, train_images=count)
+    assert f"from 2 to 1437, the number of its training images, not {count}" in message
+
+
+def test_the_first_images_of_a_folder_sorted_by_class_are_refused(tmp_path: Path) -> None:
+    message = complaint("imagefolder", tmp_path, image_side=8, train_images=10)
+    assert "train_images is not for imagefolder, whose images are sorted by class" in message
+
+
 @pytest.mark.parametrize("name", ["digits", "photographs"])
 def test_what_ships_with_scikit_learn_is_the_same_each_time_and_of_the_known_size(
     name: str, tmp_path: Path

@@ -82,6 +82,30 @@ BAD = {
         _at("dataset", value={"name": "imagefolder", "root": "x", "image_side": 3}),
         ["dataset.image_side: 3 is too small"],
     ),
+    "more training images than there are": (
+        _at("dataset", "train_images", value=1438),
+        ["dataset", "train_images", "digits has 1437 training images"],
+    ),
+    "one training image": (_at("dataset", "train_images", value=1), ["dataset.train_images"]),
+    "the first images of a folder": (
+        _at(
+            "dataset",
+            value={"name": "imagefolder", "root": "x", "image_side": 8, "train_images": 100},
+        ),
+        ["train_images is not for imagefolder", "sorted by class"],
+    ),
+    "one image of the part in the last batch": (
+        _at("dataset", "train_images", value=257),
+        ["recipes.short.batch_size", "257 training images"],
+    ),
+    "more images for the means than are kept": (
+        _at("init_means", "dataset", value={"name": "photographs", "train_images": 2}),
+        ["init_means", "images", "there are 2 training images"],
+    ),
+    "root for scikit-image's": (
+        _at("dataset", value={"name": "scikit-image", "root": "x"}),
+        ["root is not for scikit-image, which ships with scikit-image"],
+    ),
     "no root": (_at("dataset", value={"name": "cifar10"}), ["root", "cifar10"]),
     "root for a bundled dataset": (_at("dataset", "root", value="x"), ["root", "digits"]),
     "momentum for adam": (

@@ -162,7 +162,11 @@ def test_a_dataset_is_prepared_with_the_options_of_its_own_config(
     assert own.option("--root") == "my pictures"
     assert own.option("--image-side") == "12"
     assert "--no-download" in own.words
-    assert not {"--root", "--image-side", "--no-download"} & set(other.words)
+    options = {"--root", "--image-side", "--no-download", "--train-images"}
+    assert not options & set(other.words)
+    prepared = plan("auto", name="digits", train_images=200).of("prepare_dataset")
+    kept = {job.option("--name"): job.option("--train-images") for job in prepared}
+    assert kept == {"digits": "200", "photographs": None}
 
 
 def test_every_attempt_asks_for_more_memory() -> None:

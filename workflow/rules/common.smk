@@ -211,11 +211,13 @@ def dataset_files(wildcards):
 
 
 def dataset_options(wildcards):
-    """Return the command-line options that say where the raw files of a dataset are."""
+    """Return the command-line options that say where a dataset's files are, and what of them."""
     dataset = DATASETS[wildcards.dataset]
     options = [] if dataset.root is None else ["--root", dataset.root]
     options += [] if dataset.download else ["--no-download"]
     options += [] if dataset.image_side is None else ["--image-side", str(dataset.image_side)]
+    if dataset.train_images is not None:
+        options += ["--train-images", str(dataset.train_images)]
     return options
 
 

@@ -21,7 +21,7 @@ from kdlm.archive.records import Job
 
 __all__ = ["PAPER", "Described", "describe_crate", "iso"]
 
-PAPER = {
+PAPER: dict[str, Any] = {
     "url": "https://arxiv.org/abs/2109.06458",
     "name": "Exploring the Connection between Knowledge Distillation and Logits Matching",
     "authors": (("Defang", "Chen"), ("Can", "Wang"), ("Chun", "Chen")),

@@ -34,6 +34,12 @@ ORIGINS = {
         "CC BY 2.0",
         "https://creativecommons.org/licenses/by/2.0/",
     ),
+    "scikit-image": Origin(
+        "Patches of the photographs astronaut, chelsea, coffee and rocket that scikit-image ships",
+        "https://scikit-image.org/docs/stable/api/skimage.data.html",
+        "CC0, or in the public domain",
+        "https://creativecommons.org/publicdomain/zero/1.0/",
+    ),
     "fashion-mnist": Origin(
         "Fashion-MNIST (Xiao, Rasul, Vollgraf 2017)",
         "https://github.com/zalandoresearch/fashion-mnist",
@@ -70,9 +76,12 @@ def describe(study: Study, folder: Path) -> dict[str, dict[str, Any]]:
 
     """
     described = {}
-    for name in sorted({study.dataset.name, study.init_means.dataset.name}):
+    configs = {dataset.name: dataset for dataset in (study.dataset, study.init_means.dataset)}
+    for name, config in sorted(configs.items()):
         prepared = open_prepared(folder / f"data/{name}.safetensors")
+        title = ORIGINS[name].title + config.label.removeprefix(name)
         described[name] = asdict(ORIGINS[name]) | {
+            "title": title,
             "train_images": len(prepared.train_labels),
             "test_images": len(prepared.test_labels),
             "image_shape": list(prepared.image_shape),

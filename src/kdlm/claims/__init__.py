@@ -11,7 +11,16 @@ from typing import Any
 
 import pandas as pd
 
-from kdlm.claims import distributional, energy, equations, gaps, initial, means, pointwise
+from kdlm.claims import (
+    distributional,
+    energy,
+    equations,
+    gaps,
+    initial,
+    means,
+    pointwise,
+    replication,
+)
 from kdlm.claims.evidence import Claim, Evidence, NotMeasured
 from kdlm.storage.parquet import write_table
 from kdlm.study.config import Study
@@ -26,6 +35,7 @@ _OF_TRAINED: tuple[Claim, ...] = (
     *pointwise.CLAIMS,
     *gaps.CLAIMS,
     *distributional.CLAIMS,
+    *replication.CLAIMS,
 )
 """The claims about trained networks."""
 
@@ -50,9 +60,9 @@ def judge(study: Study, tables: Path) -> pd.DataFrame:
         InputError: a table is missing or damaged.
 
     """
-    table = decide(Evidence.read(tables, study.margins))
-    images = dict.fromkeys((claim.id for claim in _OF_TRAINED), study.dataset.name)
-    images |= dict.fromkeys((claim.id for claim in initial.CLAIMS), study.init_means.dataset.name)
+    table = decide(Evidence.read(tables, study.margins, study.dataset.name))
+    images = dict.fromkeys((claim.id for claim in _OF_TRAINED), study.dataset.label)
+    images |= dict.fromkeys((claim.id for claim in initial.CLAIMS), study.init_means.dataset.label)
     named = table["id"].map(images)
     table["measured_on"] = (named + ": " + table["measured_on"]).fillna(table["measured_on"])
     return table

@@ -101,6 +101,8 @@ class Evidence:
     layer_means: pd.DataFrame
     init_means: pd.DataFrame
     margins: Margins
+    dataset: str = ""
+    """Name of the dataset that teachers and students are trained on; empty where unknown."""
 
     @cached_property
     def mixed(self) -> frozenset[str]:
@@ -119,16 +121,16 @@ class Evidence:
         return found
 
     @classmethod
-    def read(cls, folder: Path, margins: Margins) -> "Evidence":
-        """Read all tables from ``folder``.
+    def read(cls, folder: Path, margins: Margins, dataset: str = "") -> "Evidence":
+        """Read all tables of a study of ``dataset`` from ``folder``.
 
         Raises:
             InputError: a table is missing or damaged.
 
         """
-        names = [name for name in cls.__dataclass_fields__ if name != "margins"]
+        names = [name for name in cls.__dataclass_fields__ if name not in ("margins", "dataset")]
         tables = {name: read_table(folder / f"{name}.parquet", name) for name in names}
-        return cls(**tables, margins=margins)
+        return cls(**tables, margins=margins, dataset=dataset)
 
 
 @dataclass(frozen=True)

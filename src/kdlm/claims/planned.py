@@ -45,9 +45,9 @@ def planned(study: Study) -> Evidence:
     nothing = {
         field.name: pd.DataFrame(columns=list(SCHEMAS[field.name]))
         for field in fields(Evidence)
-        if field.name not in (*tables, "margins")
+        if field.name not in (*tables, "margins", "dataset")
     }
-    return Evidence(**tables, **nothing, margins=study.margins)
+    return Evidence(**tables, **nothing, margins=study.margins, dataset=study.dataset.name)
 
 
 def _finished(rows: pd.DataFrame, table: str) -> pd.DataFrame:

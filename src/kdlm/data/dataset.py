@@ -1,6 +1,6 @@
 """The types of a data set: the source of its raw files, and its images and labels in memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -84,3 +84,21 @@ class Dataset:
                 f"{self.name}: train images are {tuple(self.train_images.shape[1:])}, "
                 f"test images {tuple(self.test_images.shape[1:])} (C, H, W); they must be alike"
             )
+
+    def first(self, count: int) -> "Dataset":
+        """Return the data set with its first ``count`` training images and all its test images.
+
+        Raises:
+            DataError: ``count`` is below 2, or there are fewer training images.
+
+        """
+        if not 2 <= count <= len(self.train_labels):
+            raise DataError(
+                f"{self.name}: train_images must be from 2 to {len(self.train_labels)}, the number "
+                f"of its training images, not {count}"
+            )
+        return replace(
+            self,
+            train_images=self.train_images[:count],
+            train_labels=self.train_labels[:count],
+        )

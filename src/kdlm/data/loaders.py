@@ -7,17 +7,23 @@ name           channels × side  train   test    classes  raw files
 =============  ===============  ======  ======  =======  ==================================
 digits         1 × 8            1,437   360     10       ship with scikit-learn
 photographs    3 × 32           416     104     2        ship with scikit-learn
+scikit-image   3 × 32           403     101     4        ship with scikit-image
 fashion-mnist  1 × 28           60,000  10,000  10       torchvision's, or a folder of .gz
 cifar10        3 × 32           50,000  10,000  10       torchvision's
 cifar100       3 × 32           50,000  10,000  100      torchvision's
 imagefolder    3 × image_side   any     any     any      train/<class>/* and test/<class>/*
 =============  ===============  ======  ======  =======  ==================================
 
+`load` can keep the first images of a training set alone. Debian's and torchvision's files of
+Fashion-MNIST and CIFAR are shuffled, so their first images are of all classes: of the first 15,000
+of Fashion-MNIST, each class has between 1,445 and 1,548.
+
 A new data set is a function `Source` -> `Dataset`, its name in `DATASETS`, and its facts in
 `kdlm.study.names`.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -65,35 +71,67 @@ def photographs(_source: Source) -> Dataset:
 
     The patches are real colour images that need no download, meant for the means at initialisation.
     As a classification task they are easy, and patches of the two splits are adjacent. Each
-    photograph (427×640) is cut along a regular grid into 13×20 patches without overlap; the rest at
-    the bottom is dropped. The photographs alternate, and the grid is visited in steps of 161 modulo
-    260 (coprime to 260, and close to its golden section). In this order the first patches, as well
-    as the last fifth, which is the test set, are spread over the whole of both photographs. Pillow
-    is needed, and its JPEG decoder decides the last bit of a pixel.
+    photograph (427×640) has 13×20 patches; see `_patches`. Pillow is needed, and its JPEG decoder
+    decides the last bit of a pixel.
     """
     from sklearn.datasets import load_sample_images  # noqa: PLC0415
 
     raw = load_sample_images()
-    side, step = 32, 161
-    patches = torch.stack(
-        [
-            torch.tensor(photograph).unfold(0, side, side).unfold(1, side, side).flatten(0, 1)
-            for photograph in raw.images
-        ],
-        dim=1,
-    )
-    order = torch.arange(len(patches)) * step % len(patches)
-    images = patches[order].flatten(0, 1)
-    labels = torch.arange(len(raw.images)).repeat(len(patches))
+    return _patches("photographs", raw.images, tuple(Path(name).stem for name in raw.filenames))
+
+
+def scikit_image(_source: Source) -> Dataset:
+    """Read 32×32 patches of four photographs that ship with scikit-image; see `_patches`.
+
+    They are a second set of real colour images without a download, of other scenes and cameras than
+    `photographs`: an astronaut, a cat, a cup of coffee and the start of a rocket. Each has 126
+    patches, as many as the smallest photograph.
+
+    Raises:
+        DataError: scikit-image is not installed.
+
+    """
+    try:
+        from skimage import data  # noqa: PLC0415
+    except ImportError as error:
+        raise DataError(
+            "scikit-image: the package of that name has these images and is not installed; "
+            "run pip install scikit-image"
+        ) from error
+    classes = ("astronaut", "chelsea", "coffee", "rocket")
+    return _patches("scikit-image", [getattr(data, name)() for name in classes], classes)
+
+
+def _patches(name: str, photographs: Sequence[Any], classes: tuple[str, ...]) -> Dataset:
+    """Cut photographs (H, W, 3) along a regular grid into 32×32 patches; the label is the number.
+
+    Patches do not overlap, and the rest at the bottom and on the right is dropped. The photographs
+    alternate, and the n cells of each grid are visited in steps of `_golden_step` modulo n. In this
+    order the first patches, as well as the last fifth, which is the test set, are spread over the
+    whole of every photograph. Each has as many patches as the smallest of them.
+    """
+    side = 32
+    grids = [
+        torch.tensor(photograph).unfold(0, side, side).unfold(1, side, side).flatten(0, 1)
+        for photograph in photographs
+    ]
+    count = min(map(len, grids))
+    visited = [grid[torch.arange(count) * _golden_step(len(grid)) % len(grid)] for grid in grids]
+    images = torch.stack(visited, dim=1).flatten(0, 1)
+    labels = torch.arange(len(grids)).repeat(count)
     split = len(images) * 4 // 5
-    return Dataset(
-        "photographs",
-        images[:split],
-        labels[:split],
-        images[split:],
-        labels[split:],
-        tuple(Path(name).stem for name in raw.filenames),
-    )
+    return Dataset(name, images[:split], labels[:split], images[split:], labels[split:], classes)
+
+
+def _golden_step(count: int) -> int:
+    """Return the whole number nearest to ``count`` over the golden ratio and coprime to ``count``.
+
+    >>> _golden_step(260), _golden_step(126)
+    (161, 79)
+    """
+    ideal = 2 * count / (1 + math.sqrt(5))
+    coprime = (step for step in range(1, count + 1) if math.gcd(step, count) == 1)
+    return min(coprime, key=lambda step: abs(step - ideal))
 
 
 def _download(kind: Any, root: Path) -> None:
@@ -211,6 +249,7 @@ def _cifar(name: str, kind: Any, source: Source) -> Dataset:
 DATASETS: dict[str, Callable[[Source], Dataset]] = {
     "digits": digits,
     "photographs": photographs,
+    "scikit-image": scikit_image,
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
     "cifar100": cifar100,
@@ -225,6 +264,7 @@ def load(
     *,
     download: bool = True,
     image_side: int | None = None,
+    train_images: int | None = None,
 ) -> Dataset:
     """Return the data set called ``name``, read and decoded into memory.
 
@@ -234,10 +274,13 @@ def load(
         download: whether missing files may be downloaded to ``root``; ignored for imagefolder.
         image_side: side in pixels to which images are resized; for imagefolder only, which needs
             it.
+        train_images: keep the first so many training images, in the loader's order; not for
+            imagefolder, whose images are sorted by class. None keeps all of them.
 
     Raises:
-        DataError: the name is unknown, ``image_side`` is given or missing against the rule, or raw
-            files are missing, truncated or wrong; the message names the file and the remedy.
+        DataError: the name is unknown, ``image_side`` or ``train_images`` is given or missing
+            against the rule, there are fewer than ``train_images``, or raw files are missing,
+            truncated or wrong; the message names the file and the remedy.
         InputError: a file cannot be read, or there is no room to unpack it.
 
     """
@@ -248,7 +291,11 @@ def load(
         raise DataError(f"image_side is fixed at {fixed} for {name}; leave it out")
     if fixed is None and (image_side is None or image_side < 1):
         raise DataError(f"image_side is needed for {name}, in pixels, not {image_side}")
-    return DATASETS[name](Source(Path(root) if root is not None else None, download, image_side))
+    if train_images is not None and names.DATASETS[name].train_images is None:
+        raise DataError(f"train_images is not for {name}, whose images are sorted by class")
+    source = Source(Path(root) if root is not None else None, download, image_side)
+    dataset = DATASETS[name](source)
+    return dataset if train_images is None else dataset.first(train_images)
 
 
 def prepare_dataset(
@@ -258,6 +305,7 @@ def prepare_dataset(
     *,
     download: bool = True,
     image_side: int | None = None,
+    train_images: int | None = None,
 ) -> None:
     """Read a data set with `load` and write it to ``output``, the file that all jobs map.
 
@@ -265,4 +313,5 @@ def prepare_dataset(
         InputError: `load` or `prepare` refuses the data set, or the file cannot be written.
 
     """
-    prepare(load(name, root, download=download, image_side=image_side), output)
+    dataset = load(name, root, download=download, image_side=image_side, train_images=train_images)
+    prepare(dataset, output)

@@ -10,23 +10,13 @@ from pathlib import Path
 
 from kdlm.doctor.finding import Finding, ok, problem, warning
 from kdlm.errors import InputError
+from kdlm.planning.jobs import planned_jobs
 from kdlm.storage.locks import holder_of
 from kdlm.study import names
 from kdlm.study.config import Study, read_config, read_study
-from kdlm.study.jobs import answers_bytes, network_jobs
 from kdlm.study.parts import DatasetConfig
-from kdlm.study.specs import StudentSpec, TeacherSpec
 
-__all__ = ["MILLIONS", "Asked"]
-
-MILLIONS = {
-    "resnet8": 0.08, "resnet14": 0.2, "resnet20": 0.3, "resnet32": 0.5, "resnet44": 0.7,
-    "resnet56": 0.9, "resnet110": 1.7, "resnet8x4": 1.2, "resnet32x4": 7.4, "wrn-16-2": 0.7,
-    "wrn-40-2": 2.3, "vgg8": 4.0, "vgg13": 9.5, "mlp": 0.15,
-}  # fmt: skip
-"""Parameters of each architecture in millions, to estimate the size of its weights."""
-_OTHER = 5.0
-"""The same for an architecture that is not listed."""
+__all__ = ["Asked"]
 
 _RAW = {
     "fashion-mnist": (
@@ -180,36 +170,32 @@ def _used(folder: Path) -> int:
     return found
 
 
-def _needed(study: Study) -> float | None:
-    """Return roughly how many bytes the study writes; None if that depends on a folder of images.
-
-    Counted are the teachers' answers, and of every network its weights, and its logits for all
-    images. What else a study writes is small beside them.
-    """
-    facts = names.DATASETS[study.dataset.name]
-    answers = answers_bytes(study)
-    if answers is None or facts.train_images is None or facts.classes is None:
+def _needed(study: Study) -> int | None:
+    """Return about how many bytes the study writes; None if its folder of images is missing."""
+    try:
+        return sum(job.bytes for job in planned_jobs(study))
+    except InputError:
         return None
-    # the test set is a quarter of the training set at most
-    logits = 1.25 * facts.train_images * facts.classes * 8
-    weights = 0.0
-    jobs = network_jobs(study)
-    for job in jobs:
-        spec = job.spec
-        double = isinstance(spec, (StudentSpec, TeacherSpec)) and spec.recipe.precision == "float64"
-        weights += 1e6 * MILLIONS.get(spec.architecture, _OTHER) * (8 if double else 4)
-    return answers + weights + logits * len(jobs)
+
+
+_PACKAGED = {
+    "digits": ("sklearn", "datasets/data/digits.csv.gz"),
+    "photographs": ("sklearn", "datasets/images/china.jpg"),
+    "scikit-image": ("skimage", "data/astronaut.png"),
+}
+"""Module of the package that a dataset ships with, and one of its files there."""
 
 
 def _bundled(name: str) -> Iterator[Finding]:
-    package = importlib.util.find_spec("sklearn")
-    files = {"digits": "data/digits.csv.gz", "photographs": "images/china.jpg"}
-    places = package.submodule_search_locations if package else None
-    if places and any(Path(place, "datasets", files[name]).is_file() for place in places):
-        yield ok("data", f"{name}, which ships with scikit-learn, is there")
+    package = names.DATASETS[name].ships_with or ""
+    module, file = _PACKAGED[name]
+    found = importlib.util.find_spec(module)
+    places = found.submodule_search_locations if found else None
+    if places and any(Path(place, file).is_file() for place in places):
+        yield ok("data", f"{name}, which ships with {package}, is there")
     else:
         yield problem(
-            "data", f"{name} is missing in scikit-learn", "install scikit-learn; see the README"
+            "data", f"{name} is missing in {package}", f"install {package}; see the README"
         )
 
 

@@ -87,9 +87,10 @@ def data_of(dataset: DatasetConfig) -> Data:
 
     """
     facts = names.DATASETS[dataset.name]
-    if facts.train_images and facts.classes:
+    images = dataset.training_images
+    if images and facts.classes:
         test = TEST_IMAGES[dataset.name]
-        return Data(facts.train_images, test, facts.classes, dataset.side, facts.channels)
+        return Data(images, test, facts.classes, dataset.side, facts.channels)
     root = Path(dataset.root or "").expanduser()
     try:
         listed = [list_images(root, split).classes for split in ("train", "test")]

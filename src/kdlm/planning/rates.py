@@ -112,7 +112,7 @@ FIGURES = (2.0, 0.3e-3)
 """Seconds of one figure for the study, and for each of its networks."""
 
 TEST_IMAGES = {
-    "digits": 360, "photographs": 104, "fashion-mnist": 10_000, "cifar10": 10_000,
-    "cifar100": 10_000,
+    "digits": 360, "photographs": 104, "scikit-image": 101, "fashion-mnist": 10_000,
+    "cifar10": 10_000, "cifar100": 10_000,
 }  # fmt: skip
 """Test images of each dataset that is not a folder of the user's."""

@@ -220,6 +220,7 @@ class _Session:
 def _options(dataset: DatasetConfig) -> list[str]:
     options = [] if dataset.root is None else ["--root", dataset.root]
     options += [] if dataset.download else ["--no-download"]
+    options += [] if dataset.image_side is None else ["--image-side", str(dataset.image_side)]
     return options + (
-        [] if dataset.image_side is None else ["--image-side", str(dataset.image_side)]
+        [] if dataset.train_images is None else ["--train-images", str(dataset.train_images)]
     )

@@ -60,7 +60,7 @@ class Parts:
         if (students := sum(arm.students for arm in self.arms if arm)) > MOST_JOBS:
             yield ("arms",), f"they ask for {students} students; at most {MOST_JOBS}"
         if self.dataset is not None:
-            images = names.DATASETS[self.dataset.name].train_images or 0
+            images = self.dataset.training_images or 0
             for name, recipe in self.recipes.items():
                 if recipe is not None and (text := recipe.last_image(images)):
                     yield ("recipes", name, "batch_size"), text

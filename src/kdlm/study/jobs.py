@@ -188,11 +188,12 @@ def answers_bytes(study: Study) -> int | None:
     The size is None where the number of images or classes depends on a folder.
     """
     facts = names.DATASETS[study.dataset.name]
-    if not facts.train_images or not facts.classes:
+    images = study.dataset.training_images
+    if not images or not facts.classes:
         return None
     files = {job.folder: job for job in answers_jobs(study).values()}
     logits = sum(job.spec.epochs * _width(job) for job in files.values())
-    return logits * facts.train_images * facts.classes
+    return logits * images * facts.classes
 
 
 def describe_answers(study: Study) -> str:

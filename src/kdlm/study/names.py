@@ -121,6 +121,7 @@ class DatasetFacts:
         flip: whether training images are mirrored at random.
         train_images: number of training images; None where it depends on a folder.
         classes: number of classes; None where it depends on a folder.
+        ships_with: the Python package that contains the images; None where they have a folder.
 
     """
 
@@ -130,15 +131,37 @@ class DatasetFacts:
     flip: bool
     train_images: int | None
     classes: int | None
+    ships_with: str | None = None
 
 
 DATASETS = {
     # no flips here: a mirrored digit can be another digit, or no digit at all
     "digits": DatasetFacts(
-        channels=1, image_side=8, crop_padding=1, flip=False, train_images=1437, classes=10
+        channels=1,
+        image_side=8,
+        crop_padding=1,
+        flip=False,
+        train_images=1437,
+        classes=10,
+        ships_with="scikit-learn",
     ),
     "photographs": DatasetFacts(
-        channels=3, image_side=32, crop_padding=4, flip=True, train_images=416, classes=2
+        channels=3,
+        image_side=32,
+        crop_padding=4,
+        flip=True,
+        train_images=416,
+        classes=2,
+        ships_with="scikit-learn",
+    ),
+    "scikit-image": DatasetFacts(
+        channels=3,
+        image_side=32,
+        crop_padding=4,
+        flip=True,
+        train_images=403,
+        classes=4,
+        ships_with="scikit-image",
     ),
     "fashion-mnist": DatasetFacts(
         channels=1, image_side=28, crop_padding=4, flip=True, train_images=60000, classes=10

@@ -87,8 +87,8 @@ class DatasetConfig(Spec):
     root: Annotated[str, AfterValidator(_path)] | None = Field(
         default=None,
         max_length=4096,
-        description="folder of the raw files; not for digits and photographs, which ship with "
-        "scikit-learn",
+        description="folder of the raw files; not for digits, photographs and scikit-image, which "
+        "ship with a Python package",
     )
     download: bool = Field(default=True, description="fetch the raw files where they are missing")
     image_side: int | None = Field(
@@ -96,6 +96,13 @@ class DatasetConfig(Spec):
         ge=1,
         le=4096,
         description="imagefolder only: side in pixels that images are resized to",
+    )
+    train_images: int | None = Field(
+        default=None,
+        ge=2,
+        le=1_000_000_000,
+        description="train on the first so many images of the training set, in the order of its "
+        "files; all of the test set is kept; not for imagefolder, whose images are sorted by class",
     )
 
     @model_validator(mode="after")
@@ -113,15 +120,36 @@ class DatasetConfig(Spec):
                 f"be at least {names.MINIMUM_IMAGE_SIDE}"
             )
             problems.append((("image_side",), text))
-        bundled = self.name in ("digits", "photographs")
-        if bundled and self.root is not None:
-            text = f"it is not for {self.name}, which ships with scikit-learn; leave it out"
+        package = names.DATASETS[self.name].ships_with
+        if package and self.root is not None:
+            text = f"it is not for {self.name}, which ships with {package}; leave it out"
             problems.append((("root",), text))
-        if not bundled and self.root is None:
+        if not package and self.root is None:
             text = f"this key is needed for {self.name}: the folder of its raw files"
             problems.append((("root",), text))
+        known = names.DATASETS[self.name].train_images
+        if self.train_images is not None and known is None:
+            text = (
+                f"it is not for {self.name}, whose images are sorted by class; put fewer images "
+                f"into the folder"
+            )
+            problems.append((("train_images",), text))
+        if self.train_images is not None and known is not None and self.train_images > known:
+            problems.append((("train_images",), f"{self.name} has {known} training images"))
         refuse(type(self), problems)
         return self
+
+    @property
+    def training_images(self) -> int | None:
+        """Number of images trained on; None where it depends on a folder."""
+        return self.train_images or names.DATASETS[self.name].train_images
+
+    @property
+    def label(self) -> str:
+        """The dataset in words, with the part of its training images that is used."""
+        if self.train_images is None:
+            return self.name
+        return f"{self.name}, first {self.train_images:,} training images"
 
     @property
     def side(self) -> int:
@@ -252,9 +280,9 @@ class InitMeans(Spec):
         if self.layer_seeds > self.seeds:
             text = f"layers can be recorded for at most all of the {self.seeds} seeds"
             problems.append((("layer_seeds",), f"{text}, not for {self.layer_seeds}"))
-        known = names.DATASETS[self.dataset.name].train_images
+        known = self.dataset.training_images
         if known is not None and self.images > known:
-            text = f"{self.dataset.name} has {known} training images, not {self.images}"
+            text = f"{self.dataset.label} has {known} training images, not {self.images}"
             problems.append((("images",), text))
         shards = -(-self.seeds // self.shard_size)
         jobs = shards * math.prod(

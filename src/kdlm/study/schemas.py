@@ -310,7 +310,24 @@ SCHEMAS: Mapping[str, Columns] = {
         "ci_low": ("float", "logit", "95 % confidence limit of the mean, Student t"),
         "ci_high": ("float", "logit", "95 % confidence limit of the mean, Student t"),
         "rms": ("float", "logit", "root mean square over seeds of the layer's rms"),
+        "sd_over_images": (
+            "float",
+            "logit",
+            "root mean square over seeds of the sd over images of the mean over units",
+        ),
+        "image_share": (
+            "float",
+            "1",
+            "share of the variance over seeds that fewer or other images would change: "
+            "sd_over_images^2 over the number of images and sd^2",
+        ),
         "predicted_sd": ("float", "logit", "linear only: root mean square of the predicted sd"),
+        "expected_sd": (
+            "float",
+            "logit",
+            "linear only: sd that theory gives a ResNet of infinite width; null for other networks",
+        ),
+        "blocks": ("int", "1", "number of residual blocks; null for other networks"),
     },
     "gradient_limit": {
         "source": ("text", "1", "random, or the loss of the students whose logits were used"),
