@@ -21,8 +21,8 @@ VALIDATOR := .venv-roc/.ready
 # the executor plugin is a distribution of its own, on no index: it is installed by this path
 PLUGIN := packages/snakemake-executor-plugin-submitit
 PLUGIN_READY := .venv-plugin/.ready
-# Sphinx and its theme, beside the package whose docstrings the site shows
-DOCS_READY := .venv-docs/.ready
+# .venv with Sphinx and its theme, which the site is built with
+DOCS_READY := $(VENV)/.docs
 COMMA := ,
 # the archived record that `make reproduce` checks, and what is asked of it
 REFERENCE := $(lastword $(sort $(wildcard results/reference/*.zip)))
@@ -78,8 +78,8 @@ lint: $(READY)
 # The site: build/site/index.html. A warning of Sphinx is an error, and so is a link that leads nowhere.
 docs: $(DOCS_READY)
 	rm -rf build/site
-	.venv-docs/bin/python -m sphinx -c docs -d build/doctrees -b html --fail-on-warning --keep-going --quiet . build/site
-	.venv-docs/bin/python -m tests.docs.links build/site
+	$(BIN)/python -m sphinx -c docs -d build/doctrees -b html --fail-on-warning --keep-going --quiet . build/site
+	$(BIN)/python -m tests.docs.links build/site
 
 # The default study with its environment, as an image; ENGINE=podman works too.
 ENGINE ?= docker
@@ -146,9 +146,8 @@ $(PLUGIN_READY): $(PLUGIN)/pyproject.toml requirements.lock
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '$(PLUGIN)[test]'
 	touch $@
 
-$(DOCS_READY): pyproject.toml requirements.lock
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[study,docs]'
+$(DOCS_READY): $(READY)
+	$(call install,study$(COMMA)analysis$(COMMA)dev$(COMMA)docs)
 	touch $@
 
 $(VALIDATOR): tests/archive/validator.lock tests/archive/seed_contexts.py
@@ -175,4 +174,4 @@ schema: $(STUDY_READY)
 	$(BIN)/python -m kdlm schema workflow/schemas/config.schema.yaml
 
 clean-venv:
-	rm -rf $(VENV) .venv-roc .venv-plugin .venv-docs
+	rm -rf $(VENV) .venv-roc .venv-plugin

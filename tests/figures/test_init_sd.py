@@ -50,7 +50,7 @@ def test_points_and_lines_are_those_of_the_table(
         for name in init_sd.LOOKS
         for column in ("expected_sd", "predicted_sd", "sd")
     ]
-    found = [[tuple(point) for point in np.transpose(line.get_data())] for line in axes.lines]
+    found = [[tuple(point) for point in np.asarray(line.get_xydata())] for line in axes.lines]
     assert [[pytest.approx(point) for point in line] for line in expected] == found
 
 

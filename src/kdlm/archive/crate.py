@@ -19,15 +19,7 @@ from kdlm import __version__
 from kdlm.archive.names import CRATE, FACTS, PREVIEW, SOURCE
 from kdlm.archive.records import Job
 
-__all__ = ["PAPER", "Described", "describe_crate", "iso"]
-
-PAPER: dict[str, Any] = {
-    "url": "https://arxiv.org/abs/2109.06458",
-    "name": "Exploring the Connection between Knowledge Distillation and Logits Matching",
-    "authors": (("Defang", "Chen"), ("Can", "Wang"), ("Chun", "Chen")),
-    "year": "2021",
-}
-"""The paper that the study examines; the authors are given names and family names."""
+__all__ = ["Described", "describe_crate", "iso"]
 
 _WORKFLOW = f"{SOURCE}/workflow/Snakefile"
 _PROFILES = {
@@ -119,22 +111,34 @@ def _describe_root(crate: ROCrate, described: Described, agent: Entity) -> None:
     crate.datePublished = iso(max(job.ended for job in described.jobs))
     crate.root_dataset["author"] = agent
     crate.publisher = _context(crate, "#authors", "Organization", name="The kdlm authors")
-    crate.root_dataset["citation"] = _context(
-        crate,
-        PAPER["url"],
-        "ScholarlyArticle",
-        name=PAPER["name"],
-        author=[
-            _context(crate, f"#{given} {family}".lower().replace(" ", "-"), "Person",
-                     name=f"{given} {family}", givenName=given, familyName=family)
-            for given, family in PAPER["authors"]
-        ],
-        datePublished=PAPER["year"],
-    )  # fmt: skip
+    crate.root_dataset["citation"] = _add_paper(crate)
     crate.root_dataset["conformsTo"] = [
         _context(crate, uri, "CreativeWork", name=name, version=version)
         for uri, (name, version) in _PROFILES.items()
     ]
+
+
+def _add_paper(crate: ROCrate) -> Entity:
+    """Add the paper that the study examines, as CITATION.cff names it."""
+    authors = [
+        _context(
+            crate,
+            f"#{given}-{family}".lower(),
+            "Person",
+            name=f"{given} {family}",
+            givenName=given,
+            familyName=family,
+        )
+        for given, family in (("Defang", "Chen"), ("Can", "Wang"), ("Chun", "Chen"))
+    ]
+    return _context(
+        crate,
+        "https://arxiv.org/abs/2109.06458",
+        "ScholarlyArticle",
+        name="Exploring the Connection between Knowledge Distillation and Logits Matching",
+        author=authors,
+        datePublished="2021",
+    )
 
 
 def _add_workflow(crate: ROCrate, described: Described) -> Entity:

@@ -48,7 +48,6 @@ _SOURCE_HIDDEN = {
     ".github/PULL_REQUEST_TEMPLATE.md",
     ".github/workflows/ci.yml",
     ".gitignore",
-    ".pre-commit-config.yaml",
     ".snakemake-workflow-catalog.yml",
     ".zenodo.json",
 }

@@ -14,10 +14,13 @@ from kdlm.archive.packing import Content, Stored
 from kdlm.errors import InputError
 from kdlm.terminal import printable
 
-__all__ = ["EXCLUDED", "Source", "checkout", "operator", "read_source"]
+__all__ = ["Source", "checkout", "is_excluded", "operator", "read_source"]
 
-EXCLUDED = PurePosixPath("results/reference")
-"""Folder of the source that holds archives; archives of archives would grow without end."""
+_EXCLUDED = ("results/reference", ".pre-commit-config.yaml")
+"""What no archive has of the source.
+
+Archives of archives would grow without end, and a tool could run the commands of the second.
+"""
 
 _NEEDED = re.compile(
     r"(Snakefile|pyproject\.toml|(src|packages/[^/]+/src)/.+\.(py|html|css|js)"
@@ -39,6 +42,15 @@ class Source:
     """By path relative to the checkout."""
     diff: bytes
     """The differences from the commit, as git prints them; empty if there are none."""
+
+
+def is_excluded(name: str) -> bool:
+    """Return whether archives leave out a committed file, by its path in the checkout.
+
+    >>> is_excluded("results/reference/digits.zip"), is_excluded("results/README.md")
+    (True, False)
+    """
+    return any(PurePosixPath(name).is_relative_to(one) for one in _EXCLUDED)
 
 
 def checkout() -> Path:
@@ -97,7 +109,7 @@ def read_source(*, include_diff: bool) -> Source:
     if left := sorted(others - new):
         logger.info("not archived, neither committed nor needed: %s", _listed(left, 20))
     # Files that git has in its index but that are not packed must not be in the diff either.
-    excluded = (str(EXCLUDED), *sorted(added - new))
+    excluded = (*_EXCLUDED, *sorted(added - new))
     ours = (".", *(f":(exclude,literal){name}" for name in excluded))
     diff = _git(folder, "diff", "--binary", "HEAD", "--", *ours) if changed or new else b""
     return Source(
@@ -112,9 +124,9 @@ def read_source(*, include_diff: bool) -> Source:
 
 
 def _names(folder: Path, *arguments: str) -> set[str]:
-    """Return the paths that a git command lists, without those in `EXCLUDED`."""
+    """Return the paths that a git command lists, without those that are excluded."""
     listed = _git(folder, arguments[0], "-z", *arguments[1:]).decode().split("\0")
-    return {name for name in listed if name and not PurePosixPath(name).is_relative_to(EXCLUDED)}
+    return {name for name in listed if name and not is_excluded(name)}
 
 
 def _listed(names: list[str], most: int | None = None) -> str:

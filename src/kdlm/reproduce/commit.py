@@ -3,11 +3,11 @@
 import hashlib
 import os
 import subprocess
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import kdlm
 from kdlm.archive.names import SOURCE
-from kdlm.archive.source import EXCLUDED
+from kdlm.archive.source import is_excluded
 from kdlm.reproduce.outcome import Level, Outcomes, State
 from kdlm.reproduce.unpacked import Unpacked
 
@@ -95,7 +95,7 @@ def _blobs(commit: str) -> dict[str, str]:
     for line in run.stdout.decode(errors="surrogateescape").split("\0")[:-1]:
         facts, name = line.split("\t", 1)
         mode, _, digest = facts.split()
-        if mode in _FILES and not PurePosixPath(name).is_relative_to(EXCLUDED):
+        if mode in _FILES and not is_excluded(name):
             blobs[name] = digest
     return blobs
 
