@@ -1,7 +1,8 @@
 """Making tables, claims, figures and the report after a failed run, from what there is.
 
-They are written to the places of those of a complete study, and the next run replaces them. Networks that diverged or are missing are in the tables with their status, and every
-claim that needs one of them is inconclusive.
+They are written to the places of those of a complete study, and the next run replaces them.
+Networks that diverged or are missing are in the tables with their status, and every claim that
+needs one of them is inconclusive.
 """
 
 import logging
