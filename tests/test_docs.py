@@ -95,7 +95,9 @@ def test_the_query_of_the_readme_has_the_accuracies_at_its_top(beside: Path) -> 
         best = re.search(r"T = (\w+)", one.label)
         temperature = {"ce": "1.0", "kd": best[1] if best else ""}.get(loss, "inf")
         temperature += "" if temperature in ("1.0", "inf") else ".0"
-        assert found[loss, temperature] == (pytest.approx(100 * one.mean, abs=0.006), one.n)
+        accuracy, seeds = found[loss, temperature]
+        assert accuracy == pytest.approx(100 * one.mean, abs=0.006)
+        assert seeds == one.n
 
 
 def test_the_readme_links_to_what_is_there() -> None:

@@ -34,7 +34,7 @@ def command(words: list[str], folder: Path) -> list[str]:
 @pytest.mark.fault(
     "a reader that closes the pipe",
     area="files",
-    provoked="`kdlm claims … | head`: the reader ends before anything is written; six commands",
+    provoked="the reader of standard output ends before a command prints anything, as `head` may",
 )
 def test_a_reader_that_has_gone(record: Path, observed: Observed) -> None:
     for words in [*COMMANDS, ["--help"], ["power", "config.yaml"]]:
