@@ -146,6 +146,8 @@ def test_a_networks_button_brings_out_its_curve(visit: Visit) -> None:
     visit.page.wait_for_timeout(300)
     assert sorted(visit.page.evaluate(thick))[-2:] == ["1.5", "3.5"]
     assert button.get_attribute("aria-pressed") == "true"
+    visit.choose("loss", "LM" if "LM" not in visit.column("loss")[0] else "KD")
+    assert set(visit.page.evaluate(thick)) == {"1.5"}, "of what is not shown nothing is brought out"
 
 
 def test_the_csv_is_the_table(visit: Visit, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def _tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _points(chart: dict[str, Any]) -> pd.DataFrame:
-    return pd.read_csv(io.StringIO(chart["data"]["values"]))
+    return pd.read_csv(io.StringIO(chart["datasets"]["curves"]))
 
 
 def test_curves_are_the_histories(folder: Path) -> None:

@@ -222,7 +222,7 @@ def _chart(shown: pd.DataFrame, curves: str, chosen: dict[str, str]) -> dict[str
     labels = list(dict.fromkeys(shown["loss"]))
     chart = (
         alt.Chart(
-            alt.InlineData(values=curves, format=alt.CsvDataFormat(type="csv", parse=_TYPES)),
+            alt.NamedData("curves", format=alt.CsvDataFormat(type="csv", parse=_TYPES)),
             title=alt.Title(text=alt.ExprRef("measure_title"), anchor="start", fontSize=13),
             width=600,
             height=300,
@@ -260,7 +260,7 @@ def _chart(shown: pd.DataFrame, curves: str, chosen: dict[str, str]) -> dict[str
         .configure_view(stroke=None)
     )
     found: dict[str, Any] = chart.to_dict()
-    return found | {"datasets": {"networks": networks}}
+    return found | {"datasets": {"curves": curves, "networks": networks}}
 
 
 _TYPES = {"run": "number", "epoch": "number", **dict.fromkeys(MEASURES, "number")}

@@ -45,7 +45,8 @@ function compareRuns(spec) {
     const measure = menus.elements.measure;
     view.signal("measure", measure.value);
     view.signal("measure_title", measure.selectedOptions[0].text);
-    view.signal("picked", picked);
+    const isThere = rows.some((row, index) => !row.hidden && Number(buttons[index].dataset.run) === picked);
+    view.signal("picked", isThere ? picked : -1);
     view.runAsync();
   }
 

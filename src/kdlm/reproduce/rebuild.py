@@ -110,7 +110,7 @@ def rebuild(unpacked: Unpacked, outcomes: Outcomes) -> Path:
         if missing and step.makes[0].startswith("tables/"):
             _take(unpacked, step, missing, folder, outcomes)
         else:
-            # Claims, figures and report are never copied: it is asked whether they can be rebuilt.
+            # The rest is never copied: the question is whether it can be rebuilt.
             planned.append(step)
             made |= set(step.makes)
     _make(unpacked, planned, root, outcomes, Level.REBUILT)
