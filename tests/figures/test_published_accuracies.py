@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -43,7 +44,7 @@ def points(figure: Figure) -> list[float]:
     """Heights of the open markers."""
     (axes,) = panels(figure)
     return [
-        float(line.get_ydata()[0])  # type: ignore[index]
+        float(np.asarray(line.get_ydata())[0])
         for line in axes.lines
         if line.get_markerfacecolor() == "white"
     ]

@@ -39,6 +39,7 @@ DRAWN_FROM_STUDENTS = {
     "figure_distances",
     "figure_energy",
     "figure_gradient_limit",
+    "figure_published_accuracies",
     "figure_routes",
     "figure_training_means",
 }

@@ -36,6 +36,7 @@ block.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -55,7 +56,7 @@ _CHANNELS = 100_000
 """Channels that stand for infinitely many; the sds are then right to about a per cent."""
 
 
-_VARIANCES = {
+_VARIANCES: dict[str, Callable[[int, int, int], float]] = {
     "he": lambda _inputs, outputs, size: 2 / (outputs * size),
     "he-centred": lambda _inputs, outputs, size: 2 / (outputs * size),
     "default": lambda inputs, _outputs, size: 1 / (3 * inputs * size),
