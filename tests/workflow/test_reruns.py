@@ -138,6 +138,16 @@ def test_a_recipe(checkout: Path, tiny: dict[str, Any], to_do: Counts, observed:
     observed("the networks trained by it, and what follows")
 
 
+def test_a_part_of_the_dataset(checkout: Path, tiny: dict[str, Any], to_do: Counts) -> None:
+    dataset = tiny["dataset"] | {"train_images": 300}
+    (checkout / "changed.yaml").write_text(yaml.safe_dump(tiny | {"dataset": dataset}))
+    counts = to_do("changed.yaml")
+    assert (counts["prepare_dataset"], counts["train_teacher"]) == (1, 1)
+    assert counts["distill"] == len(list(student_jobs(parse(tiny))))
+    assert set(counts) >= {"resolve"} | GATHERING | DRAWN_FROM_STUDENTS
+    assert "init_means" not in counts
+
+
 @pytest.mark.fault("a margin changed", area="reruns", provoked="another margin in the config")
 def test_a_margin(checkout: Path, tiny: dict[str, Any], to_do: Counts, observed: Observed) -> None:
     margins = tiny["margins"] | {"trained": 0.2}
