@@ -123,12 +123,6 @@ def test_a_bad_config_stops_before_any_job(
     assert not (tmp_path / "results").exists()
 
 
-def test_the_paper_scale_preset_builds(snakemake: Run, tmp_path: Path) -> None:
-    preset = ROOT / "workflow/presets/cifar100.yaml"
-    run = snakemake(tmp_path, "-n", "-q", "--configfile", str(preset))
-    assert run.returncode == 0, run.stdout[-2000:]
-
-
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_a_function_of_the_tables(
     name: str, finished: Path, tiny: dict[str, object], tmp_path: Path

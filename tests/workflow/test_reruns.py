@@ -39,6 +39,7 @@ DRAWN_FROM_STUDENTS = {
     "figure_distances",
     "figure_energy",
     "figure_gradient_limit",
+    "figure_published_accuracies",
     "figure_routes",
     "figure_training_means",
 }
@@ -136,6 +137,16 @@ def test_a_recipe(checkout: Path, tiny: dict[str, Any], to_do: Counts, observed:
     assert set(counts) >= {"resolve"} | GATHERING | DRAWN_FROM_STUDENTS
     assert not set(counts) & {"prepare_dataset", "init_means"}
     observed("the networks trained by it, and what follows")
+
+
+def test_a_part_of_the_dataset(checkout: Path, tiny: dict[str, Any], to_do: Counts) -> None:
+    dataset = tiny["dataset"] | {"train_images": 300}
+    (checkout / "changed.yaml").write_text(yaml.safe_dump(tiny | {"dataset": dataset}))
+    counts = to_do("changed.yaml")
+    assert (counts["prepare_dataset"], counts["train_teacher"]) == (1, 1)
+    assert counts["distill"] == len(list(student_jobs(parse(tiny))))
+    assert set(counts) >= {"resolve"} | GATHERING | DRAWN_FROM_STUDENTS
+    assert "init_means" not in counts
 
 
 @pytest.mark.fault("a margin changed", area="reruns", provoked="another margin in the config")
