@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -49,7 +50,7 @@ def test_points_and_lines_are_those_of_the_table(
         for name in init_sd.LOOKS
         for column in ("expected_sd", "predicted_sd", "sd")
     ]
-    found = [list(zip(*line.get_data(), strict=True)) for line in axes.lines]
+    found = [list(map(tuple, np.transpose(line.get_data()).tolist())) for line in axes.lines]
     assert [[pytest.approx(point) for point in line] for line in expected] == found
 
 

@@ -89,7 +89,7 @@ def test_every_initialisation_has_the_variance_of_its_convolutions() -> None:
     for name, draw in INITIALISATIONS.items():
         network = ARCHITECTURES["resnet8x4"](num_classes=10)
         draw(network, torch.manual_seed(0))
-        weights = network.stages[2][0].conv1.weight.detach()
+        weights = dict(network.named_parameters())["stages.2.0.conv1.weight"].detach()
         expected = depth._VARIANCES[name](128, 256, 9)
         assert float(weights.var()) == pytest.approx(expected, rel=0.02)
 
