@@ -50,7 +50,9 @@ def test_points_and_lines_are_those_of_the_table(
         for name in init_sd.LOOKS
         for column in ("expected_sd", "predicted_sd", "sd")
     ]
-    found = [list(map(tuple, np.transpose(line.get_data()).tolist())) for line in axes.lines]
+    found = [
+        list(map(tuple, np.transpose(np.asarray(line.get_data())).tolist())) for line in axes.lines
+    ]
     assert [[pytest.approx(point) for point in line] for line in expected] == found
 
 
