@@ -24,7 +24,7 @@ from kdlm.commands.table import add_table
 from kdlm.errors import InputError
 from kdlm.figures import FIGURES
 from kdlm.storage.locks import lock_folder
-from kdlm.streams import BROKEN_PIPE, reader_is_gone, standard_streams
+from kdlm.streams import BROKEN_PIPE, drop_unwritten, reader_is_gone, standard_streams
 from kdlm.study.complaints import complaints
 from kdlm.study.names import DATASETS
 from kdlm.study.repeated import load_json
@@ -502,6 +502,7 @@ def _run(argv: list[str] | None) -> int:
         # what a file system refuses is the user's to mend too; the message may quote a stranger
         for problem in error.problems if isinstance(error, InputError) else [str(error)]:
             print(f"kdlm: {shown(problem)}", file=sys.stderr)
+        drop_unwritten()
         return 1
     if arguments.command not in _BY_HAND:
         logging.getLogger(__name__).info("finished on %s", platform.node())

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["BROKEN_PIPE", "reader_is_gone", "standard_streams"]
+__all__ = ["BROKEN_PIPE", "drop_unwritten", "reader_is_gone", "standard_streams"]
 
 BROKEN_PIPE = 141
 """Exit status of a program whose reader has gone: 128 + SIGPIPE, as a shell reports it."""
@@ -48,13 +48,28 @@ def reader_is_gone() -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
+def drop_unwritten() -> None:
+    """Drop what is still in standard output's buffer if it cannot be written.
+
+    For a caller that has told the reason: Python would try again at its exit.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _to_nowhere()
+
+
+def _to_nowhere() -> None:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
 def _flush() -> None:
     try:
         sys.stdout.flush()
     except OSError as error:
         # the buffer is still full, and Python would try again at its exit and print a traceback
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        _to_nowhere()
         if isinstance(error, BrokenPipeError):
             raise SystemExit(BROKEN_PIPE) from None
         print(f"kdlm: standard output: {error}", file=sys.stderr)

@@ -19,6 +19,7 @@ import pytest
 from kdlm.claims.shown import shown_claims
 from kdlm.cli import main
 from kdlm.errors import InputError
+from kdlm.figures import FIGURES
 from kdlm.report import write_report
 from kdlm.report.curves import MEASURES, MOST_EPOCHS, MOST_RUNS, compare
 from kdlm.storage.parquet import read_table, write_table
@@ -150,7 +151,7 @@ def test_a_commands_key_is_one_that_kdlm_claims_knows(
 def test_checksums_are_those_of_the_files(text: str, folder: Path) -> None:
     listed = re.findall(r"^(?:.*<pre>)?([0-9a-f]{64}  .+)$", text, re.MULTILINE)
     names = [line.split("  ")[1] for line in listed]
-    assert len(names) == len(TABLES) + 2 + 7
+    assert len(names) == len(TABLES) + 2 + len(FIGURES)
     run = subprocess.run(
         ["sha256sum", "--check", "--strict"], cwd=folder, input="\n".join(listed) + "\n",
         text=True, capture_output=True, check=False,
@@ -187,7 +188,7 @@ def test_of_a_study_that_has_only_begun_there_is_a_page(
         path.unlink()
     write_report(study, tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert f"{len(TABLES) + 1 + 7} of its files are not there" in page
+    assert f"{len(TABLES) + 1 + len(FIGURES)} of its files are not there" in page
     assert (tmp_path / "answer.txt").read_text() == "No claim has been decided yet.\n"
 
 

@@ -83,7 +83,7 @@ def test_a_config_may_say_other_tolerances(config: dict[str, Any]) -> None:
     assert study.tolerances["accuracy"].absolute == 0.5
     assert study.tolerances["logits"] == TOLERANCES["logits"]
     for column in ("epoch", "acuracy"):
-        with pytest.raises(InputError, match=f"column '{column}' takes no tolerance"):
+        with pytest.raises(InputError, match=f"tolerances.{column}: takes no tolerance"):
             parse(config | {"tolerances": {column: {"absolute": 1}}})
     with pytest.raises(ValidationError):
         TypeAdapter(Tolerances).validate_python({"accuracy": {"absolute": -1}})

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from kdlm.cli import main
+from kdlm.figures import FIGURES
 from kdlm.status.signs import holder, read_log, saved_epoch
 from kdlm.status.study import QUIET, JobState, read_status
 from kdlm.study.config import Study, parse, read_study
@@ -173,7 +174,7 @@ def test_a_finished_study_is_done(finished: Path, capsys: pytest.CaptureFixture[
     text = json.loads(printed(folder, capsys, "--format", "json"))
     assert sum(len(part["jobs"]) for part in text["parts"]) == len(states)
     # one job of each rule but resolve
-    assert len(states) == 2 + 1 + 2 + 11 + 4 + 4 + 1 + 7
+    assert len(states) == 2 + 1 + 2 + 11 + 4 + 4 + 1 + len(FIGURES) + 1
     # the Snakemake that made it has ended
     assert text["controller"]["alive"] is False
 
@@ -335,7 +336,7 @@ def test_it_fits_a_narrow_terminal(
     monkeypatch.setenv("COLUMNS", "80")
     lines = printed(finished / "results/tiny", capsys).splitlines()[3:]
     assert max(len(line) for line in lines) <= 80
-    assert any(line.split() == ["all", "32", "32"] for line in lines)
+    assert any(line.split() == ["all", "35", "35"] for line in lines)
 
 
 def test_it_answers_without_torch(finished: Path) -> None:

@@ -1,6 +1,7 @@
 """What a config with problems is told: all of them at once, in a user's words."""
 
 import datetime
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -217,3 +218,10 @@ def test_what_an_editor_adds_does_no_harm(
     path = tmp_path / "my.yaml"
     path.write_bytes(change(yaml.safe_dump(config)).encode())
     assert read_config(path) == parse(config)
+
+
+def test_a_pipe_is_no_config(tmp_path: Path) -> None:
+    """Reading it, or a device such as /dev/zero, might never end."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: no config"):
+        read_config(tmp_path / "pipe")

@@ -92,7 +92,7 @@ BAD = {
             "dataset",
             value={"name": "imagefolder", "root": "x", "image_side": 8, "train_images": 100},
         ),
-        ["train_images is not for imagefolder", "sorted by class"],
+        ["dataset.train_images: it is not for imagefolder", "sorted by class"],
     ),
     "one image of the part in the last batch": (
         _at("dataset", "train_images", value=257),
@@ -104,7 +104,7 @@ BAD = {
     ),
     "root for scikit-image's": (
         _at("dataset", value={"name": "scikit-image", "root": "x"}),
-        ["root is not for scikit-image, which ships with scikit-image"],
+        ["dataset.root: it is not for scikit-image, which ships with scikit-image"],
     ),
     "no root": (_at("dataset", value={"name": "cifar10"}), ["root", "cifar10"]),
     "root for a bundled dataset": (_at("dataset", "root", value="x"), ["root", "digits"]),

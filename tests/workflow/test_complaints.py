@@ -77,7 +77,13 @@ def test_outside_the_environment_there_is_one_line_of_advice(
     tmp_path: Path, config: dict[str, Any], missing: str
 ) -> None:
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(config))
-    code = f"import sys; sys.modules[{missing!r}] = None; from snakemake.cli import main; main()"
+    # without the package's folder there is none of its plugins either
+    code = (
+        f"import sys; from pathlib import Path; sys.modules[{missing!r}] = None; "
+        f"holds = lambda one: {missing!r} == 'kdlm' and Path(one, 'kdlm').is_dir(); "
+        "sys.path = [one for one in sys.path if not holds(one)]; "
+        "from snakemake.cli import main; main()"
+    )
     run = subprocess.run(
         [sys.executable, "-c", code, "-n", "--snakefile", ROOT / "Snakefile", "--configfile",
          "my.yaml"],

@@ -105,7 +105,7 @@ def test_a_failing_student_leaves_the_rest_complete_and_the_next_run_mends_it(
     assert set(counts) == {
         "collect", "compare", "judge",
         "figure_accuracy", "figure_distances", "figure_energy", "figure_published_accuracies",
-        "figure_routes", "figure_training_means",
+        "figure_routes", "figure_training_means", "write_report",
     }  # fmt: skip
     run = snakemake(folder, "--configfile", "tiny.yaml")
     assert run.returncode == 0, run.stdout[-5000:]

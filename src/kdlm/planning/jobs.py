@@ -136,6 +136,7 @@ def planned_jobs(study: Study) -> Iterator[PlannedJob]:
     yield _gathering("summarise_init_means", len(networks), means, 2, 10_000)
     yield _gathering("theory", len(networks), 0, 2, 25_000)
     yield _gathering("judge", len(networks), 0, 1, 12_000)
+    yield _gathering("write_report", len(networks), 5_000 * len(networks), 2, 1_500_000)
     for name in FIGURE_NAMES:
         fixed, each_network = FIGURES
         yield PlannedJob(

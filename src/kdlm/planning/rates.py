@@ -107,6 +107,7 @@ GATHERING = {
     "summarise_init_means": (0.9, 0.0),
     "theory": (1.9, 0.0),
     "judge": (1.2, 1.2e-3),
+    "write_report": (4.0, 4e-3),
 }
 FIGURES = (2.0, 0.3e-3)
 """Seconds of one figure for the study, and for each of its networks."""

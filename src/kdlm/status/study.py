@@ -162,6 +162,8 @@ def _parts(study: Study) -> Iterator[tuple[str, list[_Wanted]]]:
             for name in FIGURES
         ],
     )
+    page = (Path("report.html"), Path("answer.txt"))
+    yield "report", [_Wanted("write_report", page, _log("write_report"))]
 
 
 def _describe(number: int, arm: Arm) -> str:

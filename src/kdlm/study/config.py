@@ -131,17 +131,20 @@ def read_config(path: Path) -> Study:
     """
     import yaml  # noqa: PLC0415
 
-    refuse_repeated_keys(path)
     try:
-        loaded = yaml.safe_load(_text(path))
+        # reading what is not a regular file might never end
+        text = _text(path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    refuse_repeated_keys(path)
+    try:
+        loaded = yaml.safe_load(text)
     except RecursionError:
         raise InputError(f"{path}: not YAML that can be read (nested too deeply)") from None
     except yaml.MarkedYAMLError as error:
         raise InputError(f"{path}{_line(error)}: not YAML: {_why(error)}") from None
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
     except (yaml.YAMLError, ValueError) as error:
         # a ValueError for a date that does not exist, such as 2024-13-01
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None

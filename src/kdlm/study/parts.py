@@ -282,7 +282,8 @@ class InitMeans(Spec):
             problems.append((("layer_seeds",), f"{text}, not for {self.layer_seeds}"))
         known = self.dataset.training_images
         if known is not None and self.images > known:
-            text = f"{self.dataset.label} has {known} training images, not {self.images}"
+            of = f"{self.dataset.name} has" if self.dataset.train_images is None else "there are"
+            text = f"{of} {known} training images, not {self.images}"
             problems.append((("images",), text))
         shards = -(-self.seeds // self.shard_size)
         jobs = shards * math.prod(
