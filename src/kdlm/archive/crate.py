@@ -89,9 +89,17 @@ def describe_crate(described: Described) -> dict[str, bytes]:
 
 def _context(crate: ROCrate, identifier: str, kind: str, **properties: Any) -> Entity:
     """Return the contextual entity with this identifier; add it if the crate has none."""
-    return crate.get(identifier) or crate.add(
+    return _known(crate, identifier) or crate.add(
         ContextEntity(crate, identifier, properties={"@type": kind, **properties})
     )
+
+
+def _known(crate: ROCrate, identifier: str) -> Entity | None:
+    """Return the entity with this identifier, or None.
+
+    rocrate's own look-up of what is not there goes through all entities.
+    """
+    return crate.get(identifier) if identifier in crate else None
 
 
 def _describe_root(crate: ROCrate, described: Described, agent: Entity) -> None:
@@ -224,7 +232,7 @@ def _left_out(name: str) -> str:
 
 def _entity(crate: ROCrate, name: str) -> Entity:
     """Return the entity of a file, archived or left out."""
-    return crate.get(quote(name)) or crate.get(_left_out(name))
+    return _known(crate, quote(name)) or _known(crate, _left_out(name))
 
 
 def _compact(entities: list[Entity]) -> Entity | list[Entity]:
