@@ -56,10 +56,10 @@ A locator of 20 bytes stands between it and the record of `_END`.
 
 _ENDS = _END_64.size + 20 + _END.size
 
-_LARGEST_DIRECTORY = 1 << 27
+_LARGEST_DIRECTORY = 1 << 28
 """Bytes; enough for `MOST` entries with the longest names that are allowed."""
 
-_LARGEST_MANIFEST = 1 << 27
+_LARGEST_MANIFEST = 1 << 28
 """Bytes; the limit matters because the manifest is read whole before any digest is known."""
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeError, struct.error)
