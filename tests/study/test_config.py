@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from kdlm.errors import InputError
 from kdlm.study import config as study_config
 from kdlm.study import names
-from kdlm.study.config import parse, read_study
+from kdlm.study.config import parse, read_config, read_study
 from kdlm.study.jobs import student_jobs
 from kdlm.study.specs import format_number
 from kdlm.study.tolerances import TOLERANCES
@@ -323,3 +324,10 @@ def test_a_folder_without_a_study_is_refused(
         (tmp_path / "study.json").write_text(content)
     with pytest.raises(InputError, match=expected):
         read_study(tmp_path)
+
+
+def test_a_pipe_is_no_config(tmp_path: Path) -> None:
+    """Nobody writes into it, so to read it would take for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="no config"):
+        read_config(tmp_path / "pipe")

@@ -253,6 +253,9 @@ READINGS: dict[str, _Reading] = {
     "difference of test accuracies, KD less the other": _points(
         "points of accuracy", "better", "worse"
     ),
+    "difference of test accuracies, measured less published": _points(
+        "points of accuracy", "better", "worse"
+    ),
     "difference of expected calibration errors, KD less the other": _points(
         "points of calibration error", "worse", "better"
     ),

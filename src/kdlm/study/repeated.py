@@ -71,7 +71,7 @@ def _repeated(root: "yaml.Node") -> Iterator["yaml.Node"]:
 def refuse_repeated_keys(path: Path) -> None:
     """Refuse a config file, YAML or JSON, in which a mapping has the same key twice.
 
-    A file that is neither YAML nor JSON passes; the function that reads it reports the error.
+    What is no file, or neither YAML nor JSON, passes; the function that reads it reports the error.
 
     Raises:
         InputError: a key is repeated; the message names file and key, and in YAML the line.
@@ -79,6 +79,9 @@ def refuse_repeated_keys(path: Path) -> None:
     """
     import yaml  # noqa: PLC0415
 
+    if not path.is_file():
+        # a pipe would be waited for without end
+        return
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         root = yaml.compose(path.read_bytes(), Loader=loader)
