@@ -126,9 +126,9 @@ def _print_rules(screen: "Console", jobs: "Sequence[PlannedJob]", *, gpu: bool) 
     headings = ["jobs", f"core-{name}", *([f"GPU-{name}"] if gpu else []), "files", "disk"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    figures = [job for job in jobs if job.rule.startswith("figure_")]
-    rows = by_rule([job for job in jobs if job not in figures])
-    rows.append(_sum("figure_… (one each)", figures))
+    shown = [job for job in jobs if job.rule.startswith(("figure_", "write_report"))]
+    rows = by_rule([job for job in jobs if job not in shown])
+    rows.append(_sum("figure_…, write_report", shown))
     for row in (*rows, whole):
         times = [row.core_seconds / unit, *([row.gpu_seconds / unit] if gpu else [])]
         table.add_row(
