@@ -37,11 +37,11 @@ def command(words: list[str], folder: Path) -> list[str]:
     provoked="the reader of standard output ends before a command prints anything, as `head` may",
 )
 def test_a_reader_that_has_gone(record: Path, observed: Observed) -> None:
-    for words in [*COMMANDS, ["--help"], ["power", "config.yaml"]]:
+    for words in [*COMMANDS, ["--help"], ["power", "config.yaml"], ["plan", "config.yaml"]]:
         reading, writing = os.pipe()
         os.close(reading)
         own = [*command(words, record)]
-        if words[0] in ("--help", "power"):
+        if words[0] in ("--help", "plan", "power"):
             own.pop()
         run = subprocess.run(
             own, stdout=writing, stderr=subprocess.PIPE, cwd=ROOT, env=BUFFERED, check=False

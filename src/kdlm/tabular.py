@@ -19,6 +19,9 @@ FORMATS = ("table", "csv", "json", "markdown")
 _WITHOUT_TERMINAL = 110
 """Number of columns where there is no terminal, as in a log file."""
 
+_WIDEST = 10_000
+"""Number of columns from which on COLUMNS is not believed: rich would make lines as long."""
+
 
 def add_format(parser: argparse.ArgumentParser) -> None:
     """Add the option ``--format`` to a command."""
@@ -36,7 +39,7 @@ def width() -> int:
     Where the output goes through a pipe to a pager, the terminal is that of another stream.
     """
     asked = os.environ.get("COLUMNS", "")
-    if asked.isdecimal() and int(asked) > 0:
+    if asked.isdecimal() and 0 < int(asked) < _WIDEST:
         return int(asked)
     for stream in (1, 2, 0):
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdlm.arguments import to_number_of, to_path
-from kdlm.commands.screens import console
+from kdlm.tabular import console
 from kdlm.terminal import printable, spell_time
 
 if TYPE_CHECKING:

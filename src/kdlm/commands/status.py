@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from kdlm.commands.screens import console
+from kdlm.tabular import console
 from kdlm.terminal import printable, spell_time
 
 if TYPE_CHECKING:

@@ -283,7 +283,7 @@ def _answers(study: Study, job: Job[Any], data: Data) -> PlannedJob:
         + _running(device, teacher, data, job.spec.epochs, job.spec.batch_size)
         for name, device in (("cpu", ONE_CORE), ("cuda", CUDA))
     }
-    width = _width(_precision(teacher)) if teacher.spec.__class__ is TeacherSpec else 4
+    width = _width(_precision(teacher))
     return PlannedJob(
         "answers",
         Path("benchmarks") / job.folder.with_name(f"{job.folder.name}.tsv"),
