@@ -10,15 +10,16 @@ import logging
 import platform
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
 from kdlm import doctor, signals
-from kdlm.arguments import Parser, shown, to_count, to_path
+from kdlm.arguments import Parser, shown, to_path
 from kdlm.commands.claims import add_claims, add_findings
 from kdlm.commands.plan import add_plan
+from kdlm.commands.power import add_power
+from kdlm.commands.reproduce import add_reproduce
 from kdlm.commands.status import add_status
 from kdlm.commands.table import add_table
 from kdlm.errors import InputError
@@ -201,26 +202,6 @@ def _judge(arguments: argparse.Namespace) -> None:
     judge_study(_study(arguments), arguments.folder)
 
 
-def _power(arguments: argparse.Namespace) -> None:
-    from kdlm.study.config import read_config, read_study  # noqa: PLC0415
-
-    study = read_config(arguments.config)
-    measured_in: Path | None = arguments.measured_in
-    if measured_in is not None:
-        read_study(measured_in)
-    from kdlm.claims import CLAIMS, equations  # noqa: PLC0415
-    from kdlm.claims.evidence import Evidence  # noqa: PLC0415
-    from kdlm.claims.planned import planned  # noqa: PLC0415
-    from kdlm.claims.power import format_powers, powers  # noqa: PLC0415
-
-    measured = None
-    if measured_in is not None:
-        measured = Evidence.read(measured_in / "tables", study.margins, study.dataset.name)
-    # equations hold or fail without any seed
-    sampled = [claim for claim in CLAIMS if claim not in equations.CLAIMS]
-    print(format_powers(powers(sampled, planned(study), measured), measured_in))
-
-
 def _salvage(arguments: argparse.Namespace) -> None:
     from kdlm.salvage import salvage  # noqa: PLC0415
 
@@ -277,38 +258,6 @@ def _archive(arguments: argparse.Namespace) -> None:
     )
 
 
-def _reproduce(arguments: argparse.Namespace) -> None:
-    from kdlm.reproduce.check import reproduce  # noqa: PLC0415
-    from kdlm.reproduce.outcome import Level  # noqa: PLC0415
-
-    archive = arguments.archive
-    outcomes = reproduce(
-        archive,
-        arguments.folder or Path(f"{archive.stem}-reproduced"),
-        [Level(level) for level in arguments.level],
-        jobs=arguments.jobs,
-        seed=arguments.sample_seed,
-        consent=_consent(yes=arguments.yes),
-        report=arguments.json,
-    )
-    print(outcomes.as_table())
-    if complaint := outcomes.first_complaint():
-        raise InputError(complaint)
-
-
-def _consent(*, yes: bool) -> Callable[[str], bool] | None:
-    """Return a function that asks the user a question and returns whether the answer is yes.
-
-    `kdlm.reproduce` asks through it before it runs the code of an archive. With ``yes`` no question
-    is asked; where there is no terminal to ask at, the result is None.
-    """
-    if yes:
-        return lambda _: True
-    if not sys.stdin.isatty():
-        return None
-    return lambda question: input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-
-
 def _schema(arguments: argparse.Namespace) -> None:
     import yaml  # noqa: PLC0415
 
@@ -361,24 +310,7 @@ def _add_report_and_archive_commands(command: _AddCommand, folder_command: _AddC
         action="store_true",
         help="archive a source that differs from its commit, and the difference",
     )
-
-    reproduce = command("reproduce", _reproduce, "check an archive, and rebuild or rerun it")
-    reproduce.add_argument("archive", type=to_path)
-    reproduce.add_argument(
-        "--level", nargs="+", choices=("L0", "L1", "L2", "L3", "L4"), default=["L1", "L4"],
-        help="L0 integrity, L1 rebuilt, L2 rerun to the bit, L3 rerun within tolerances, "
-        "L4 verdicts; default: L1 L4",
-    )  # fmt: skip
-    reproduce.add_argument(
-        "--jobs",
-        type=to_count,
-        default=3,
-        help="how many jobs L2 and L3 rerun, or all; default: 3",
-    )
-    reproduce.add_argument("--sample-seed", type=int, default=0, help="which jobs; default: 0")
-    reproduce.add_argument("--folder", type=to_path, help="new or empty; <archive>-reproduced")
-    reproduce.add_argument("--yes", action="store_true", help="run the archive's code unasked")
-    reproduce.add_argument("--json", type=to_path, help="where the outcome goes, name by name")
+    add_reproduce(command)
 
 
 def _add_sources(prepare: argparse.ArgumentParser) -> None:
@@ -414,16 +346,7 @@ def parser() -> argparse.ArgumentParser:
     add_claims(folder_command)
     add_findings(folder_command)
     add_table(command)
-
-    power = command("power", _power, "print what difference each claim can decide with a config")
-    power.add_argument("config", type=to_path, help="a config file, as config.yaml")
-    power.add_argument(
-        "--from",
-        dest="measured_in",
-        metavar="FOLDER",
-        type=to_path,
-        help="a finished study's folder, for the standard deviations",
-    )
+    add_power(command)
 
     resolve = command("resolve", _resolve, "write a validated config as study.json")
     resolve.add_argument("--config", required=True, help="the config as JSON; - for stdin")

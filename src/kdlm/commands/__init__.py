@@ -1,1 +1,1 @@
-"""Commands that print what there is to know of a study, each in a module of its own."""
+"""The larger commands that no rule calls, each in a module of its own."""
